@@ -1,0 +1,21 @@
+# The one place that decides warnings, sanitizers and their flags.
+add_library(baton_warnings INTERFACE)
+target_compile_options(baton_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wimplicit-fallthrough)
+# TRY(...) is a statement expression, which GCC and Clang both have.
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(baton_warnings INTERFACE -Wno-gnu-statement-expression)
+else()
+  target_compile_options(baton_warnings INTERFACE -Wno-pedantic)
+endif()
+if(BATON_WERROR)
+  target_compile_options(baton_warnings INTERFACE -Werror)
+endif()
+# The libraries report their coverage to the fuzzers, which would be blind without it.
+if(BATON_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(BATON_SANITIZE)
+  add_compile_options(-fsanitize=${BATON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${BATON_SANITIZE})
+endif()

@@ -1,0 +1,36 @@
+// A large file written piece by piece that nobody sees until it is whole.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace baton {
+
+// Writes to a neighbour of `path` and renames it there in commit(). Destroyed before that, or after an error, it
+// removes what it wrote. Movable; not thread-safe. Errors: kNotFound for a missing folder, else kIo, with the path.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> create(const std::filesystem::path& path, unsigned mode = 0644);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  ~AtomicFile();
+
+  // Takes the room on disk at once where the file system can, so that a full disk shows before the work begins.
+  Result<void> reserve(std::uint64_t bytes);
+  Result<void> write(ByteSpan part);
+  // Syncs to disk and renames into place.
+  Result<void> commit();
+
+ private:
+  AtomicFile(int descriptor, std::filesystem::path path, std::filesystem::path temporary)
+      : descriptor_(descriptor), path_(std::move(path)), temporary_(std::move(temporary)) {}
+
+  int descriptor_ = -1;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+};
+
+}  // namespace baton

@@ -1,0 +1,48 @@
+// Child processes whose standard output we read. Standard error goes where ours goes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace baton {
+
+// The file this process was started from.
+Result<std::filesystem::path> current_executable();
+
+// A running child. Destroying it kills it (SIGKILL) and waits for its end.
+class ChildProcess {
+ public:
+  // argv[0] is the program's path. The child dies with its parent where the system can arrange that (Linux).
+  static Result<ChildProcess> start(const std::vector<std::string>& argv);
+  ChildProcess(ChildProcess&& other) noexcept;
+  ChildProcess& operator=(ChildProcess&& other) noexcept;
+  ~ChildProcess();
+
+  // One line without its newline; kTimeout past the deadline, kUnavailable when the child closed its output.
+  Result<std::string> read_line(TimePoint deadline);
+  // Everything until the child closes its output, then its exit status (128 + signal where one ended it).
+  struct Finished {
+    std::string output;
+    int status = 0;
+  };
+  Result<Finished> finish(TimePoint deadline);
+
+  pid_t pid() const { return pid_; }
+  void terminate();
+
+ private:
+  ChildProcess(pid_t pid, int output) : pid_(pid), output_(output) {}
+  Result<bool> fill(TimePoint deadline);  // false at the end of the output
+
+  pid_t pid_ = -1;
+  int output_ = -1;
+  std::string buffered_;
+};
+
+}  // namespace baton

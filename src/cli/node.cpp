@@ -1,0 +1,78 @@
+#include "node/node.h"
+
+#include <CLI/CLI.hpp>
+
+#include <format>
+#include <memory>
+#include <set>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/signals.h"
+#include "cli/text_output.h"
+
+namespace baton::cli {
+
+namespace {
+
+struct NodeFlags {
+  std::string model;
+  std::string listen = "0.0.0.0:8771";
+  std::vector<std::string> trust;
+  std::string layers;
+  bool quiet = false;
+  DeviceFlags device;
+  LinkFlags link;
+};
+
+constexpr std::uint32_t kDefaultContextTokens = 16384;
+
+Result<void> run_node(const NodeFlags& flags) {
+  log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
+  const net::Identity identity = TRY(flags.link.identity());
+  std::set<net::Fingerprint> trusted;
+  for (const std::string& text : flags.trust) trusted.insert(TRY(net::Fingerprint::parse(text)));
+
+  engine::EngineOptions options = TRY(flags.device.engine_options());
+  if (options.context_tokens == 0) options.context_tokens = kDefaultContextTokens;
+  if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
+  const auto model = TRY(engine::Model::open(flags.model));
+  const Sha256 digest = TRY(model->digest());
+
+  const auto loop = TRY(net::EventLoop::create());
+  // Posted, so that a signal during the loading of the model is kept until the loop runs.
+  const SignalWatch signals([&] { loop->post([&] { loop->stop(); }); });
+  node::NodeOptions node_options;
+  node_options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
+  node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
+  node_options.emulate_link = TRY(flags.link.link_emulation());
+  const auto node =
+      TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+  TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
+  if (trusted.empty()) log::warning("nobody may connect: name those who may with --trust");
+  loop->run();
+  return {};
+}
+
+}  // namespace
+
+void add_node(CLI::App& app, Action& chosen) {
+  auto flags = std::make_shared<NodeFlags>();
+  CLI::App* command = app.add_subcommand("node", "Serve a model's layers to other nodes");
+  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("--listen", flags->listen, "Address to listen on, such as 127.0.0.1:8771; port 0 chooses one")
+      ->capture_default_str();
+  command->add_option("--trust", flags->trust,
+                      "Fingerprint that may connect (see 'baton id'); repeatable; without it, nobody");
+  command->add_option("--layers", flags->layers, "Layers to load, such as 0-16; by default all");
+  command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the address and errors");
+  flags->device.add_to(*command);
+  flags->link.add_interface_to(*command);
+  command->footer(
+      "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take.\n"
+      "Example:\n  baton node model.gguf --listen 0.0.0.0:8771 --trust 3f1c...");
+  command->callback([&chosen, flags] { chosen = [flags] { return run_node(*flags); }; });
+}
+
+}  // namespace baton::cli

@@ -1,0 +1,69 @@
+// Options that several commands share, and what they turn into.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "engine/executor.h"
+#include "handoff/messages.h"
+#include "net/identity.h"
+#include "net/link_emulation.h"
+#include "plan/plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace baton::cli {
+
+// Which device computes, and how: --device, --threads, --ctx, --chunk, --cache-type, --emulate-tflops, --emulate-gbps.
+struct DeviceFlags {
+  std::string device;
+  unsigned threads = 0;
+  std::uint32_t context_tokens = 0;  // 0: the command's own choice
+  std::uint32_t chunk_tokens = 512;
+  std::string cache_type = "f16";
+  double emulate_tflops = 0;
+  double emulate_gbps = 0;
+
+  void add_to(CLI::App& command);
+  Result<engine::EngineOptions> engine_options() const;
+};
+
+// How this node talks to others: --codec, --hidden, --emulate-link, --home.
+struct LinkFlags {
+  std::string codec = "f16";
+  std::string hidden = "f32";
+  std::string emulate_link;
+  std::string home;
+
+  void add_to(CLI::App& command);
+  void add_interface_to(CLI::App& command);  // without what a request chooses
+  void add_home_to(CLI::App& command);
+  Result<handoff::DType> codec_type() const;
+  Result<handoff::DType> hidden_type() const;
+  Result<std::optional<net::LinkEmulation>> link_emulation() const;
+  // The key of this machine (or of `home`), made at first use.
+  Result<net::Identity> identity() const;
+};
+
+// Loads the model on the device and starts the thread that computes with it.
+Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,
+                                                         const engine::EngineOptions& options);
+
+// "NAME=host:port#fingerprint" as --peer takes it.
+Result<plan::NodeRef> parse_peer(std::string_view text);
+
+// "0-16"
+Result<LayerRange> parse_layers(std::string_view text);
+
+// "1,2,3"
+Result<std::vector<Token>> parse_tokens(std::string_view text);
+
+}  // namespace baton::cli

@@ -1,0 +1,306 @@
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+#include <glaze/glaze.hpp>
+
+#include <cstdio>
+#include <format>
+#include <memory>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/run_result.h"
+#include "cli/signals.h"
+#include "cli/text_output.h"
+#include "model/vocabulary.h"
+#include "node/node.h"
+#include "text/detokenizer.h"
+#include "text/tokenizer.h"
+
+namespace baton::cli {
+
+namespace {
+
+struct RunFlags {
+  std::string model;
+  std::string prompt;
+  std::string file;
+  std::string tokens;
+  std::uint32_t max_new_tokens = 128;
+  engine::SamplerOptions sampler;
+  std::string logit_bias;
+  std::string plan;
+  std::vector<std::string> peers;
+  std::string prefill_on;
+  std::optional<std::uint32_t> split;
+  bool deterministic = false;
+  bool ignore_eos = false;
+  bool json = false;
+  bool verbose = false;
+  DeviceFlags device;
+  LinkFlags link;
+};
+
+// Streams text as it is made, and shows how far the prompt is on a terminal.
+class Printer : public node::RequestObserver {
+ public:
+  Printer(const text::Vocabulary* vocabulary, bool json)
+      : json_(json), shows_progress_(!json && isatty(STDERR_FILENO) != 0) {
+    if (vocabulary != nullptr) detokenizer_.emplace(*vocabulary, text::TextStart::kContinuation);
+  }
+
+  void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) override {
+    if (shows_progress_ && !progress_cleared_)
+      std::fprintf(stderr, "\rreading the prompt: %u of %u tokens", tokens, of_tokens);
+  }
+
+  void on_token(Token token) override {
+    clear_progress();
+    emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
+  }
+
+  void on_recovery(const Error& error) override {
+    clear_progress();
+    std::fprintf(stderr, "baton: %s; going on without it\n", error.to_string().c_str());
+  }
+
+  void on_finished(Result<node::RequestReport> report) override {
+    clear_progress();
+    if (detokenizer_) emit(detokenizer_->finish());
+    if (!json_) emit("\n");
+    if (!output_) report = std::unexpected(output_.error());
+    report_ = std::move(report);
+    when_done();
+  }
+
+  std::function<void()> when_done;
+  std::function<void()> when_output_failed;
+
+  const std::optional<Result<node::RequestReport>>& report() const { return report_; }
+  const std::string& text() const { return text_; }
+
+ private:
+  void clear_progress() {
+    if (shows_progress_ && !progress_cleared_) std::fputs("\r\033[K", stderr);
+    progress_cleared_ = true;
+  }
+  void emit(std::string_view piece) {
+    text_ += piece;
+    if (json_ || !output_ || piece.empty()) return;
+    output_ = print(piece);
+    if (!output_ && when_output_failed) when_output_failed();
+  }
+
+  const bool json_;
+  const bool shows_progress_;
+  bool progress_cleared_ = false;
+  std::optional<text::Detokenizer> detokenizer_;
+  std::string text_;
+  Result<void> output_;
+  std::optional<Result<node::RequestReport>> report_;
+};
+
+// How long a finished request waits for its peers to hear that they are free again.
+constexpr auto kGoodbyeTimeout = std::chrono::seconds(1);
+
+Result<plan::Plan> make_plan(const RunFlags& flags, std::uint32_t layers) {
+  std::vector<plan::NodeRef> peers;
+  for (const std::string& text : flags.peers) {
+    peers.push_back(TRY(parse_peer(text)));
+    for (std::size_t i = 0; i + 1 < peers.size(); ++i) {
+      if (peers[i].name == peers.back().name || peers[i].fingerprint == peers.back().fingerprint) {
+        return fail(ErrorCode::kInvalidArgument,
+                    std::format("two of the --peer are called '{}' or have one key", peers.back().name));
+      }
+    }
+  }
+  if (!flags.plan.empty()) return plan::parse_plan(flags.plan, peers, layers);
+  if (flags.prefill_on.empty()) {
+    if (flags.split) return fail(ErrorCode::kInvalidArgument, "--split says where --prefill-on ends: give that too");
+    return plan::Plan::single(layers);
+  }
+  for (const plan::NodeRef& peer : peers) {
+    if (flags.prefill_on.find('#') != std::string::npos && peer.name == "peer") {
+      return fail(ErrorCode::kInvalidArgument, "a --peer cannot be called 'peer' where --prefill-on gives an address");
+    }
+  }
+  // --prefill-on takes the name of a --peer, or an address at once.
+  std::string name = flags.prefill_on;
+  if (name.find('#') != std::string::npos) {
+    peers.push_back(TRY(parse_peer("peer=" + name)));
+    name = "peer";
+  }
+  const std::uint32_t split = flags.split.value_or(layers);
+  if (split == 0 || split > layers) {
+    return fail(ErrorCode::kInvalidArgument, std::format("--split is a layer from 1 to {}, not {}", layers, split));
+  }
+  const std::string rest = split < layers ? std::format(",local:{}-{}", split, layers) : "";
+  return plan::parse_plan(std::format("prefill={}:0-{}{};decode=local:0-{}", name, split, rest, layers), peers, layers);
+}
+
+// The layers that the plan gives this node; the first alone where it gives none, as an engine needs some.
+LayerRange own_layers(const plan::Plan& plan) {
+  LayerRange range{UINT32_MAX, 0};
+  for (const plan::Stages* stages : {&plan.prefill, &plan.decode}) {
+    if (const plan::Stage* stage = plan::stage_of(*stages, plan::kCoordinator)) {
+      range = {std::min(range.begin, stage->layers.begin), std::max(range.end, stage->layers.end)};
+    }
+  }
+  return range.empty() ? LayerRange{0, 1} : range;
+}
+
+Result<std::vector<Token>> read_prompt(const RunFlags& flags, const std::optional<text::Tokenizer>& tokenizer) {
+  if (!flags.tokens.empty()) return parse_tokens(flags.tokens);
+  if (flags.prompt.empty() && flags.file.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3 (chat is not there yet)");
+  }
+  if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
+  const std::string text = flags.file.empty() ? flags.prompt : TRY(read_text_file(flags.file));
+  std::vector<Token> tokens = tokenizer->begin_sequence();
+  const std::vector<Token> encoded = TRY(tokenizer->encode(text, text::SpecialTokens::kParse));
+  tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  return tokens;
+}
+
+std::string summary(const RunResult& result) {
+  const node::RequestTimings& times = result.timings;
+  return std::format(
+      "\n{}{}: {} prompt tokens, first token after {:.3f} s, {} tokens, {:.1f} tokens/s, {:.3f} s in all{}\n",
+      result.emulated ? "emulated, " : "", result.shape, result.prompt_tokens, times.first_token_s,
+      result.tokens.size(), times.decode_s > 0 ? static_cast<double>(result.tokens.size() - 1) / times.decode_s : 0.0,
+      times.total_s, result.emulation_valid ? "" : "; INVALID: this machine was too slow for the emulation");
+}
+
+Result<void> run(const RunFlags& flags) {
+  if (flags.verbose) log::set_level(log::Level::kDebug);
+  const auto model = TRY(engine::Model::open(flags.model));
+  const std::uint32_t layers = model->shape().layer_count;
+  auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
+  std::optional<text::Tokenizer> tokenizer;
+  if (vocabulary.kind() != text::TokenizerKind::kNone) tokenizer = TRY(text::Tokenizer::create(std::move(vocabulary)));
+
+  node::RequestOptions request;
+  request.prompt = TRY(read_prompt(flags, tokenizer));
+  request.plan = TRY(make_plan(flags, layers));
+  request.max_new_tokens = flags.max_new_tokens;
+  request.sampler = flags.sampler;
+  if (tokenizer && !flags.ignore_eos) request.end_tokens = tokenizer->vocabulary().end_tokens();
+  request.chunk_tokens = flags.device.chunk_tokens;
+  request.codec = TRY(flags.link.codec_type());
+  request.hidden = TRY(flags.link.hidden_type());
+  request.determinism = flags.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
+
+  engine::EngineOptions options = TRY(flags.device.engine_options());
+  const auto needed = static_cast<std::uint32_t>(request.prompt.size()) + request.max_new_tokens;
+  if (options.context_tokens == 0) options.context_tokens = needed;
+  if (options.context_tokens < needed) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
+                            request.max_new_tokens, options.context_tokens));
+  }
+  options.layers = own_layers(request.plan);
+  const bool alone = request.plan.nodes.size() == 1;
+  const net::Identity identity = TRY(flags.link.identity());
+
+  const auto loop = TRY(net::EventLoop::create());
+  std::shared_ptr<node::Request> running;
+  const SignalWatch signals([&] {
+    loop->post([&] {
+      if (running) running->cancel();
+    });
+  });
+  Printer printer(tokenizer ? &tokenizer->vocabulary() : nullptr, flags.json);
+  RunResult result;
+  {
+    node::NodeOptions node_options;
+    node_options.emulate_link = TRY(flags.link.link_emulation());
+    // The digest is what peers compare; alone, nobody asks for it.
+    const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
+    const auto node =
+        TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+    result.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
+    result.plan = request.plan.to_string();
+    result.shape = request.plan.shape();
+    printer.when_done = [&] { node->when_quiet(kGoodbyeTimeout, [&] { loop->stop(); }); };
+    // Nobody reads on, or the disk is full. Posted, as the request is in the middle of telling us a token.
+    printer.when_output_failed = [&] {
+      loop->post([&] {
+        if (running) running->cancel();
+      });
+    };
+    running = TRY(node->submit(std::move(request), printer));
+    loop->run();
+    running.reset();
+  }
+  const node::RequestReport report = TRY(Result<node::RequestReport>(*printer.report()));
+  result.text = printer.text();
+  result.tokens = report.tokens;
+  result.emulated = report.emulated || !flags.link.emulate_link.empty();
+  result.recoveries = report.recoveries;
+  result.salvaged_tokens = report.salvaged_tokens;
+  result.timings = report.timings;
+  result.transfer = report.transfer;
+  result.emulation_valid = report.prefill_overrun <= 0.01 && report.decode_overrun <= 0.01;
+  if (flags.json) return print(glz::write_json(result).value_or("{}") + "\n");
+  if (isatty(STDERR_FILENO) != 0 || flags.verbose) std::fputs(summary(result).c_str(), stderr);
+  return {};
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& chosen) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* command = app.add_subcommand("run", "Continue a text with a model");
+  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  auto* source = command->add_option_group("prompt");
+  source->add_option("-p,--prompt", flags->prompt, "The prompt");
+  source->add_option("-f,--file", flags->file, "A file that holds the prompt");
+  source->add_option("--tokens", flags->tokens, "The prompt as token ids, such as 1,2,3; nothing is added");
+  source->require_option(0, 1);
+  command->add_option("-n,--predict", flags->max_new_tokens, "Tokens to generate at most")
+      ->check(CLI::Range(1U, 1U << 24))
+      ->capture_default_str();
+  engine::SamplerOptions& sampler = flags->sampler;
+  command->add_option("--temp", sampler.temperature, "Temperature; 0 always takes the likeliest token")
+      ->capture_default_str();
+  command->add_option("--seed", sampler.seed, "The same seed draws the same tokens")->capture_default_str();
+  command->add_option("--top-k", sampler.top_k, "Keep the k likeliest tokens; 0: all")->capture_default_str();
+  command->add_option("--top-p", sampler.top_p, "Keep the likeliest tokens up to this total; 1: all")
+      ->capture_default_str();
+  command->add_option("--min-p", sampler.min_p, "Drop tokens less likely than this share of the best")
+      ->capture_default_str();
+  command->add_option("--repeat-penalty", sampler.repeat_penalty, "Makes tokens seen less likely; 1: no")
+      ->capture_default_str();
+  command->add_option("--presence-penalty", sampler.presence_penalty, "Subtracted once from tokens seen")
+      ->capture_default_str();
+  command->add_option("--frequency-penalty", sampler.frequency_penalty, "Subtracted for each time a token was seen")
+      ->capture_default_str();
+  command->add_option("--plan", flags->plan,
+                      "Which node computes what: 'prefill=A:0-16,local:16-32;decode=local:0-32'");
+  command->add_option("--peer", flags->peers, "A node the plan may name: NAME=host:port#fingerprint; repeatable");
+  command
+      ->add_option("--prefill-on", flags->prefill_on,
+                   "Let this peer (a --peer's name, or host:port#fingerprint) read the prompt")
+      ->excludes("--plan");
+  command->add_option("--split", flags->split, "... but only its layers below this one; the rest are read here")
+      ->excludes("--plan");
+  command->add_flag("--deterministic", flags->deterministic,
+                    "After a node's failure, recompute in the shapes that first made the text");
+  command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
+  command->add_flag("--json", flags->json, "Print one JSON object at the end");
+  command->add_flag("-v,--verbose", flags->verbose, "Say what happens");
+  flags->device.add_to(*command);
+  flags->link.add_to(*command);
+  command->footer(
+      "Examples:\n"
+      "  baton run model.gguf -p 'The sea is'\n"
+      "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
+      "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
+      "  baton run model.gguf -f long.txt --peer A=... --peer B=... --plan "
+      "'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
+  command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
+}
+
+}  // namespace baton::cli

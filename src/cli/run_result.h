@@ -1,0 +1,27 @@
+// What `baton run --json` prints.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/layer_range.h"
+#include "node/request.h"
+
+namespace baton::cli {
+
+struct RunResult {
+  std::string text;
+  std::vector<Token> tokens;
+  std::uint32_t prompt_tokens = 0;
+  bool emulated = false;
+  bool emulation_valid = true;  // no more than 1% of a phase's real work was later than the emulated device
+  std::string plan;
+  std::string shape;
+  std::uint32_t recoveries = 0;
+  std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not compute again
+  node::RequestTimings timings;
+  node::TransferSummary transfer;
+};
+
+}  // namespace baton::cli

@@ -1,0 +1,23 @@
+// Ctrl-C and termination as calls on a thread of their own, instead of the end of the process in the middle of
+// anything.
+#pragma once
+
+#include <functional>
+#include <thread>
+
+namespace baton::cli {
+
+// While one exists, SIGINT and SIGTERM call `on_signal`; a second one ends the process at once with status 130.
+// Make it before any other thread, so that all of them leave these signals alone.
+class SignalWatch {
+ public:
+  explicit SignalWatch(std::function<void()> on_signal);
+  ~SignalWatch();
+  SignalWatch(const SignalWatch&) = delete;
+  SignalWatch& operator=(const SignalWatch&) = delete;
+
+ private:
+  std::jthread thread_;
+};
+
+}  // namespace baton::cli

@@ -1,0 +1,53 @@
+#include <CLI/CLI.hpp>
+
+#include <format>
+#include <memory>
+
+#include "base/file.h"
+#include "cli/command.h"
+#include "cli/text_output.h"
+#include "model/gguf.h"
+#include "model/vocabulary.h"
+#include "text/tokenizer.h"
+
+namespace baton::cli {
+
+namespace {
+
+struct TokenizeFlags {
+  std::string model;
+  std::string text;
+  std::string file;
+  bool special = false;
+  bool json = false;
+};
+
+Result<void> tokenize(const TokenizeFlags& flags) {
+  const auto file = TRY(model::GgufFile::open(flags.model));
+  const auto tokenizer = TRY(text::Tokenizer::create(TRY(text::Vocabulary::create(TRY(model::read_vocabulary(file))))));
+  const std::string text = flags.file.empty() ? flags.text : TRY(read_text_file(flags.file));
+  const auto mode = flags.special ? text::SpecialTokens::kParse : text::SpecialTokens::kAsPlainText;
+  std::string list;
+  for (const Token token : TRY(tokenizer.encode(text, mode))) {
+    list += std::format("{}{}", list.empty() ? "" : flags.json ? "," : " ", token);
+  }
+  return print(flags.json ? std::format("[{}]\n", list) : list + "\n");
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Action& chosen) {
+  auto flags = std::make_shared<TokenizeFlags>();
+  CLI::App* command = app.add_subcommand("tokenize", "Print a text's tokens, without BOS or EOS");
+  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  auto* source = command->add_option_group("source");
+  source->add_option("--text", flags->text, "The text");
+  source->add_option("--file", flags->file, "A file whose bytes are the text, as they are");
+  source->require_option(1);
+  command->add_flag("--special", flags->special, "Read control tokens such as <|im_end|> as tokens, not as text");
+  command->add_flag("--json", flags->json, "Print a JSON array");
+  command->footer("Example:\n  baton tokenize model.gguf --text 'Hello world' --json");
+  command->callback([&chosen, flags] { chosen = [flags] { return tokenize(*flags); }; });
+}
+
+}  // namespace baton::cli

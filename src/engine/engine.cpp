@@ -1,0 +1,253 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "engine/cell_pool.h"
+#include "engine/forward_pass.h"
+#include "engine/ggml_device.h"
+#include "engine/kv_cache.h"
+#include "engine/weights.h"
+
+namespace baton::engine {
+
+namespace {
+
+constexpr std::uint32_t kMaxContextTokens = 1U << 26U;
+constexpr std::uint32_t kMaxChunkTokens = 1U << 16U;
+
+std::uint32_t whole_blocks(std::uint32_t tokens) { return (tokens + kCellBlock - 1) / kCellBlock * kCellBlock; }
+
+std::unexpected<Error> invalid(std::string message) { return fail(ErrorCode::kInvalidArgument, std::move(message)); }
+
+}  // namespace
+
+struct Engine::Impl {
+  std::shared_ptr<const Model> model;
+  EngineOptions options;
+  GgmlDevice device;
+  Weights weights;
+  KvCache cache;
+  std::shared_ptr<CellPool> cells;
+  std::optional<Emulation> emulation;
+  std::unique_ptr<ForwardPass> pass;
+
+  Impl(std::shared_ptr<const Model> model_in, EngineOptions options_in, GgmlDevice device_in)
+      : model(std::move(model_in)),
+        options(std::move(options_in)),
+        device(std::move(device_in)),
+        weights(model, device),
+        cells(std::make_shared<CellPool>(options.context_tokens)) {}
+
+  const model::ModelShape& shape() const { return model->shape(); }
+
+  Result<void> check_spans(const Batch& batch) const {
+    if (batch.spans.empty()) return invalid("a batch needs a span");
+    std::vector<const Sequence*> seen;
+    for (const BatchSpan& span : batch.spans) {
+      const Sequence* sequence = span.sequence;
+      if (sequence == nullptr || sequence->pool_ != cells) return invalid("a span's sequence is not this engine's");
+      if (span.token_count == 0) return invalid("a span needs a token");
+      if (span.first_position > sequence->cells_ || span.token_count > sequence->cells_ - span.first_position) {
+        return invalid(std::format("positions {} and {} more do not fit a sequence of {} cells", span.first_position,
+                                   span.token_count, sequence->cells_));
+      }
+      seen.push_back(sequence);
+    }
+    std::ranges::sort(seen);
+    if (std::ranges::adjacent_find(seen) != seen.end()) return invalid("a sequence is twice in one batch");
+    return {};
+  }
+
+  Result<void> check(const Batch& batch, const Outputs& outputs) const {
+    const LayerRange layers = batch.layers;
+    if (layers.empty() || layers.end > shape().layer_count) {
+      return invalid(std::format("layers {}:{} of a model with {}", layers.begin, layers.end, shape().layer_count));
+    }
+    if (!weights.holds(layers)) {
+      return invalid(std::format("layers {}:{} are not loaded here", layers.begin, layers.end));
+    }
+    TRY(check_spans(batch));
+    std::uint64_t rows = 0;
+    for (const BatchSpan& span : batch.spans) rows += span.token_count;
+    if (rows > options.max_chunk_tokens) {
+      return invalid(std::format("{} tokens are more than a chunk of {}", rows, options.max_chunk_tokens));
+    }
+    TRY(check_buffers(batch, outputs, rows));
+    const auto vocabulary = static_cast<Token>(shape().vocabulary_size);
+    for (const Token token : batch.tokens) {
+      if (token < 0 || token >= vocabulary) {
+        return invalid(std::format("token {} is not in the vocabulary of {}", token, vocabulary));
+      }
+    }
+    return {};
+  }
+
+  Result<void> check_buffers(const Batch& batch, const Outputs& outputs, std::uint64_t rows) const {
+    const bool at_start = batch.layers.begin == 0;
+    const bool at_end = batch.layers.end == shape().layer_count;
+    const std::uint64_t hidden = rows * shape().embedding_width;
+    const std::uint64_t logits = at_end ? std::uint64_t{logit_rows(batch.spans)} * shape().vocabulary_size : 0;
+    if (!at_end && logit_rows(batch.spans) > 0) return invalid("only the last layer's pass gives logits");
+    if (batch.tokens.size() != (at_start ? rows : 0)) return invalid("one token for each row is needed");
+    if (batch.hidden.size() != (at_start ? 0 : hidden)) return invalid("hidden states of the wrong size");
+    if (outputs.hidden.size() != (at_end ? 0 : hidden)) return invalid("a buffer for hidden states of the wrong size");
+    if (outputs.logits.size() != logits) return invalid("a buffer for logits of the wrong size");
+    return {};
+  }
+
+  bool has_rows(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count) const {
+    return sequence.pool_ == cells && cache.holds(layer) && first <= sequence.cells_ &&
+           count <= sequence.cells_ - first;
+  }
+
+  Result<void> check_rows(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count,
+                          std::size_t k_bytes, std::size_t v_bytes) const {
+    if (!has_rows(sequence, layer, first, count)) {
+      return invalid(std::format("no cells for layer {}, positions {} and {} more", layer, first, count));
+    }
+    const KvLayout& layout = cache.layout();
+    if (k_bytes != std::uint64_t{count} * layout.k_row_bytes || v_bytes != std::uint64_t{count} * layout.v_row_bytes) {
+      return invalid("K or V of the wrong size");
+    }
+    return {};
+  }
+};
+
+std::uint32_t logit_rows(std::span<const BatchSpan> spans) {
+  std::uint32_t rows = 0;
+  for (const BatchSpan& span : spans) {
+    if (span.logits == WantedLogits::kLast) rows += 1;
+    if (span.logits == WantedLogits::kAll) rows += span.token_count;
+  }
+  return rows;
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
+  const model::ModelShape& shape = model->shape();
+  EngineOptions filled = options;
+  if (options.context_tokens == 0 || options.context_tokens > kMaxContextTokens) {
+    return invalid(
+        std::format("a context of {} tokens; it must be from 1 to {}", options.context_tokens, kMaxContextTokens));
+  }
+  if (options.max_chunk_tokens == 0 || options.max_chunk_tokens > kMaxChunkTokens) {
+    return invalid(
+        std::format("chunks of {} tokens; it must be from 1 to {}", options.max_chunk_tokens, kMaxChunkTokens));
+  }
+  filled.context_tokens = whole_blocks(options.context_tokens);
+  filled.layers = options.layers.value_or(LayerRange{0, shape.layer_count});
+  if (filled.layers->empty() || filled.layers->end > shape.layer_count) {
+    return invalid(
+        std::format("layers {}:{} of a model with {}", filled.layers->begin, filled.layers->end, shape.layer_count));
+  }
+  std::optional<Emulation> emulation;
+  if (options.emulation) emulation = TRY(Emulation::create(*options.emulation));
+
+  GgmlDevice device = TRY(GgmlDevice::open(options.device, options.threads));
+  filled.device = device.info().name;
+  filled.threads = device.threads();
+  auto impl = std::make_unique<Impl>(std::move(model), std::move(filled), std::move(device));
+  impl->emulation = std::move(emulation);
+  TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
+                       impl->options.layers->size()));
+  impl->pass =
+      TRY(ForwardPass::create(*impl->model, impl->device, impl->weights, impl->cache, impl->options.max_chunk_tokens));
+  std::unique_ptr<Engine> engine(new Engine(std::move(impl)));
+  TRY(engine->ensure_layers(*engine->options().layers));
+  return engine;
+}
+
+const Model& Engine::model() const { return *impl_->model; }
+const model::ModelShape& Engine::shape() const { return impl_->shape(); }
+const EngineOptions& Engine::options() const { return impl_->options; }
+const DeviceInfo& Engine::device() const { return impl_->device.info(); }
+bool Engine::emulated() const { return impl_->emulation.has_value(); }
+bool Engine::holds(LayerRange layers) const { return impl_->weights.holds(layers); }
+std::uint32_t Engine::free_cells() const { return impl_->cells->free_cells(); }
+const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
+
+EngineStats Engine::stats() const {
+  EngineStats stats;
+  impl_->weights.add_to(stats);
+  stats.kv_bytes = impl_->cache.bytes();
+  stats.compute_bytes = impl_->pass->memory_bytes();
+  return stats;
+}
+
+Result<void> Engine::ensure_layers(LayerRange layers) {
+  if (layers.empty() || layers.end > shape().layer_count) {
+    return invalid(std::format("layers {}:{} of a model with {}", layers.begin, layers.end, shape().layer_count));
+  }
+  if (holds(layers)) return {};
+  TRY(impl_->cache.ensure(layers));
+  return impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); });
+}
+
+Result<Sequence> Engine::reserve(std::uint32_t tokens) {
+  if (tokens == 0) return invalid("a sequence of no tokens");
+  const std::uint32_t capacity = impl_->cells->capacity();
+  const std::uint32_t cells = tokens > capacity ? 0 : whole_blocks(tokens);
+  const auto first = cells == 0 ? std::nullopt : impl_->cells->take(cells);
+  if (!first) {
+    return fail(ErrorCode::kNoCapacity, std::format("no {} KV cells in a row are free: {} of {} are, {} in a row",
+                                                    tokens, free_cells(), capacity, impl_->cells->largest_gap()));
+  }
+  return Sequence(impl_->cells, *first, cells, shape().layer_count);
+}
+
+Result<void> Engine::forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer) {
+  TRY(impl_->check(batch, outputs));
+  return impl_->pass->run(batch, outputs, observer, impl_->emulation ? &*impl_->emulation : nullptr);
+}
+
+std::optional<KvView> Engine::view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+                                   std::uint32_t token_count) const {
+  if (!impl_->has_rows(sequence, layer, first_position, token_count)) return std::nullopt;
+  return impl_->cache.view(layer, std::uint64_t{sequence.first_cell_} + first_position, token_count);
+}
+
+Result<void> Engine::read_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+                             std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const {
+  TRY(impl_->check_rows(sequence, layer, first_position, token_count, k.size(), v.size()));
+  impl_->cache.read(layer, std::uint64_t{sequence.first_cell_} + first_position, k, v);
+  return {};
+}
+
+Result<void> Engine::write_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+                              std::uint32_t token_count, ByteSpan k, ByteSpan v) {
+  TRY(impl_->check_rows(sequence, layer, first_position, token_count, k.size(), v.size()));
+  impl_->cache.write(layer, std::uint64_t{sequence.first_cell_} + first_position, k, v);
+  return {};
+}
+
+Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count) {
+  if (token_count > from.capacity() || token_count > to.capacity()) return invalid("a prefix longer than its sequence");
+  const KvLayout& layout = kv_layout();
+  Bytes k(std::size_t{token_count} * layout.k_row_bytes);
+  Bytes v(std::size_t{token_count} * layout.v_row_bytes);
+  for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
+    if (!impl_->cache.holds(layer)) continue;
+    if (const auto rows = view(from, layer, 0, token_count)) {
+      TRY(write_kv(to, layer, 0, token_count, rows->k, rows->v));
+      continue;
+    }
+    TRY(read_kv(from, layer, 0, token_count, k, v));
+    TRY(write_kv(to, layer, 0, token_count, k, v));
+  }
+  return {};
+}
+
+std::optional<EmulationReport> Engine::emulation_report() const {
+  if (!impl_->emulation) return std::nullopt;
+  return impl_->emulation->report();
+}
+
+void Engine::reset_emulation_report() {
+  if (impl_->emulation) impl_->emulation->reset_report();
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,513 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <format>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include "engine/cell_pool.h"
+#include "engine/test_model.h"
+#include "model/synth.h"
+#include "model/tensor_type.h"
+
+namespace baton::engine {
+namespace {
+
+using test::make_engine;
+using test::nmse;
+using test::reference_model;
+using test::reserve;
+using test::run_chunks;
+using test::run_span;
+using test::small_options;
+using test::some_tokens;
+
+class EngineOf : public testing::TestWithParam<const char*> {
+ protected:
+  std::shared_ptr<const Model> model_ = reference_model(GetParam());
+};
+
+INSTANTIATE_TEST_SUITE_P(Golden, EngineOf, testing::Values("llama-dense", "qwen3-dense", "gemma3-dense"),
+                         [](const auto& test) { return std::string(test.param, std::strchr(test.param, '-')); });
+
+TEST_P(EngineOf, GivesTheSameBitsHoweverItsLayersAreSplit) {
+  const auto engine = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*engine, 300);
+  Sequence whole = reserve(*engine, 300);
+  const auto expected = run_chunks(*engine, whole, std::span(tokens).first(290), 64);
+  const auto expected_decode = run_chunks(*engine, whole, std::span(tokens).subspan(290), 1, 290);
+  for (std::uint32_t border = 1; border < engine->shape().layer_count; ++border) {
+    Sequence split = reserve(*engine, 300);
+    EXPECT_EQ(run_chunks(*engine, split, std::span(tokens).first(290), 64, 0, {border}), expected) << border;
+    EXPECT_EQ(run_chunks(*engine, split, std::span(tokens).subspan(290), 1, 290, {border}), expected_decode) << border;
+  }
+  Sequence all = reserve(*engine, 300);
+  EXPECT_EQ(run_chunks(*engine, all, std::span(tokens).first(290), 64, 0, {1, 2}), expected);
+}
+
+TEST_P(EngineOf, GivesTheSameBitsInTwoEnginesOfHalfTheLayersEach) {
+  const auto whole = make_engine(model_, small_options());
+  const std::uint32_t layers = whole->shape().layer_count;
+  EngineOptions lower = small_options();
+  lower.layers = LayerRange{0, 1};
+  EngineOptions upper = small_options();
+  upper.layers = LayerRange{1, layers};
+  const auto first = make_engine(model_, lower);
+  const auto second = make_engine(model_, upper);
+  EXPECT_TRUE(first->holds({0, 1}));
+  EXPECT_FALSE(first->holds({0, 2}));
+  EXPECT_FALSE(second->holds({0, layers})) << "it has no embedding";
+  EXPECT_TRUE(second->holds({1, layers}));
+
+  const auto tokens = some_tokens(*whole, 40);
+  Sequence sequence = reserve(*whole, 40);
+  const auto expected = run_span(*whole, sequence, 0, tokens);
+
+  Sequence a = reserve(*first, 40);
+  Sequence b = reserve(*second, 40);
+  std::vector<float> hidden(tokens.size() * whole->shape().embedding_width);
+  std::vector<float> logits(expected.size());
+  BatchSpan span{.sequence = &a, .first_position = 0, .token_count = 40};
+  ASSERT_TRUE(first->forward({.layers = {0, 1}, .spans = {&span, 1}, .tokens = tokens, .hidden = {}}, {hidden, {}}));
+  span.sequence = &b;
+  span.logits = WantedLogits::kAll;
+  ASSERT_TRUE(
+      second->forward({.layers = {1, layers}, .spans = {&span, 1}, .tokens = {}, .hidden = hidden}, {{}, logits}));
+  EXPECT_EQ(logits, expected);
+
+  // The half that is missing can be loaded later.
+  ASSERT_TRUE(first->ensure_layers({0, layers}));
+  Sequence later = reserve(*first, 40);
+  EXPECT_EQ(run_span(*first, later, 0, tokens), expected);
+}
+
+TEST_P(EngineOf, GivesTheSameBitsWhereverItsCellsLie) {
+  const auto engine = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*engine, 70);
+  Sequence first = reserve(*engine, 100);
+  const auto expected = run_chunks(*engine, first, tokens, 16);
+  Sequence blocker = reserve(*engine, 600);
+  Sequence second = reserve(*engine, 500);
+  EXPECT_EQ(run_chunks(*engine, second, tokens, 16), expected);
+}
+
+TEST_P(EngineOf, DecodesToTheSameBitsFromKvThatCameFromAnotherEngine) {
+  const auto sender = make_engine(model_, small_options());
+  const auto receiver = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*sender, 60);
+  Sequence source = reserve(*sender, 60);
+  Sequence spacer = reserve(*receiver, 10);
+  Sequence target = reserve(*receiver, 60);
+  run_chunks(*sender, source, std::span(tokens).first(50), 16);
+
+  const KvLayout& layout = sender->kv_layout();
+  for (std::uint32_t layer = 0; layer < sender->shape().layer_count; ++layer) {
+    Bytes k(std::size_t{30} * layout.k_row_bytes);
+    Bytes v(std::size_t{30} * layout.v_row_bytes);
+    ASSERT_TRUE(sender->read_kv(source, layer, 0, 30, k, v));
+    ASSERT_TRUE(receiver->write_kv(target, layer, 0, 30, k, v));
+    const auto view = sender->view(source, layer, 30, 20);
+    ASSERT_TRUE(view);
+    ASSERT_TRUE(receiver->write_kv(target, layer, 30, 20, view->k, view->v));
+    const auto there = receiver->view(target, layer, 0, 30);
+    ASSERT_TRUE(there);
+    EXPECT_TRUE(std::ranges::equal(there->k, k));
+    EXPECT_TRUE(std::ranges::equal(there->v, v));
+  }
+  const auto rest = std::span(tokens).subspan(50);
+  EXPECT_EQ(run_chunks(*receiver, target, rest, 1, 50), run_chunks(*sender, source, rest, 1, 50));
+}
+
+TEST_P(EngineOf, DecodesSeveralSequencesInOneBatchAsItDoesAlone) {
+  const auto engine = make_engine(model_, small_options());
+  const std::array<std::uint32_t, 3> lengths = {5, 300, 40};
+  const auto tokens = some_tokens(*engine, 301);
+  std::vector<Sequence> alone;
+  std::vector<Sequence> together;
+  std::vector<float> expected;
+  std::vector<BatchSpan> spans;
+  std::vector<Token> next;
+  together.reserve(lengths.size());
+  for (const std::uint32_t length : lengths) {
+    alone.push_back(reserve(*engine, length + 1));
+    together.push_back(reserve(*engine, length + 1));
+    run_chunks(*engine, alone.back(), std::span(tokens).first(length), 128);
+    run_chunks(*engine, together.back(), std::span(tokens).first(length), 128);
+    const auto logits = run_span(*engine, alone.back(), length, std::span(tokens).subspan(length, 1));
+    expected.insert(expected.end(), logits.begin(), logits.end());
+    spans.push_back({&together.back(), length, 1, WantedLogits::kLast});
+    next.push_back(tokens[length]);
+  }
+  std::vector<float> logits(expected.size());
+  const Batch batch{.layers = {0, engine->shape().layer_count}, .spans = spans, .tokens = next, .hidden = {}};
+  ASSERT_TRUE(engine->forward(batch, {{}, logits}));
+  EXPECT_LT(nmse(logits, expected), 1e-6) << "another shape of batch may change the last bits, and no more";
+
+  // A prompt's chunk may share a batch with them: rows come in the order of spans.
+  Sequence prompt = reserve(*engine, 20);
+  Sequence prompt_alone = reserve(*engine, 20);
+  const std::vector<BatchSpan> mixed = {{&together[1], 300, 1, WantedLogits::kLast},
+                                        {&prompt, 0, 20, WantedLogits::kLast}};
+  std::vector<Token> mixed_tokens = {tokens[300]};
+  mixed_tokens.insert(mixed_tokens.end(), tokens.begin(), tokens.begin() + 20);
+  const std::size_t vocabulary = engine->shape().vocabulary_size;
+  std::vector<float> mixed_logits(2 * vocabulary);
+  const Batch mixed_batch{.layers = batch.layers, .spans = mixed, .tokens = mixed_tokens, .hidden = {}};
+  ASSERT_TRUE(engine->forward(mixed_batch, {{}, mixed_logits}));
+  EXPECT_LT(nmse(std::span(mixed_logits).first(vocabulary), std::span(expected).subspan(vocabulary, vocabulary)), 1e-6);
+  const auto prompt_logits = run_span(*engine, prompt_alone, 0, std::span(tokens).first(20), WantedLogits::kLast);
+  EXPECT_LT(nmse(std::span(mixed_logits).subspan(vocabulary), prompt_logits), 1e-6);
+}
+
+TEST_P(EngineOf, GivesTheSameLastRowWhetherOthersAreWantedOrNot) {
+  const auto engine = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*engine, 33);
+  Sequence a = reserve(*engine, 33);
+  Sequence b = reserve(*engine, 33);
+  const auto all = run_span(*engine, a, 0, tokens, WantedLogits::kAll);
+  const auto last = run_span(*engine, b, 0, tokens, WantedLogits::kLast);
+  EXPECT_LT(nmse(last, std::span(all).last(last.size())), 1e-6);
+}
+
+TEST_P(EngineOf, WritesTheSameKvWhenNoLogitsAreWanted) {
+  const auto engine = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*engine, 33);
+  Sequence a = reserve(*engine, 33);
+  Sequence b = reserve(*engine, 33);
+  run_span(*engine, a, 0, tokens, WantedLogits::kAll);
+  run_span(*engine, b, 0, tokens, WantedLogits::kNone);
+  for (std::uint32_t layer = 0; layer < engine->shape().layer_count; ++layer) {
+    EXPECT_TRUE(std::ranges::equal(engine->view(a, layer, 0, 33)->k, engine->view(b, layer, 0, 33)->k)) << layer;
+    EXPECT_TRUE(std::ranges::equal(engine->view(a, layer, 0, 33)->v, engine->view(b, layer, 0, 33)->v)) << layer;
+  }
+}
+
+TEST_P(EngineOf, StaysCloseWithAQ8Cache) {
+  const auto exact = make_engine(model_, small_options());
+  EngineOptions options = small_options();
+  options.cache_type = CacheType::kQ8_0;
+  const auto quantised = make_engine(model_, options);
+  EXPECT_EQ(quantised->kv_layout().k_row_bytes, exact->kv_layout().k_width / 32 * 34);
+  const auto tokens = some_tokens(*exact, 48);
+  Sequence a = reserve(*exact, 48);
+  Sequence b = reserve(*quantised, 48);
+  const double difference = nmse(run_chunks(*quantised, b, tokens, 16), run_chunks(*exact, a, tokens, 16));
+  EXPECT_LT(difference, 1e-3);
+  EXPECT_GT(difference, 0) << "it is not quantised at all";
+}
+
+TEST_P(EngineOf, IgnoresWhatAnEarlierSequenceLeftInItsCells) {
+  EngineOptions options = small_options();
+  options.context_tokens = kCellBlock;
+  const auto engine = make_engine(model_, options);
+  // Enough for ggml to work in tiles, which multiply hidden cells by zero instead of skipping them.
+  const auto tokens = some_tokens(*engine, 90);
+  std::vector<float> expected;
+  {
+    Sequence clean = reserve(*engine, 90);
+    expected = run_chunks(*engine, clean, tokens, 80);
+  }
+  {
+    // F16 NaNs and infinities, as a hostile peer could send.
+    Sequence dirty = reserve(*engine, 90);
+    Bytes poison_k(std::size_t{kCellBlock} * engine->kv_layout().k_row_bytes);
+    for (std::size_t at = 0; at < poison_k.size(); at += 2) poison_k[at + 1] = std::byte(at % 4 == 0 ? 0x7e : 0x7c);
+    for (std::uint32_t layer = 0; layer < engine->shape().layer_count; ++layer) {
+      ASSERT_TRUE(engine->write_kv(dirty, layer, 0, kCellBlock, poison_k, poison_k));
+    }
+  }
+  Sequence again = reserve(*engine, 90);
+  EXPECT_EQ(run_chunks(*engine, again, tokens, 80), expected);
+}
+
+TEST_P(EngineOf, GoesOnFromACopiedPrefix) {
+  const auto engine = make_engine(model_, small_options());
+  const auto tokens = some_tokens(*engine, 40);
+  Sequence first = reserve(*engine, 40);
+  run_chunks(*engine, first, std::span(tokens).first(32), 16);
+  Sequence second = reserve(*engine, 40);
+  ASSERT_TRUE(engine->copy_prefix(first, second, 32));
+  const auto rest = std::span(tokens).subspan(32);
+  EXPECT_EQ(run_chunks(*engine, second, rest, 16, 32), run_chunks(*engine, first, rest, 16, 32));
+}
+
+class Recorder : public LayerObserver {
+ public:
+  explicit Recorder(std::uint32_t stop_after = std::numeric_limits<std::uint32_t>::max()) : stop_after_(stop_after) {}
+  Next layer_done(std::uint32_t layer) override {
+    layers.push_back(layer);
+    return layer >= stop_after_ ? Next::kStop : Next::kContinue;
+  }
+  std::vector<std::uint32_t> layers;
+
+ private:
+  std::uint32_t stop_after_;
+};
+
+TEST(Engine, TellsItsObserverOfEachLayerInOrderAndStopsWhenTold) {
+  const auto engine = make_engine(reference_model("llama-dense"), small_options());
+  const auto tokens = some_tokens(*engine, 8);
+  Sequence sequence = reserve(*engine, 8);
+  const BatchSpan span{.sequence = &sequence, .first_position = 0, .token_count = 8};
+  const Batch batch{.layers = {0, 3}, .spans = {&span, 1}, .tokens = tokens, .hidden = {}};
+  Recorder all;
+  ASSERT_TRUE(engine->forward(batch, {}, &all));
+  EXPECT_EQ(all.layers, (std::vector<std::uint32_t>{0, 1, 2}));
+  Recorder stopping(1);
+  const auto stopped = engine->forward(batch, {}, &stopping);
+  ASSERT_FALSE(stopped.has_value());
+  EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(stopping.layers, (std::vector<std::uint32_t>{0, 1}));
+}
+
+// The K and V an observer is shown must not change afterwards.
+class KvCopier : public LayerObserver {
+ public:
+  KvCopier(const Engine& engine, const Sequence& sequence, std::uint32_t count)
+      : engine_(engine), sequence_(sequence), count_(count) {}
+  Next layer_done(std::uint32_t layer) override {
+    const auto view = engine_.view(sequence_, layer, 0, count_);
+    copies.emplace_back(view->k.begin(), view->k.end());
+    return Next::kContinue;
+  }
+  std::vector<Bytes> copies;
+
+ private:
+  const Engine& engine_;
+  const Sequence& sequence_;
+  std::uint32_t count_;
+};
+
+TEST(Engine, ShowsItsObserverKvThatIsFinal) {
+  const auto engine = make_engine(reference_model("gemma3-dense"), small_options());
+  const auto tokens = some_tokens(*engine, 20);
+  Sequence sequence = reserve(*engine, 20);
+  KvCopier copier(*engine, sequence, 20);
+  const BatchSpan span{.sequence = &sequence, .first_position = 0, .token_count = 20};
+  ASSERT_TRUE(engine->forward({.layers = {0, 6}, .spans = {&span, 1}, .tokens = tokens, .hidden = {}}, {}, &copier));
+  ASSERT_EQ(copier.copies.size(), 6U);
+  for (std::uint32_t layer = 0; layer < 6; ++layer) {
+    EXPECT_TRUE(std::ranges::equal(copier.copies[layer], engine->view(sequence, layer, 0, 20)->k));
+    EXPECT_TRUE(std::ranges::any_of(copier.copies[layer], [](std::byte byte) { return byte != std::byte{0}; }));
+  }
+}
+
+TEST(Engine, RefusesToReserveMoreThanIsFreeAndFreesWhatIsDropped) {
+  EngineOptions options = small_options();
+  options.context_tokens = 1000;
+  const auto engine = make_engine(reference_model("llama-dense"), options);
+  EXPECT_EQ(engine->options().context_tokens, 1024U);
+  {
+    const Sequence first = reserve(*engine, 1);
+    EXPECT_EQ(first.capacity(), 256U);
+    const Sequence second = reserve(*engine, 700);
+    EXPECT_EQ(engine->free_cells(), 0U);
+    const auto refused = engine->reserve(1);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::kNoCapacity);
+  }
+  EXPECT_EQ(engine->free_cells(), 1024U);
+  EXPECT_EQ(engine->reserve(1025).error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(engine->reserve(std::numeric_limits<std::uint32_t>::max()).error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(engine->reserve(0).error().code, ErrorCode::kInvalidArgument);
+  Sequence moved = reserve(*engine, 1024);
+  moved = Sequence();
+  EXPECT_EQ(engine->free_cells(), 1024U) << "assigning over a sequence frees it";
+}
+
+TEST(Engine, RefusesABatchThatMakesNoSense) {
+  const auto engine = make_engine(reference_model("llama-dense"), small_options());
+  const auto stranger = make_engine(reference_model("llama-dense"), small_options());
+  Sequence sequence = reserve(*engine, 256);
+  Sequence foreign = reserve(*stranger, 256);
+  const std::vector<Token> good = {1, 2, 3};
+  const std::vector<Token> high = {1, 128, 3};
+  const std::vector<Token> negative = {1, -1, 3};
+  const std::size_t width = engine->shape().embedding_width;
+  std::vector<float> hidden(3 * width);
+  std::vector<float> logits(engine->shape().vocabulary_size);
+  const auto code = [&](BatchSpan span, LayerRange layers, std::span<const Token> tokens, std::span<const float> in,
+                        Outputs outputs) {
+    const auto result =
+        engine->forward({.layers = layers, .spans = {&span, 1}, .tokens = tokens, .hidden = in}, outputs);
+    return result ? ErrorCode::kInternal : result.error().code;
+  };
+  const BatchSpan span{&sequence, 0, 3, WantedLogits::kNone};
+  const BatchSpan wanting{&sequence, 0, 3, WantedLogits::kLast};
+  constexpr auto kInvalid = ErrorCode::kInvalidArgument;
+  EXPECT_EQ(code(span, {0, 4}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {2, 2}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {3, 1}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 3}, high, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 3}, negative, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 3}, std::span(good).first(2), {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 3}, good, hidden, {}), kInvalid);
+  EXPECT_EQ(code(span, {1, 3}, good, hidden, {}), kInvalid);
+  EXPECT_EQ(code(span, {1, 3}, {}, std::span(hidden).first(width), {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 2}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code(wanting, {0, 2}, good, {}, {hidden, {}}), kInvalid);
+  EXPECT_EQ(code(wanting, {0, 3}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code(span, {0, 3}, good, {}, {{}, logits}), kInvalid);
+  EXPECT_EQ(code({nullptr, 0, 3, WantedLogits::kNone}, {0, 3}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code({&foreign, 0, 3, WantedLogits::kNone}, {0, 3}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code({&sequence, 254, 3, WantedLogits::kNone}, {0, 3}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code({&sequence, 0xFFFFFFFF, 3, WantedLogits::kNone}, {0, 3}, good, {}, {}), kInvalid);
+  EXPECT_EQ(code({&sequence, 0, 0, WantedLogits::kNone}, {0, 3}, {}, {}, {}), kInvalid);
+  const std::vector<Token> long_text(513, 1);
+  Sequence roomy = reserve(*engine, 600);
+  EXPECT_EQ(code({&roomy, 0, 513, WantedLogits::kNone}, {0, 3}, long_text, {}, {}), kInvalid);
+  const std::array twice = {BatchSpan{&sequence, 0, 1, WantedLogits::kNone},
+                            BatchSpan{&sequence, 1, 2, WantedLogits::kNone}};
+  EXPECT_FALSE(engine->forward({.layers = {0, 3}, .spans = twice, .tokens = good, .hidden = {}}, {}));
+  EXPECT_TRUE(engine->forward({.layers = {0, 3}, .spans = {&span, 1}, .tokens = good, .hidden = {}}, {}));
+}
+
+TEST(Engine, RefusesKvOutsideASequence) {
+  const auto engine = make_engine(reference_model("llama-dense"), small_options());
+  Sequence sequence = reserve(*engine, 256);
+  const KvLayout& layout = engine->kv_layout();
+  Bytes k(std::size_t{2} * layout.k_row_bytes);
+  Bytes v(std::size_t{2} * layout.v_row_bytes);
+  EXPECT_TRUE(engine->read_kv(sequence, 0, 254, 2, k, v));
+  EXPECT_FALSE(engine->read_kv(sequence, 0, 255, 2, k, v));
+  EXPECT_FALSE(engine->read_kv(sequence, 0, 0xFFFFFFFF, 2, k, v));
+  EXPECT_FALSE(engine->read_kv(sequence, 3, 0, 2, k, v));
+  EXPECT_FALSE(engine->write_kv(sequence, 0, 0, 3, k, v));
+  EXPECT_FALSE(engine->write_kv(sequence, 0, 0, 2, k, std::span(v).first(1)));
+  EXPECT_FALSE(engine->view(sequence, 0, 200, 57));
+  EXPECT_FALSE(engine->view(Sequence(), 0, 0, 1));
+}
+
+TEST(Engine, NamesTheDevicesThereAreWhenAskedForAnother) {
+  EngineOptions options = small_options();
+  options.device = "Abacus9";
+  const auto engine = Engine::create(reference_model("llama-dense"), options);
+  ASSERT_FALSE(engine.has_value());
+  EXPECT_EQ(engine.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(engine.error().message.find("CPU"), std::string::npos) << engine.error().message;
+  options.device = "CPU";
+  EXPECT_TRUE(Engine::create(reference_model("llama-dense"), options));
+}
+
+TEST(Engine, RefusesOptionsThatMakeNoSense) {
+  const auto model = reference_model("llama-dense");
+  EngineOptions context = small_options();
+  context.context_tokens = 0;
+  EngineOptions chunk = small_options();
+  chunk.max_chunk_tokens = 0;
+  EngineOptions layers = small_options();
+  layers.layers = LayerRange{1, 4};
+  EngineOptions rate = small_options();
+  rate.emulation = EmulatedDevice{.teraflops = 0, .gigabytes_per_second = 1};
+  for (const EngineOptions& options : {context, chunk, layers, rate}) {
+    EXPECT_EQ(Engine::create(model, options).error().code, ErrorCode::kInvalidArgument);
+  }
+  EngineOptions narrow = small_options();
+  narrow.cache_type = CacheType::kQ8_0;
+  EXPECT_EQ(Engine::create(reference_model("text-llama"), narrow).error().code, ErrorCode::kUnsupported)
+      << "heads of 16 do not fill a block of 32";
+}
+
+TEST(Engine, CountsItsMemory) {
+  const auto model = reference_model("llama-dense");
+  const auto engine = make_engine(model, small_options());
+  const EngineStats stats = engine->stats();
+  EXPECT_EQ(stats.kv_bytes, 3U * 4096 * 2 * 128 * 2);
+  EXPECT_GT(stats.mapped_weight_bytes + stats.copied_weight_bytes + stats.repacked_weight_bytes, 2'900'000U);
+}
+
+TEST(Engine, PacesAnEmulatedDeviceToItsLayersCost) {
+  EngineOptions options = small_options();
+  // So slow that real work is nothing beside it: 8 tokens of about a million weights at 1 GFLOPS are 16 ms.
+  options.emulation = EmulatedDevice{.teraflops = 0.001, .gigabytes_per_second = 1000};
+  const auto engine = make_engine(reference_model("llama-dense"), options);
+  EXPECT_TRUE(engine->emulated());
+  const auto tokens = some_tokens(*engine, 8);
+  Sequence sequence = reserve(*engine, 8);
+  run_span(*engine, sequence, 0, tokens, WantedLogits::kLast);
+  const std::array runs = {model::TokenRun{0, 8}};
+  double expected = model::head_cost(engine->shape(), 1).flops;
+  for (std::uint32_t layer = 0; layer < 3; ++layer) expected += model::layer_flops(engine->shape(), layer, runs);
+  const auto report = engine->emulation_report();
+  ASSERT_TRUE(report);
+  EXPECT_NEAR(seconds(report->emulated), expected / 1e9, 1e-6);
+  engine->reset_emulation_report();
+  EXPECT_EQ(engine->emulation_report()->emulated, Duration{});
+}
+
+// A random model of this type and shape on disk; nothing where the type cannot have that shape, or can only be made
+// with statistics of real activations.
+std::shared_ptr<const Model> synthetic_model(model::SynthOptions options, model::TensorType type) {
+  options.type = type;
+  options.threads = 2;
+  const auto path = std::filesystem::temp_directory_path() / std::format("baton-type-{}.gguf", ::getpid());
+  if (!model::synthesize(options, path)) return nullptr;
+  auto opened = Model::open(path);
+  std::filesystem::remove(path);
+  EXPECT_TRUE(opened.has_value()) << opened.error().to_string();
+  return opened.value_or(nullptr);
+}
+
+// Repacked or not, each type must compute what the matrix says, in shapes that are no multiple of anything but a block.
+void compute_with_types(const model::SynthOptions& shape, int types_at_least) {
+  std::vector<float> exact;
+  int computed = 0;
+  std::vector<model::TensorType> types = {model::TensorType::kF32};
+  for (const model::TensorTypeFacts& facts : model::all_tensor_types()) {
+    // Searching for the codes of the smallest i-quants takes seconds each.
+    const bool slow = facts.name.starts_with("iq1") || facts.name.starts_with("iq2") || facts.name.starts_with("iq3");
+    const bool weight = facts.use == model::TensorUse::kWeight && facts.type != model::TensorType::kF32;
+    if (weight && !slow) types.push_back(facts.type);
+  }
+  for (const model::TensorType type : types) {
+    const auto model = synthetic_model(shape, type);
+    if (model == nullptr) continue;
+    const auto facts = model::facts(type);
+    const auto engine = make_engine(model, small_options());
+    ASSERT_NE(engine, nullptr) << facts.name;
+    const auto tokens = some_tokens(*engine, 21);
+    Sequence at_once = reserve(*engine, 21);
+    Sequence one_by_one = reserve(*engine, 21);
+    const auto logits = run_chunks(*engine, at_once, tokens, 21);
+    EXPECT_LT(nmse(run_chunks(*engine, one_by_one, tokens, 1), logits), 1e-2) << facts.name;
+    if (exact.empty()) exact = logits;
+    // Below three bits little is left of the weights.
+    const double bits = 8.0 * facts.block_bytes / facts.block_size;
+    if (bits > 3) {
+      EXPECT_LT(nmse(logits, exact), 0.3) << facts.name;
+    }
+    ++computed;
+  }
+  EXPECT_GE(computed, types_at_least);
+}
+
+TEST(Engine, ComputesWithAllTypesOfWeight) {
+  compute_with_types({.embd = 768, .layers = 1, .heads = 12, .kv_heads = 3, .ff = 1280, .vocab = 323}, 12);
+}
+
+TEST(Engine, ComputesInOddShapesWithTypesOfSmallBlocks) {
+  compute_with_types({.embd = 160, .layers = 1, .heads = 5, .kv_heads = 5, .ff = 224, .vocab = 323}, 8);
+}
+
+TEST(Model, ThatDoesNotExistIsAnErrorThatSaysSo) {
+  const auto missing = Model::open("/nonexistent.gguf");
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+}
+
+TEST(Devices, IncludeTheCpu) {
+  const auto devices = list_devices();
+  EXPECT_TRUE(std::ranges::any_of(devices, [](const DeviceInfo& device) { return device.kind == DeviceKind::kCpu; }));
+  EXPECT_GE(usable_cores(), 1U);
+}
+
+}  // namespace
+}  // namespace baton::engine

@@ -1,0 +1,325 @@
+#include "engine/forward_pass.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/cell_pool.h"
+
+namespace baton::engine {
+
+namespace {
+
+// Rows of logits made at once: with a vocabulary of 256,000 this is 32 MB.
+constexpr std::uint32_t kHeadRows = 32;
+constexpr std::size_t kHeadGraphSize = 32;
+
+constexpr std::uint16_t kVisible = 0x0000;  // F16 zero
+constexpr std::uint16_t kHidden = 0xFC00;   // F16 minus infinity
+
+std::uint32_t round_down(std::uint32_t value) { return value / kCellBlock * kCellBlock; }
+std::uint32_t round_up(std::uint32_t value) { return round_down(value + kCellBlock - 1); }
+std::size_t round_up_to(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+
+std::uint32_t first_visible(std::uint32_t position, std::uint32_t window) {
+  return window == 0 || position + 1 <= window ? 0 : position + 1 - window;
+}
+
+template <typename T>
+void set(ggml_tensor* tensor, const std::vector<T>& values) {
+  if (tensor != nullptr) ggml_backend_tensor_set(tensor, values.data(), 0, values.size() * sizeof(T));
+}
+
+}  // namespace
+
+ForwardPass::ForwardPass(const Model& model, const GgmlDevice& device, const Weights& weights, KvCache& cache,
+                         std::uint32_t max_rows)
+    : model_(model),
+      shape_(model.shape()),
+      device_(device),
+      weights_(weights),
+      cache_(cache),
+      max_rows_(max_rows),
+      layer_allocator_(ggml_gallocr_new(device.memory())),
+      head_allocator_(ggml_gallocr_new(device.memory())) {}
+
+ForwardPass::~ForwardPass() = default;
+
+Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const Model& model, const GgmlDevice& device,
+                                                         const Weights& weights, KvCache& cache,
+                                                         std::uint32_t max_rows) {
+  std::unique_ptr<ForwardPass> pass(new ForwardPass(model, device, weights, cache, max_rows));
+  TRY(pass->allocate_rows());
+  return pass;
+}
+
+Result<void> ForwardPass::allocate_rows() {
+  rows_context_ = make_context(2);
+  hidden_ = ggml_new_tensor_2d(rows_context_.get(), GGML_TYPE_F32, shape_.embedding_width, max_rows_);
+  head_rows_ = ggml_new_tensor_2d(rows_context_.get(), GGML_TYPE_F32, shape_.embedding_width, max_rows_);
+  rows_buffer_.reset(ggml_backend_alloc_ctx_tensors_from_buft(rows_context_.get(), device_.memory()));
+  if (rows_buffer_ == nullptr) return fail(ErrorCode::kNoCapacity, "no memory for activations; try a smaller --chunk");
+  return {};
+}
+
+std::uint64_t ForwardPass::memory_bytes() const {
+  const auto size = [](const GgmlBuffer& buffer) {
+    return buffer == nullptr ? 0 : ggml_backend_buffer_get_size(buffer.get());
+  };
+  return size(rows_buffer_) + size(input_buffer_) + ggml_gallocr_get_buffer_size(layer_allocator_.get(), 0) +
+         ggml_gallocr_get_buffer_size(head_allocator_.get(), 0);
+}
+
+ggml_tensor* ForwardPass::rows_of(ggml_context* context, ggml_tensor* all, std::uint32_t first,
+                                  std::uint32_t count) const {
+  return ggml_view_2d(context, all, all->ne[0], count, all->nb[1], first * all->nb[1]);
+}
+
+ggml_context* ForwardPass::fresh_graph_context() {
+  const std::size_t spans = windows_.empty() ? 1 : windows_.front().spans.size();
+  const std::size_t size = std::max(model::layer_graph_size(spans), kHeadGraphSize);
+  if (size > graph_size_) {
+    graph_context_ = make_context(size, size);
+    graph_size_ = size;
+  } else {
+    ggml_reset(graph_context_.get());
+  }
+  return graph_context_.get();
+}
+
+Result<void> ForwardPass::check_device(LayerRange layers) {
+  const GgmlContext inputs = make_context(8);
+  ggml_context* input = inputs.get();
+  constexpr std::uint32_t kRows = 32;
+  const std::uint32_t rows = std::min(kRows, max_rows_);
+  const model::AttentionSpan span{.first_row = 0,
+                                  .row_count = rows,
+                                  .first_cell = 0,
+                                  .kv_count = kCellBlock,
+                                  .mask = ggml_new_tensor_2d(input, GGML_TYPE_F16, kCellBlock, rows)};
+  ggml_tensor* numbers = ggml_new_tensor_1d(input, GGML_TYPE_I32, rows);
+  ggml_tensor* cells = ggml_new_tensor_1d(input, GGML_TYPE_I64, rows);
+  windows_.clear();
+  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    ggml_context* context = fresh_graph_context();
+    ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
+    ggml_tensor* hidden = rows_of(context, hidden_, 0, rows);
+    if (layer == 0) build_embedding(context, graph, model_.hyperparameters(), weights_.embedding(), numbers, hidden);
+    const model::LayerInputs layer_inputs{.hidden = hidden,
+                                          .positions = numbers,
+                                          .cells = cells,
+                                          .k_cache = cache_.k(layer),
+                                          .v_cache = cache_.v(layer),
+                                          .rope_factors = weights_.rope_factors(),
+                                          .spans = std::span(&span, 1)};
+    const model::KeptRows kept{
+        .kind = model::KeptRows::Kind::kSome, .rows = numbers, .destination = rows_of(context, head_rows_, 0, rows)};
+    build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer),
+                layer_inputs, kept);
+    TRY(device_.check_supported(graph));
+  }
+  if (layers.end == shape_.layer_count) {
+    ggml_context* context = fresh_graph_context();
+    ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
+    build_head(context, graph, model_.hyperparameters(), weights_.output_norm(), weights_.output(),
+               rows_of(context, head_rows_, 0, rows));
+    TRY(device_.check_supported(graph));
+  }
+  return {};
+}
+
+void ForwardPass::make_masks(const Batch& batch, WindowInputs& inputs) {
+  std::uint32_t row = 0;
+  for (const BatchSpan& span : batch.spans) {
+    const std::uint32_t first_seen = round_down(first_visible(span.first_position, inputs.window));
+    const std::uint32_t seen_end = round_up(span.first_position + span.token_count);
+    inputs.spans.push_back(
+        {.first_row = row,
+         .row_count = span.token_count,
+         .first_cell = std::uint64_t{span.sequence->first_cell_} + first_seen,
+         .kv_count = seen_end - first_seen,
+         .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, span.token_count)});
+    row += span.token_count;
+  }
+}
+
+void ForwardPass::fill_mask(const BatchSpan& span, std::uint32_t window, std::uint32_t first_seen, ggml_tensor* mask) {
+  const auto columns = static_cast<std::size_t>(mask->ne[0]);
+  mask_row_.resize(columns * span.token_count);
+  for (std::uint32_t row = 0; row < span.token_count; ++row) {
+    const std::uint32_t position = span.first_position + row;
+    const auto begin = mask_row_.begin() + static_cast<std::ptrdiff_t>(row * columns);
+    const std::uint32_t from = first_visible(position, window) - first_seen;
+    const std::uint32_t to = position + 1 - first_seen;
+    std::fill(begin, begin + from, kHidden);
+    std::fill(begin + from, begin + to, kVisible);
+    std::fill(begin + to, begin + static_cast<std::ptrdiff_t>(columns), kHidden);
+  }
+  set(mask, mask_row_);
+}
+
+Result<void> ForwardPass::place_inputs() {
+  const std::size_t alignment = std::max<std::size_t>(64, ggml_backend_buft_get_alignment(device_.memory()));
+  std::size_t total = 0;
+  for (ggml_tensor* tensor = ggml_get_first_tensor(input_context_.get()); tensor != nullptr;
+       tensor = ggml_get_next_tensor(input_context_.get(), tensor)) {
+    total += round_up_to(ggml_backend_buft_get_alloc_size(device_.memory(), tensor), alignment);
+  }
+  if (input_buffer_ == nullptr || ggml_backend_buffer_get_size(input_buffer_.get()) < total) {
+    input_buffer_.reset();
+    // Masks grow with the context: some room ahead, so that not every chunk allocates anew.
+    input_buffer_ = TRY(device_.allocate(device_.memory(), total + total / 2));
+    ggml_backend_buffer_set_usage(input_buffer_.get(), GGML_BACKEND_BUFFER_USAGE_COMPUTE);
+  }
+  auto* address = static_cast<std::byte*>(ggml_backend_buffer_get_base(input_buffer_.get()));
+  for (ggml_tensor* tensor = ggml_get_first_tensor(input_context_.get()); tensor != nullptr;
+       tensor = ggml_get_next_tensor(input_context_.get(), tensor)) {
+    if (ggml_backend_tensor_alloc(input_buffer_.get(), tensor, address) != GGML_STATUS_SUCCESS) {
+      return fail(ErrorCode::kInternal, "cannot place a pass's inputs");
+    }
+    address += round_up_to(ggml_backend_buft_get_alloc_size(device_.memory(), tensor), alignment);
+  }
+  return {};
+}
+
+Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
+  std::vector<std::int32_t> positions;
+  std::vector<std::int64_t> cells;
+  std::vector<std::int32_t> kept;
+  for (const BatchSpan& span : batch.spans) {
+    const std::uint32_t last = span.token_count - 1;
+    for (std::uint32_t index = 0; index < span.token_count; ++index) {
+      const bool wants = span.logits == WantedLogits::kAll || (span.logits == WantedLogits::kLast && index == last);
+      if (wants) kept.push_back(static_cast<std::int32_t>(positions.size()));
+      positions.push_back(static_cast<std::int32_t>(span.first_position + index));
+      cells.push_back(std::int64_t{span.sequence->first_cell_} + span.first_position + index);
+    }
+  }
+  row_count_ = static_cast<std::uint32_t>(positions.size());
+  kept_count_ = static_cast<std::uint32_t>(kept.size());
+
+  windows_.clear();
+  for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+    const std::uint32_t window = shape_.layers[layer].attention_window;
+    if (std::ranges::find(windows_, window, &WindowInputs::window) == windows_.end()) windows_.push_back({window, {}});
+  }
+  input_context_ = make_context(4 + windows_.size() * batch.spans.size());
+  ggml_context* context = input_context_.get();
+  positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
+  cells_ = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
+  tokens_ = batch.layers.begin == 0 ? ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_) : nullptr;
+  kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
+  for (WindowInputs& inputs : windows_) make_masks(batch, inputs);
+  TRY(place_inputs());
+
+  set(positions_, positions);
+  set(cells_, cells);
+  set(kept_, kept);
+  if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
+  if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
+  for (const WindowInputs& inputs : windows_) {
+    for (std::size_t index = 0; index < batch.spans.size(); ++index) {
+      const BatchSpan& span = batch.spans[index];
+      fill_mask(span, inputs.window, round_down(first_visible(span.first_position, inputs.window)),
+                inputs.spans[index].mask);
+    }
+  }
+  return {};
+}
+
+const ForwardPass::WindowInputs& ForwardPass::inputs_for(std::uint32_t layer) const {
+  return *std::ranges::find(windows_, shape_.layers[layer].attention_window, &WindowInputs::window);
+}
+
+// Attention reads whole blocks and hides what lies behind the last token; but infinities or NaNs left there by an
+// earlier sequence would show through a weight of zero.
+void ForwardPass::clear_padding(const Batch& batch, std::uint32_t layer) {
+  for (const BatchSpan& span : batch.spans) {
+    std::uint32_t& clean_until = span.sequence->clean_until_[layer];
+    const std::uint32_t end = span.first_position + span.token_count;
+    const std::uint32_t padded = round_up(end);
+    const std::uint32_t from = std::max(end, clean_until);
+    if (padded > from) cache_.clear(layer, std::uint64_t{span.sequence->first_cell_} + from, padded - from);
+    clean_until = std::max(clean_until, padded);
+  }
+}
+
+Result<void> ForwardPass::compute(ggml_cgraph* graph, ggml_gallocr* allocator) {
+  if (!ggml_gallocr_alloc_graph(allocator, graph)) {
+    return fail(ErrorCode::kNoCapacity, "no memory for a layer's activations; try a smaller --chunk");
+  }
+  return device_.compute(graph);
+}
+
+Result<void> ForwardPass::embed() {
+  ggml_context* context = fresh_graph_context();
+  ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
+  build_embedding(context, graph, model_.hyperparameters(), weights_.embedding(), tokens_,
+                  rows_of(context, hidden_, 0, row_count_));
+  return compute(graph, head_allocator_.get());
+}
+
+Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
+  clear_padding(batch, layer);
+  ggml_context* context = fresh_graph_context();
+  ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
+  const model::LayerInputs inputs{.hidden = rows_of(context, hidden_, 0, row_count_),
+                                  .positions = positions_,
+                                  .cells = cells_,
+                                  .k_cache = cache_.k(layer),
+                                  .v_cache = cache_.v(layer),
+                                  .rope_factors = weights_.rope_factors(),
+                                  .spans = inputs_for(layer).spans};
+  model::KeptRows kept;
+  if (layer + 1 == shape_.layer_count) {
+    kept.kind = kept_count_ == 0 ? model::KeptRows::Kind::kNone : model::KeptRows::Kind::kSome;
+    if (kept_count_ > 0) {
+      kept.rows = kept_;
+      kept.destination = rows_of(context, head_rows_, 0, kept_count_);
+    }
+  }
+  build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer), inputs,
+              kept);
+  return compute(graph, layer_allocator_.get());
+}
+
+Result<void> ForwardPass::run_head(std::span<float> logits) {
+  const std::size_t vocabulary = shape_.vocabulary_size;
+  for (std::uint32_t first = 0; first < kept_count_; first += kHeadRows) {
+    const std::uint32_t count = std::min(kHeadRows, kept_count_ - first);
+    ggml_context* context = fresh_graph_context();
+    ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
+    ggml_tensor* result = build_head(context, graph, model_.hyperparameters(), weights_.output_norm(),
+                                     weights_.output(), rows_of(context, head_rows_, first, count));
+    ggml_set_output(result);
+    TRY(compute(graph, head_allocator_.get()));
+    ggml_backend_tensor_get(result, logits.data() + first * vocabulary, 0, count * vocabulary * sizeof(float));
+  }
+  return {};
+}
+
+Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
+                              Emulation* emulation) {
+  if (emulation != nullptr) emulation->begin_pass();
+  TRY(prepare_inputs(batch));
+  if (batch.layers.begin == 0) TRY(embed());
+
+  std::vector<model::TokenRun> runs;
+  for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
+  const double kv_bytes = cache_.layout().k_row_bytes + cache_.layout().v_row_bytes;
+  for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+    TRY(run_layer(batch, layer));
+    if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));
+    if (observer != nullptr && observer->layer_done(layer) == LayerObserver::Next::kStop) {
+      return fail(ErrorCode::kCancelled, "the pass was stopped between two layers");
+    }
+  }
+  if (batch.layers.end < shape_.layer_count) {
+    ggml_backend_tensor_get(hidden_, outputs.hidden.data(), 0, outputs.hidden.size_bytes());
+    return {};
+  }
+  TRY(run_head(outputs.logits));
+  if (emulation != nullptr && kept_count_ > 0) emulation->finish(model::head_cost(shape_, kept_count_));
+  return {};
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,97 @@
+// Runs a checked batch: inputs to the device, layer after layer, results back. Private to the engine room.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <ggml-alloc.h>
+
+#include "engine/emulation.h"
+#include "engine/engine.h"
+#include "engine/ggml_device.h"
+#include "engine/kv_cache.h"
+#include "engine/weights.h"
+#include "model/graph.h"
+
+namespace baton::engine {
+
+// Executor thread only. Borrows all that it is made with.
+class ForwardPass {
+ public:
+  static Result<std::unique_ptr<ForwardPass>> create(const Model& model, const GgmlDevice& device,
+                                                     const Weights& weights, KvCache& cache, std::uint32_t max_rows);
+  ForwardPass(const ForwardPass&) = delete;
+  ForwardPass& operator=(const ForwardPass&) = delete;
+  ~ForwardPass();
+
+  // Whether the device can compute these layers as they are loaded: kUnsupported names what it cannot.
+  Result<void> check_device(LayerRange layers);
+
+  // The batch was checked by the engine: nothing here looks at its sizes again.
+  Result<void> run(const Batch& batch, const Outputs& outputs, LayerObserver* observer, Emulation* emulation);
+
+  std::uint64_t memory_bytes() const;
+
+ private:
+  struct FreeAllocator {
+    void operator()(ggml_gallocr* allocator) const { ggml_gallocr_free(allocator); }
+  };
+  using Allocator = std::unique_ptr<ggml_gallocr, FreeAllocator>;
+
+  // The spans as layers of one attention window see them.
+  struct WindowInputs {
+    std::uint32_t window = 0;
+    std::vector<model::AttentionSpan> spans;
+  };
+
+  ForwardPass(const Model& model, const GgmlDevice& device, const Weights& weights, KvCache& cache,
+              std::uint32_t max_rows);
+  Result<void> allocate_rows();
+
+  Result<void> prepare_inputs(const Batch& batch);
+  Result<void> place_inputs();
+  void make_masks(const Batch& batch, WindowInputs& inputs);
+  void fill_mask(const BatchSpan& span, std::uint32_t window, std::uint32_t first_seen, ggml_tensor* mask);
+  const WindowInputs& inputs_for(std::uint32_t layer) const;
+
+  Result<void> embed();
+  Result<void> run_layer(const Batch& batch, std::uint32_t layer);
+  Result<void> run_head(std::span<float> logits);
+  Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
+  void clear_padding(const Batch& batch, std::uint32_t layer);
+  ggml_context* fresh_graph_context();
+  ggml_tensor* rows_of(ggml_context* context, ggml_tensor* all, std::uint32_t first, std::uint32_t count) const;
+
+  const Model& model_;
+  const model::ModelShape& shape_;
+  const GgmlDevice& device_;
+  const Weights& weights_;
+  KvCache& cache_;
+  const std::uint32_t max_rows_;
+
+  GgmlContext rows_context_;
+  GgmlBuffer rows_buffer_;
+  ggml_tensor* hidden_ = nullptr;     // F32 [embedding, max_rows]: the residual stream
+  ggml_tensor* head_rows_ = nullptr;  // F32 [embedding, max_rows]: rows that go on to the head
+
+  // Inputs of the pass under way.
+  GgmlContext input_context_;
+  GgmlBuffer input_buffer_;
+  ggml_tensor* tokens_ = nullptr;
+  ggml_tensor* positions_ = nullptr;
+  ggml_tensor* cells_ = nullptr;
+  ggml_tensor* kept_ = nullptr;
+  std::vector<WindowInputs> windows_;
+  std::uint32_t row_count_ = 0;
+  std::uint32_t kept_count_ = 0;
+  std::vector<std::uint16_t> mask_row_;
+
+  GgmlContext graph_context_;
+  std::size_t graph_size_ = 0;
+  Allocator layer_allocator_;
+  Allocator head_allocator_;
+};
+
+}  // namespace baton::engine

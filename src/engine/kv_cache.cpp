@@ -1,0 +1,93 @@
+#include "engine/kv_cache.h"
+
+#include <format>
+
+namespace baton::engine {
+
+namespace {
+
+ggml_type tensor_type(CacheType type) { return type == CacheType::kQ8_0 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16; }
+
+}  // namespace
+
+std::string_view cache_type_name(CacheType type) { return type == CacheType::kQ8_0 ? "q8_0" : "f16"; }
+
+Result<CacheType> parse_cache_type(std::string_view name) {
+  for (const CacheType type : {CacheType::kF16, CacheType::kQ8_0}) {
+    if (cache_type_name(type) == name) return type;
+  }
+  return fail(ErrorCode::kInvalidArgument, std::format("'{}' is no cache type; there are f16 and q8_0", name));
+}
+
+Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type,
+                           std::uint32_t cells, std::uint32_t held_layers) {
+  const ggml_type element = tensor_type(type);
+  const auto block = static_cast<std::uint32_t>(ggml_blck_size(element));
+  if (shape.key_head_width % block != 0 || shape.value_head_width % block != 0) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("heads of {} elements do not fit a {} cache's blocks of {}; use f16", shape.key_head_width,
+                            cache_type_name(type), block));
+  }
+  layout_.type = type;
+  layout_.k_width = shape.k_width();
+  layout_.v_width = shape.v_width();
+  layout_.k_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.k_width));
+  layout_.v_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.v_width));
+  const std::uint64_t bytes = std::uint64_t{layout_.k_row_bytes + layout_.v_row_bytes} * cells * held_layers;
+  if (bytes > device.info().memory_total_bytes) {
+    return fail(ErrorCode::kNoCapacity,
+                std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", cells,
+                            bytes >> 20U, device.info().name, device.info().memory_total_bytes >> 20U));
+  }
+  device_ = &device;
+  cells_ = cells;
+  layers_ = std::vector<Layer>(shape.layer_count);
+  return {};
+}
+
+Result<void> KvCache::ensure(LayerRange layers) {
+  for (std::uint32_t index = layers.begin; index < layers.end; ++index) {
+    Layer& layer = layers_[index];
+    if (layer.ready) continue;
+    layer.context = make_context(2);
+    const ggml_type type = tensor_type(layout_.type);
+    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout_.k_width, cells_);
+    layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout_.v_width, cells_);
+    layer.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(layer.context.get(), device_->memory()));
+    if (layer.buffer == nullptr) {
+      return fail(ErrorCode::kNoCapacity,
+                  std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", cells_, index));
+    }
+    ggml_backend_buffer_clear(layer.buffer.get(), 0);
+    bytes_ += ggml_backend_buffer_get_size(layer.buffer.get());
+    layer.ready = true;
+  }
+  return {};
+}
+
+std::optional<KvView> KvCache::view(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) const {
+  if (!device_->is_host_memory()) return std::nullopt;
+  const auto rows = [&](const ggml_tensor* tensor, std::uint64_t row_bytes) {
+    return ByteSpan(static_cast<const std::byte*>(tensor->data) + first_cell * row_bytes, count * row_bytes);
+  };
+  return KvView{rows(k(layer), layout_.k_row_bytes), rows(v(layer), layout_.v_row_bytes)};
+}
+
+void KvCache::read(std::uint32_t layer, std::uint64_t first_cell, std::span<std::byte> k_rows,
+                   std::span<std::byte> v_rows) const {
+  ggml_backend_tensor_get(k(layer), k_rows.data(), first_cell * layout_.k_row_bytes, k_rows.size());
+  ggml_backend_tensor_get(v(layer), v_rows.data(), first_cell * layout_.v_row_bytes, v_rows.size());
+}
+
+void KvCache::write(std::uint32_t layer, std::uint64_t first_cell, ByteSpan k_rows, ByteSpan v_rows) {
+  ggml_backend_tensor_set(k(layer), k_rows.data(), first_cell * layout_.k_row_bytes, k_rows.size());
+  ggml_backend_tensor_set(v(layer), v_rows.data(), first_cell * layout_.v_row_bytes, v_rows.size());
+}
+
+void KvCache::clear(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) {
+  if (count == 0) return;
+  ggml_backend_tensor_memset(k(layer), 0, first_cell * layout_.k_row_bytes, std::size_t{count} * layout_.k_row_bytes);
+  ggml_backend_tensor_memset(v(layer), 0, first_cell * layout_.v_row_bytes, std::size_t{count} * layout_.v_row_bytes);
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,37 @@
+// A sequence's place in the KV cache.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace baton::engine {
+
+class CellPool;
+
+// Owns contiguous cells of one engine's cache until it is destroyed; position p lies in the p-th of them. Movable.
+// Destroying it frees the cells, so nobody may still be reading or writing them then. It may outlive its engine.
+class Sequence {
+ public:
+  Sequence() = default;
+  Sequence(Sequence&& other) noexcept;
+  Sequence& operator=(Sequence&& other) noexcept;
+  ~Sequence();
+
+  explicit operator bool() const { return pool_ != nullptr; }
+  // Tokens it can hold: what was asked for, rounded up to a multiple of 256.
+  std::uint32_t capacity() const { return cells_; }
+
+ private:
+  friend class Engine;
+  friend class ForwardPass;
+  Sequence(std::shared_ptr<CellPool> pool, std::uint32_t first_cell, std::uint32_t cells, std::uint32_t layers);
+
+  std::shared_ptr<CellPool> pool_;
+  std::uint32_t first_cell_ = 0;
+  std::uint32_t cells_ = 0;
+  // Per layer: positions below this have been cleared or written since the cells were taken. Executor thread only.
+  std::vector<std::uint32_t> clean_until_;
+};
+
+}  // namespace baton::engine

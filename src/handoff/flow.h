@@ -1,0 +1,62 @@
+// What flows in a transfer. Both sides derive it from Open alone, so nothing about it has to be agreed upon.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/layer_range.h"
+#include "handoff/messages.h"
+#include "handoff/slice.h"
+#include "plan/plan.h"
+
+namespace baton::handoff {
+
+struct Chunk {
+  std::uint32_t first_position = 0;
+  std::uint32_t tokens = 0;
+
+  std::uint32_t end_position() const { return first_position + tokens; }
+  bool operator==(const Chunk&) const = default;
+};
+
+// The chunks of positions prefix_tokens .. prompt_tokens. Borders are multiples of chunk_tokens counted from position
+// 0, so that the same work split differently has the same shapes; the first chunk begins at prefix_tokens and the last
+// is cut at the prompt's end. Empty where nothing is left; chunk_tokens must not be 0.
+std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
+
+struct Flow {
+  std::vector<Chunk> chunks;                    // of the prompt
+  LayerRange kv;                                // layers whose KV flows, chunk by chunk; may be empty
+  std::optional<std::uint32_t> prefill_hidden;  // the layer that hidden states of each chunk enter
+  std::optional<std::uint32_t> decode_hidden;   // the layer that hidden states of each step enter
+  bool prefill_logits = false;                  // of the prompt's last position
+  bool decode_logits = false;                   // of each step
+  bool steps = false;                           // the receiver is the coordinator and may send Step
+  std::uint32_t layers = 0;                     // of the model; the `layer` of logits
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t end_position = 0;  // prompt_tokens + max_new_tokens: decode positions lie below
+  DType codec = DType::kF16;
+  DType hidden = DType::kF32;
+
+  // Whether a slice with this key belongs to this transfer: one chunk of a prefill flow, or one position of a decode
+  // flow.
+  bool contains(const SliceKey& key) const;
+  PartDTypes dtypes(SliceKind kind) const;
+  // Slices and payload bytes of the prefill.
+  std::uint64_t prefill_slices() const;
+  std::uint64_t prefill_bytes(const Widths& widths) const;
+  // Payload of the largest slice.
+  std::uint64_t largest_slice_bytes(const Widths& widths) const;
+  // Whether no slice will ever flow; the coordinator's transfers exist nevertheless.
+  bool empty() const;
+};
+
+// `open` must have passed check().
+Flow flow_of(const Open& open, std::uint32_t layers);
+
+// Whether `receiver` must open a transfer to `sender` under a valid plan: something flows, or the receiver coordinates.
+enum class Need { kNone, kTransfer };
+Need transfer_need(const plan::Plan& plan, plan::NodeIndex sender, plan::NodeIndex receiver);
+
+}  // namespace baton::handoff

@@ -1,0 +1,95 @@
+#include "handoff/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include "handoff/transfer_fixture.h"
+
+namespace baton::handoff {
+namespace {
+
+using namespace fixture;
+using State = SliceLedger::State;
+
+SliceKey kv(std::uint32_t layer, std::uint32_t first, std::uint32_t tokens) {
+  return {SliceKind::kKv, layer, first, tokens};
+}
+
+TEST(SliceLedger, CountsPositionsWithoutAGap) {
+  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), kLayers));
+  EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 0), 0u);
+  ledger.received(kv(0, 4, 4));
+  EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 0), 0u);
+  ledger.received(kv(0, 0, 4));
+  EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 0), 8u);
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 0u);
+  ledger.held(kv(0, 4, 4));
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 0u);
+  ledger.held(kv(0, 0, 4));
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 8u);
+  EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 1), 0u);
+  EXPECT_EQ(ledger.received_ranges(), (std::vector<HeldRange>{{SliceKind::kKv, 0, 8}}));
+}
+
+TEST(SliceLedger, TellsOldNewsFromNew) {
+  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), kLayers));
+  EXPECT_FALSE(ledger.has_news());
+  ledger.received(kv(0, 0, 4));
+  ledger.received({SliceKind::kHidden, 2, 0, 4});
+  EXPECT_TRUE(ledger.has_news());
+  EXPECT_EQ(ledger.take_news(), (std::vector<HeldRange>{{SliceKind::kKv, 0, 4}, {SliceKind::kHidden, 2, 4}}));
+  EXPECT_FALSE(ledger.has_news());
+  EXPECT_TRUE(ledger.take_news().empty());
+}
+
+TEST(SliceLedger, RemembersGenerations) {
+  SliceLedger ledger(flow_of(open_of(kPooled, 4, 4), kLayers));
+  const SliceKey prompt_logits{SliceKind::kLogits, kLayers, 3, 1};
+  const SliceKey first_step{SliceKind::kLogits, kLayers, 4, 1};
+  const SliceKey second_step{SliceKind::kLogits, kLayers, 5, 1};
+  EXPECT_EQ(ledger.state(prompt_logits), State::kMissing);
+  EXPECT_FALSE(ledger.may_come(second_step));
+  EXPECT_FALSE(ledger.may_come(first_step)) << "the prompt's logits come first";
+  ledger.received(prompt_logits);
+  EXPECT_TRUE(ledger.may_come(first_step));
+  ledger.received(first_step);
+  EXPECT_TRUE(ledger.may_come(second_step));
+  EXPECT_EQ(ledger.state(first_step), State::kReceived);
+  ledger.begin_generation();
+  EXPECT_EQ(ledger.state(prompt_logits), State::kReceivedBefore);
+  EXPECT_EQ(ledger.state(first_step), State::kReceivedBefore);
+  EXPECT_EQ(ledger.state(second_step), State::kMissing);
+  ledger.received(second_step);
+  EXPECT_EQ(ledger.state(second_step), State::kReceived);
+  EXPECT_EQ(ledger.received_up_to(SliceKind::kLogits, kLayers), 6u);
+}
+
+TEST(SliceLedger, KnowsWhenThePrefillIsComplete) {
+  const Flow flow = flow_of(open_of(kJoint, 10, 4), kLayers);
+  SliceLedger ledger(flow);
+  for (const SliceKey& key : prefill_keys(flow)) {
+    EXPECT_FALSE(ledger.prefill_received());
+    ledger.received(key);
+    ledger.received(key);  // counts once
+  }
+  EXPECT_TRUE(ledger.prefill_received());
+  for (const SliceKey& key : prefill_keys(flow)) {
+    EXPECT_FALSE(ledger.prefill_held());
+    ledger.held(key);
+  }
+  EXPECT_TRUE(ledger.prefill_held());
+  // Where nothing flows, all is there.
+  Open open = open_of("prefill=local:0-4;decode=local:0-2,A:2-4", 10, 4);
+  EXPECT_TRUE(SliceLedger(flow_of(open, kLayers)).prefill_held());
+}
+
+TEST(SliceLedger, BeginsAfterThePrefix) {
+  Open open = open_of(kDisaggregated, 10, 4);
+  open.prefix_tokens = 4;
+  const SliceLedger ledger(flow_of(open, kLayers));
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 4u);
+  EXPECT_EQ(ledger.state(kv(0, 4, 4)), State::kMissing);
+  EXPECT_TRUE(ledger.received_ranges().empty());
+}
+
+}  // namespace
+}  // namespace baton::handoff

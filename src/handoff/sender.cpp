@@ -1,0 +1,251 @@
+#include "handoff/sender.h"
+
+#include <algorithm>
+#include <format>
+
+#include "base/digest.h"
+#include "handoff/widths_check.h"
+
+namespace baton::handoff {
+
+namespace {
+
+std::int64_t nanoseconds(TimePoint time) { return time.time_since_epoch().count(); }
+
+}  // namespace
+
+Result<Sender> Sender::create(const Message& opening, Widths widths, const SenderLimits& limits, TimePoint now) {
+  const auto* open = std::get_if<Open>(&opening.body);
+  if (open == nullptr) {
+    return baton::fail(ErrorCode::kInvalidArgument, std::format("{} opens no transfer", message_name(opening.body)));
+  }
+  TRY(check(*open, widths.layers()));
+  Sender sender;
+  sender.transfer_ = opening.transfer;
+  sender.open_ = *open;
+  sender.flow_ = flow_of(*open, widths.layers());
+  TRY(check_widths(sender.flow_, widths));
+  sender.widths_ = std::move(widths);
+  sender.limits_ = limits;
+  sender.limits_.max_fragment_bytes = std::clamp<std::size_t>(limits.max_fragment_bytes, 1, kMaxFragmentBytes);
+  sender.next_step_ = open->prompt_tokens;
+  sender.last_call_ = now;
+  sender.attach(opening.generation, open->allowed_bytes, now);
+  return sender;
+}
+
+void Sender::accept(const Accepted& accepted) {
+  if (state_ == State::kOpened) accepted_ = accepted;
+}
+
+void Sender::refuse(const Error& error) {
+  if (over()) return;
+  end(State::kRefused, error);
+  last_word_due_ = true;
+}
+
+void Sender::fail(const Error& error) {
+  if (over()) return;
+  end(State::kFailed, error);
+  last_word_due_ = true;
+}
+
+Result<void> Sender::offer(const OfferedSlice& slice) {
+  if (over()) return {};
+  const auto wrong = [&](std::string_view why) {
+    return baton::fail(ErrorCode::kInvalidArgument, std::format("{} {}", slice.key.to_string(), why));
+  };
+  if (!accepted_) return wrong("was offered before the transfer was accepted");
+  if (!flow_.contains(slice.key)) return wrong("is not part of the transfer");
+  const auto bytes = part_bytes(slice.key, flow_.dtypes(slice.key.kind), widths_);
+  if (slice.parts[0].size() != bytes[0] || slice.parts[1].size() != bytes[1]) return wrong("has the wrong size");
+  Lane& of = lane(slice.key.kind, slice.key.layer);
+  const bool is_prefill = slice.key.first_position < flow_.prompt_tokens;
+  const std::uint32_t expected = [&] {
+    if (of.offered_up_to != 0) return of.offered_up_to;
+    if (!is_prefill) return flow_.prompt_tokens;
+    return slice.key.kind == SliceKind::kLogits ? flow_.prompt_tokens - 1 : open_.prefix_tokens;
+  }();
+  if (slice.key.first_position != expected) return wrong("was offered out of order");
+
+  of.offered_up_to = slice.key.end_position();
+  of.offers.push_back({.slice = slice, .order = next_order_++, .checksum = {}});
+  if (is_prefill) ++prefill_offered_;
+  (slice.key.kind == SliceKind::kKv ? bulk_ : urgent_).push_back(slice.key);
+  return {};
+}
+
+void Sender::progress(std::uint64_t counter, WorkState state, std::uint32_t predicted_next_us) {
+  progress_ = {std::max(counter, progress_.counter), state, predicted_next_us};
+}
+
+Result<void> Sender::finish(std::int64_t last_compute_end_ns, std::uint32_t late_ppm) {
+  if (over()) return {};
+  if (!accepted_ || prefill_offered_ != flow_.prefill_slices()) {
+    return baton::fail(ErrorCode::kInvalidArgument,
+                       std::format("the prefill is said to be finished after {} of {} slices", prefill_offered_,
+                                   flow_.prefill_slices()));
+  }
+  done_ = Done{flow_.prefill_slices(), flow_.prefill_bytes(widths_), last_compute_end_ns, late_ppm};
+  return {};
+}
+
+void Sender::connection_lost(TimePoint now) {
+  note_call(now);
+  if (!attached_) return;
+  attached_ = false;
+  lost_at_ = now;
+}
+
+std::vector<SenderEvent> Sender::tick(TimePoint now) {
+  note_call(now);
+  if (attached_) {
+    if (over() || now - last_heard_ < limits_.receiver_silence) return {};
+    attached_ = false;
+    lost_at_ = now;
+    return {ConnectionLost{{ErrorCode::kTimeout, "the receiver of the transfer has gone silent", {}}}};
+  }
+  if (now - lost_at_ < limits_.grace) return {};
+  last_word_due_ = false;
+  if (over()) return {};
+  const Error error{ErrorCode::kTimeout, "the receiver of the transfer did not come back", {}};
+  end(State::kExpired, error);
+  return {SenderEnded{SenderEnded::Reason::kExpired, error}};
+}
+
+TimePoint Sender::next_deadline() const {
+  if (finished()) return TimePoint::max();
+  if (!attached_) return lost_at_ + limits_.grace;
+  if (over()) return TimePoint::max();
+  const TimePoint heartbeat = std::min(last_call_ + limits_.own_stall / 2, last_heard_ + limits_.receiver_silence);
+  return accepted_sent_ ? std::min(heartbeat, next_progress_) : heartbeat;
+}
+
+bool Sender::finished() const { return over() && !last_word_due_; }
+
+void Sender::note_call(TimePoint now) {
+  const Duration pause = now - last_call_;
+  if (attached_ && pause > limits_.own_stall) last_heard_ += pause;
+  last_call_ = std::max(last_call_, now);
+}
+
+void Sender::attach(std::uint32_t generation, std::uint64_t allowed_bytes, TimePoint now) {
+  generation_ = generation;
+  attached_ = true;
+  last_heard_ = now;
+  allowed_bytes_ = allowed_bytes;
+  sent_bytes_ = 0;
+  done_sent_ = false;
+  pong_.reset();
+  next_progress_ = now;
+
+  // Whatever was not acknowledged goes again, from its first byte and in the old order.
+  std::vector<const Offer*> offers;
+  for (auto& [key, of] : lanes_) {
+    for (Offer& offer : of.offers) {
+      offer.sent_bytes = 0;
+      offers.push_back(&offer);
+    }
+  }
+  std::ranges::sort(offers, {}, &Offer::order);
+  urgent_.clear();
+  bulk_.clear();
+  for (const Offer* offer : offers) {
+    (offer->slice.key.kind == SliceKind::kKv ? bulk_ : urgent_).push_back(offer->slice.key);
+  }
+}
+
+void Sender::end(State state, Error error) {
+  state_ = state;
+  end_error_ = std::move(error);
+  lanes_.clear();
+  urgent_.clear();
+  bulk_.clear();
+  pong_.reset();
+}
+
+Sender::Lane& Sender::lane(SliceKind kind, std::uint32_t layer) { return lanes_[{kind, layer}]; }
+
+Sender::Offer* Sender::find(const SliceKey& key) {
+  const auto of = lanes_.find({key.kind, key.layer});
+  if (of == lanes_.end()) return nullptr;
+  auto& offers = of->second.offers;
+  const auto found = std::ranges::lower_bound(offers, key.first_position, {},
+                                              [](const Offer& offer) { return offer.slice.key.first_position; });
+  return found == offers.end() || found->slice.key != key ? nullptr : &*found;
+}
+
+bool Sender::prefill_sent() const {
+  return bulk_.empty() && (urgent_.empty() || urgent_.front().first_position >= flow_.prompt_tokens);
+}
+
+std::optional<OutgoingFrame> Sender::next(TimePoint now) {
+  if (!attached_) return std::nullopt;
+  if (auto control = next_control(now)) {
+    return OutgoingFrame{encode({transfer_, generation_, std::move(*control)}), {}};
+  }
+  if (state_ != State::kAccepted || !accepted_sent_) return std::nullopt;
+  if (auto frame = next_fragment(urgent_, now)) return frame;
+  return next_fragment(bulk_, now);
+}
+
+std::optional<Body> Sender::next_control(TimePoint now) {
+  if (last_word_due_) {
+    last_word_due_ = false;
+    if (state_ == State::kCommitted) return Released{};
+    if (state_ == State::kRefused) return Refused{WireError::from(end_error_)};
+    return Failed{WireError::from(end_error_)};
+  }
+  if (over()) return std::nullopt;
+  if (pong_) return std::exchange(pong_, std::nullopt).value();
+  if (accepted_ && !accepted_sent_ && prompt_.size() == open_.prompt_tokens) {
+    accepted_sent_ = true;
+    state_ = State::kAccepted;
+    return *accepted_;
+  }
+  if (!accepted_sent_) return std::nullopt;
+  if (now >= next_progress_) {
+    next_progress_ = now + limits_.progress_interval;
+    return progress_;
+  }
+  if (done_ && !done_sent_ && prefill_sent()) {
+    done_sent_ = true;
+    return *done_;
+  }
+  return std::nullopt;
+}
+
+std::optional<OutgoingFrame> Sender::next_fragment(std::deque<SliceKey>& queue, TimePoint now) {
+  Offer* offer = nullptr;
+  while (!queue.empty() && (offer = find(queue.front())) == nullptr) queue.pop_front();  // acknowledged meanwhile
+  if (offer == nullptr) return std::nullopt;
+
+  const auto& parts = offer->slice.parts;
+  const bool in_first = offer->sent_bytes < parts[0].size();
+  const ByteSpan part =
+      in_first ? parts[0].subspan(offer->sent_bytes) : parts[1].subspan(offer->sent_bytes - parts[0].size());
+  const ByteSpan payload = part.first(std::min(part.size(), limits_.max_fragment_bytes));
+  if (payload.size() > allowed_bytes_ - std::min(allowed_bytes_, sent_bytes_)) return std::nullopt;
+
+  if (offer->sent_bytes == 0) offer->sent_at_ns = nanoseconds(now);
+  if (!offer->checksum) {
+    Checksum sum;
+    for (const ByteSpan bytes : parts) sum.update(bytes);
+    offer->checksum = sum.value();
+  }
+  const SliceHeader header{
+      .key = offer->slice.key,
+      .dtypes = flow_.dtypes(offer->slice.key.kind),
+      .part_bytes = {static_cast<std::uint32_t>(parts[0].size()), static_cast<std::uint32_t>(parts[1].size())},
+      .checksum = *offer->checksum,
+      .sent_at_ns = offer->sent_at_ns,
+      .offset = offer->sent_bytes,
+      .length = static_cast<std::uint32_t>(payload.size())};
+  offer->sent_bytes += header.length;
+  sent_bytes_ += header.length;
+  sent_bytes_total_ += header.length;
+  if (offer->sent_bytes == offer->payload_bytes()) queue.pop_front();
+  return OutgoingFrame{encode_slice_header(transfer_, generation_, header), payload};
+}
+
+}  // namespace baton::handoff

@@ -1,0 +1,41 @@
+// What a layer costs: the one formula that emulated devices, the planner and the demo share.
+//   FLOPs = 2 x weights x tokens + 4 x (heads x head width) x sum of attended positions
+//   bytes = weight bytes as in the file, once for the whole batch, + KV bytes read and written
+// The sum over positions is exact and capped at the layer's attention window. The embedding lookup is free; the output
+// head counts where logits are computed. Pure functions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "model/shape.h"
+
+namespace baton::model {
+
+// Tokens at positions first_position .. first_position + token_count - 1 of one sequence.
+struct TokenRun {
+  std::uint64_t first_position = 0;
+  std::uint64_t token_count = 0;
+};
+
+struct Cost {
+  double flops = 0;
+  double bytes = 0;
+  Cost& operator+=(const Cost& other);
+};
+
+// Positions attended by all tokens of the run together: each sees itself and those before it, `window` at most (0:
+// all).
+std::uint64_t attended_positions(TokenRun run, std::uint64_t window);
+
+double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs);
+// `kv_bytes_per_token`: one token's K and V in this layer, in the cache's type.
+double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,
+                   double kv_bytes_per_token);
+Cost layer_cost(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,
+                double kv_bytes_per_token);
+
+// The output norm and matrix for this many rows of logits; nothing for none.
+Cost head_cost(const ModelShape& shape, std::uint64_t rows);
+
+}  // namespace baton::model

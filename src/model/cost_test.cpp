@@ -1,0 +1,75 @@
+#include "model/cost.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+
+namespace baton::model {
+namespace {
+
+std::uint64_t counted(TokenRun run, std::uint64_t window) {
+  std::uint64_t sum = 0;
+  for (std::uint64_t at = run.first_position; at < run.first_position + run.token_count; ++at) {
+    sum += window == 0 ? at + 1 : std::min(at + 1, window);
+  }
+  return sum;
+}
+
+TEST(Cost, CountsAttendedPositionsExactly) {
+  for (std::uint64_t first = 0; first < 20; ++first) {
+    for (std::uint64_t count = 0; count < 20; ++count) {
+      for (std::uint64_t window = 0; window < 25; ++window) {
+        const TokenRun run{first, count};
+        ASSERT_EQ(attended_positions(run, window), counted(run, window)) << first << " " << count << " " << window;
+      }
+    }
+  }
+}
+
+ModelShape small_shape() {
+  ModelShape shape;
+  shape.layer_count = 1;
+  shape.head_count = 4;
+  shape.kv_head_count = 2;
+  shape.key_head_width = 8;
+  shape.value_head_width = 8;
+  shape.layers = {{.weight_count = 1000, .weight_bytes = 560, .attention_window = 0}};
+  shape.head_weight_count = 300;
+  shape.head_weight_bytes = 170;
+  return shape;
+}
+
+TEST(Cost, OfALayerIsItsWeightsAndItsAttention) {
+  const ModelShape shape = small_shape();
+  const std::array runs = {TokenRun{2, 3}};
+  // Positions 2, 3 and 4 see 3 + 4 + 5 = 12.
+  EXPECT_DOUBLE_EQ(layer_flops(shape, 0, runs), 2.0 * 1000 * 3 + 4.0 * 4 * 8 * 12);
+  // Five positions' K and V are read, three written.
+  EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, runs, 10), 560 + 8 * 10.0);
+}
+
+TEST(Cost, ReadsWeightsOnceForABatchOfSequences) {
+  const ModelShape shape = small_shape();
+  const std::array one = {TokenRun{7, 1}};
+  const std::array three = {TokenRun{7, 1}, TokenRun{7, 1}, TokenRun{7, 1}};
+  EXPECT_DOUBLE_EQ(layer_flops(shape, 0, three), 3 * layer_flops(shape, 0, one));
+  EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, three, 10) - 560, 3 * (layer_bytes(shape, 0, one, 10) - 560));
+}
+
+TEST(Cost, ReadsNoMoreKvThanTheWindow) {
+  ModelShape shape = small_shape();
+  shape.layers[0].attention_window = 4;
+  const std::array runs = {TokenRun{100, 2}};
+  // Position 100 sees 97..100, position 101 sees 98..101: five cells read, two written.
+  EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, runs, 1), 560 + 7);
+}
+
+TEST(Cost, OfTheHeadIsNothingWithoutRows) {
+  EXPECT_DOUBLE_EQ(head_cost(small_shape(), 0).bytes, 0);
+  EXPECT_DOUBLE_EQ(head_cost(small_shape(), 2).flops, 2.0 * 300 * 2);
+  EXPECT_DOUBLE_EQ(head_cost(small_shape(), 2).bytes, 170);
+}
+
+}  // namespace
+}  // namespace baton::model

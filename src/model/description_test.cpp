@@ -1,0 +1,39 @@
+#include "model/description.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace baton::model {
+namespace {
+
+TEST(Description, IsFoundByItsArchitecture) {
+  for (const char* name : {"llama", "mistral3", "qwen3", "gemma3"}) {
+    const auto found = find_description(name);
+    ASSERT_TRUE(found.has_value()) << name;
+    EXPECT_EQ((*found)->architecture, name);
+  }
+}
+
+TEST(Description, OfAnUnknownArchitectureIsAnErrorThatNamesItAndTheKnownOnes) {
+  const auto found = find_description("mamba");
+  ASSERT_FALSE(found.has_value());
+  EXPECT_EQ(found.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(found.error().message.find("'mamba'"), std::string::npos);
+  EXPECT_NE(found.error().message.find("llama, mistral3, qwen3, gemma3"), std::string::npos);
+}
+
+TEST(Description, NamesEachRoleAtMostOnce) {
+  for (const Description& description : all_descriptions()) {
+    std::set<LayerTensor> roles;
+    for (const LayerTensorRule& rule : description.layer_tensors) {
+      EXPECT_FALSE(rule.name.empty());
+      EXPECT_TRUE(roles.insert(rule.role).second) << description.architecture << ": " << rule.name;
+    }
+    EXPECT_TRUE(roles.contains(LayerTensor::kQuery));
+    EXPECT_TRUE(roles.contains(LayerTensor::kDown));
+  }
+}
+
+}  // namespace
+}  // namespace baton::model

@@ -1,0 +1,73 @@
+// Builds the ggml graph of one layer, of the embedding and of the output head, from a description's choices.
+// Only the engine room includes this header: it shows ggml's types. Tensors that go in already have their memory; what
+// the functions make lies in `context` without memory, for a graph allocator. Nothing here computes or fails: sizes
+// and types were checked by read_hyperparameters and by the engine's batch check.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "model/description.h"
+#include "model/hyperparameters.h"
+
+struct ggml_cgraph;
+struct ggml_context;
+struct ggml_tensor;
+
+namespace baton::model {
+
+// The layer's tensors on the device; nullptr for optional ones that the model has not.
+struct LayerWeights {
+  std::array<ggml_tensor*, kLayerTensorCount> tensors{};
+  ggml_tensor* get(LayerTensor role) const { return tensors[static_cast<std::size_t>(role)]; }
+};
+
+// One sequence's share of a pass: rows of the batch and the cells they look at.
+struct AttentionSpan {
+  std::uint32_t first_row = 0;
+  std::uint32_t row_count = 0;
+  std::uint64_t first_cell = 0;  // of the keys and values looked at
+  std::uint32_t kv_count = 0;    // how many, whole blocks
+  ggml_tensor* mask = nullptr;   // F16 [kv_count, row_count], 0 or -infinity
+};
+
+struct LayerInputs {
+  ggml_tensor* hidden = nullptr;     // F32 [embedding, rows]: the residual stream, replaced in place
+  ggml_tensor* positions = nullptr;  // I32 [rows]
+  ggml_tensor* cells = nullptr;      // I64 [rows]: where each row's K and V go
+  ggml_tensor* k_cache = nullptr;    // [kv heads x head width, cells]
+  ggml_tensor* v_cache = nullptr;
+  ggml_tensor* rope_factors = nullptr;  // F32 [rope width / 2] or nullptr
+  std::span<const AttentionSpan> spans;
+};
+
+// What happens after a layer's K and V are written.
+struct KeptRows {
+  enum class Kind {
+    kAll,   // the residual stream goes on with every row
+    kSome,  // only with the rows listed: they are written to `destination`, and `hidden` is spent
+    kNone,  // no row is wanted: the layer ends there
+  };
+  Kind kind = Kind::kAll;
+  ggml_tensor* rows = nullptr;         // kSome: I32 [kept]
+  ggml_tensor* destination = nullptr;  // kSome: F32 [embedding, kept]
+};
+
+// Adds one layer to `graph`.
+void build_layer(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
+                 const Description& description, std::uint32_t layer, const LayerWeights& weights,
+                 const LayerInputs& inputs, const KeptRows& kept);
+
+// Looks tokens (I32 [rows]) up in `table` and writes them, scaled, to `hidden` (F32 [embedding, rows]).
+void build_embedding(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
+                     ggml_tensor* table, ggml_tensor* tokens, ggml_tensor* hidden);
+
+// The output norm and matrix on `rows` (F32 [embedding, n]). Returns the logits, F32 [vocabulary, n].
+ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
+                        ggml_tensor* norm, ggml_tensor* output, ggml_tensor* rows);
+
+// Upper bounds for a layer's graph with that many spans: tensors made, and nodes.
+std::size_t layer_graph_size(std::size_t spans);
+
+}  // namespace baton::model

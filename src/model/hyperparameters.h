@@ -1,0 +1,46 @@
+// A model's hyperparameters and the table of its tensors, read from a GGUF file by a description and checked.
+// Key names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "model/description.h"
+#include "model/gguf.h"
+#include "model/shape.h"
+
+namespace baton::model {
+
+struct LayerHyperparameters {
+  float rope_base = 0;
+  float rope_scale = 1;  // on positions: 1 / the linear stretch of the context
+  // nullptr for optional tensors that the file has not. They point into the GgufFile that was read.
+  std::array<const TensorInfo*, kLayerTensorCount> tensors{};
+
+  const TensorInfo* tensor(LayerTensor role) const { return tensors[static_cast<std::size_t>(role)]; }
+};
+
+struct Hyperparameters {
+  ModelShape shape;
+  float norm_epsilon = 0;
+  float attention_scale = 0;  // on the dot product of query and key
+  float embedding_scale = 1;
+  std::uint32_t rope_width = 0;  // elements of a head that are rotated
+  std::uint32_t rope_original_context_tokens = 0;
+  std::vector<LayerHyperparameters> layers;
+  std::array<const TensorInfo*, kGlobalTensorCount> globals{};
+
+  const TensorInfo* global(GlobalTensor role) const { return globals[static_cast<std::size_t>(role)]; }
+  // The matrix that makes logits: the token embedding where the two are tied.
+  const TensorInfo& output_matrix() const;
+};
+
+// Reads and checks everything the description needs: numbers within sane limits and in agreement with each other; each
+// tensor there, of exactly the right shape and a type that can be computed with (matrices of a weight type, vectors
+// F32). kCorrupt names the key or tensor that is wrong; kUnsupported what would need arithmetic we do not have.
+// The result points into the file's table of tensors, which moving the file leaves in place.
+Result<Hyperparameters> read_hyperparameters(const GgufFile& file, const Description& description);
+
+}  // namespace baton::model

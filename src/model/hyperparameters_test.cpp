@@ -1,0 +1,274 @@
+#include "model/hyperparameters.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "model/gguf_writer.h"
+
+namespace baton::model {
+namespace {
+
+// A tiny llama file in memory, to be told lies about.
+struct FakeModel {
+  std::string architecture = "llama";
+  std::map<std::string, std::uint32_t> numbers = {{"block_count", 2},          {"embedding_length", 64},
+                                                  {"feed_forward_length", 96}, {"context_length", 128},
+                                                  {"attention.head_count", 4}, {"attention.head_count_kv", 2}};
+  std::map<std::string, float> reals = {{"attention.layer_norm_rms_epsilon", 1e-5F}};
+  std::map<std::string, std::string> texts;
+  std::map<std::string, std::pair<TensorType, std::vector<std::uint64_t>>> tensors;
+  std::function<void(GgufWriter&)> extra = [](GgufWriter&) {};
+  float fill = 1.0F;  // every F32 tensor's elements
+
+  FakeModel() {
+    add("token_embd.weight", {64, 32});
+    add("output_norm.weight", {64});
+    for (const std::string layer : {"blk.0.", "blk.1."}) {
+      add(layer + "attn_norm.weight", {64});
+      add(layer + "attn_q.weight", {64, 64});
+      add(layer + "attn_k.weight", {64, 32});
+      add(layer + "attn_v.weight", {64, 32});
+      add(layer + "attn_output.weight", {64, 64});
+      add(layer + "ffn_norm.weight", {64});
+      add(layer + "ffn_gate.weight", {64, 96});
+      add(layer + "ffn_up.weight", {64, 96});
+      add(layer + "ffn_down.weight", {96, 64});
+    }
+  }
+  void add(const std::string& name, std::vector<std::uint64_t> shape) { tensors[name] = {TensorType::kF32, shape}; }
+
+  Bytes bytes() const {
+    GgufWriter writer;
+    writer.set<std::string_view>("general.architecture", architecture);
+    for (const auto& [key, value] : numbers) writer.set<std::uint32_t>(architecture + "." + key, value);
+    for (const auto& [key, value] : reals) writer.set<float>(architecture + "." + key, value);
+    for (const auto& [key, value] : texts) writer.set<std::string_view>(architecture + "." + key, value);
+    extra(writer);
+    for (const auto& [name, tensor] : tensors) EXPECT_TRUE(writer.add_tensor(name, tensor.first, tensor.second));
+    Bytes result = writer.header();
+    const std::size_t begin = result.size();
+    result.resize(begin + writer.data_bytes());
+    for (std::size_t at = begin; at + sizeof(fill) <= result.size(); at += sizeof(fill)) {
+      std::memcpy(result.data() + at, &fill, sizeof(fill));
+    }
+    return result;
+  }
+};
+
+// What is read from the model, and what it points into.
+struct Read {
+  Bytes bytes;
+  std::optional<GgufFile> file;
+  Result<Hyperparameters> result = fail(ErrorCode::kInternal, "not read");
+};
+
+Read read(const FakeModel& model) {
+  Read read;
+  read.bytes = model.bytes();
+  auto file = GgufFile::parse(read.bytes, "fake.gguf");
+  EXPECT_TRUE(file.has_value()) << file.error().to_string();
+  if (!file) return read;
+  read.file = std::move(*file);
+  const auto description = find_description(model.architecture);
+  EXPECT_TRUE(description.has_value());
+  read.result = read_hyperparameters(*read.file, **description);
+  return read;
+}
+
+void expect_error(const FakeModel& model, ErrorCode code, const std::string& mentioned) {
+  const Read outcome = read(model);
+  ASSERT_FALSE(outcome.result.has_value()) << mentioned;
+  EXPECT_EQ(outcome.result.error().code, code) << outcome.result.error().to_string();
+  EXPECT_NE(outcome.result.error().message.find(mentioned), std::string::npos) << outcome.result.error().to_string();
+  EXPECT_EQ(outcome.result.error().context, "fake.gguf");
+}
+
+TEST(Hyperparameters, OfASoundFileAreRead) {
+  const Read outcome = read(FakeModel());
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  const Hyperparameters& found = *outcome.result;
+  EXPECT_EQ(found.shape.layer_count, 2U);
+  EXPECT_EQ(found.shape.key_head_width, 16U);
+  EXPECT_EQ(found.shape.k_width(), 32U);
+  EXPECT_EQ(found.shape.vocabulary_size, 32U);
+  EXPECT_EQ(found.rope_width, 16U);
+  EXPECT_FLOAT_EQ(found.layers[1].rope_base, 10000.0F);
+  EXPECT_FLOAT_EQ(found.attention_scale, 0.25F);
+  EXPECT_EQ(found.shape.layers[0].weight_count, 64U + 64 * 64 + 64 * 32 * 2 + 64 * 64 + 64 + 64 * 96 * 3);
+  EXPECT_EQ(found.output_matrix().name, "token_embd.weight") << "tied where there is no output.weight";
+  EXPECT_EQ(found.layers[0].tensor(LayerTensor::kQueryBias), nullptr);
+}
+
+TEST(Hyperparameters, WithAnyNumberOutOfRangeAreRefusedByName) {
+  for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "context_length",
+                          "attention.head_count", "attention.head_count_kv"}) {
+    for (const std::uint32_t lie : {0U, std::numeric_limits<std::uint32_t>::max()}) {
+      FakeModel model;
+      model.numbers[key] = lie;
+      expect_error(model, ErrorCode::kCorrupt, std::string("llama.") + key);
+    }
+  }
+}
+
+TEST(Hyperparameters, MissingAreNamed) {
+  for (const char* key :
+       {"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count"}) {
+    FakeModel model;
+    model.numbers.erase(key);
+    expect_error(model, ErrorCode::kNotFound, std::string("llama.") + key);
+  }
+  FakeModel model;
+  model.reals.clear();
+  expect_error(model, ErrorCode::kNotFound, "llama.attention.layer_norm_rms_epsilon");
+}
+
+TEST(Hyperparameters, ThatContradictEachOtherAreRefused) {
+  FakeModel uneven;
+  uneven.numbers["attention.head_count_kv"] = 3;
+  expect_error(uneven, ErrorCode::kCorrupt, "3 KV heads");
+  FakeModel odd;
+  odd.numbers["attention.head_count"] = 5;
+  odd.numbers["attention.head_count_kv"] = 5;
+  expect_error(odd, ErrorCode::kCorrupt, "5 heads");
+  FakeModel rope;
+  rope.numbers["rope.dimension_count"] = 18;
+  expect_error(rope, ErrorCode::kCorrupt, "llama.rope.dimension_count");
+  rope.numbers["rope.dimension_count"] = 15;
+  expect_error(rope, ErrorCode::kCorrupt, "llama.rope.dimension_count");
+  FakeModel vocabulary;
+  vocabulary.numbers["vocab_size"] = 31;
+  expect_error(vocabulary, ErrorCode::kCorrupt, "llama.vocab_size");
+}
+
+TEST(Hyperparameters, WithNumbersThatAreNotFiniteAreRefused) {
+  for (const float lie : {0.0F, -1.0F, std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    FakeModel epsilon;
+    epsilon.reals["attention.layer_norm_rms_epsilon"] = lie;
+    expect_error(epsilon, ErrorCode::kCorrupt, "layer_norm_rms_epsilon");
+    FakeModel base;
+    base.reals["rope.freq_base"] = lie;
+    expect_error(base, ErrorCode::kCorrupt, "rope.freq_base");
+  }
+  FakeModel factor;
+  factor.reals["rope.scaling.factor"] = -4;
+  expect_error(factor, ErrorCode::kCorrupt, "rope.scaling.factor");
+}
+
+TEST(Hyperparameters, ThatAskForOtherArithmeticAreRefused) {
+  FakeModel experts;
+  experts.numbers["expert_count"] = 8;
+  expect_error(experts, ErrorCode::kUnsupported, "llama.expert_count");
+  FakeModel yarn;
+  yarn.texts["rope.scaling.type"] = "yarn";
+  expect_error(yarn, ErrorCode::kUnsupported, "yarn");
+  FakeModel scaled;
+  scaled.add("blk.0.attn_q.scale", {1});
+  EXPECT_TRUE(read(scaled).result.has_value()) << "a factor of 1 changes nothing";
+  scaled.fill = 2.0F;
+  expect_error(scaled, ErrorCode::kUnsupported, "blk.0.attn_q.scale");
+}
+
+TEST(Hyperparameters, StretchPositionsLinearly) {
+  FakeModel model;
+  model.texts["rope.scaling.type"] = "linear";
+  model.reals["rope.scaling.factor"] = 8;
+  const Read outcome = read(model);
+  ASSERT_TRUE(outcome.result.has_value());
+  EXPECT_FLOAT_EQ(outcome.result->layers[0].rope_scale, 0.125F);
+}
+
+TEST(Hyperparameters, NeedEveryTensor) {
+  const FakeModel whole;
+  for (const auto& [name, tensor] : whole.tensors) {
+    FakeModel model;
+    model.tensors.erase(name);
+    expect_error(model, ErrorCode::kCorrupt, "'" + name + "' is missing");
+  }
+}
+
+TEST(Hyperparameters, NeedEveryTensorInItsExactShape) {
+  const FakeModel whole;
+  for (const auto& [name, tensor] : whole.tensors) {
+    if (name == "token_embd.weight") continue;  // its rows decide the vocabulary
+    for (std::size_t dimension = 0; dimension < tensor.second.size(); ++dimension) {
+      FakeModel model;
+      model.tensors[name].second[dimension] += 32;
+      expect_error(model, ErrorCode::kCorrupt, "'" + name + "' is [");
+    }
+    FakeModel deeper;
+    deeper.tensors[name].second.resize(4, 1);
+    deeper.tensors[name].second[3] = 2;
+    expect_error(deeper, ErrorCode::kCorrupt, "'" + name + "' is [");
+  }
+  FakeModel bias;
+  bias.add("blk.1.attn_q.bias", {63});
+  expect_error(bias, ErrorCode::kCorrupt, "blk.1.attn_q.bias");
+}
+
+TEST(Hyperparameters, NeedTensorsOfTypesThatCanBeComputedWith) {
+  FakeModel matrix;
+  matrix.tensors["blk.0.ffn_up.weight"].first = TensorType::kI32;
+  expect_error(matrix, ErrorCode::kUnsupported, "blk.0.ffn_up.weight");
+  FakeModel norm;
+  norm.tensors["blk.0.ffn_norm.weight"].first = TensorType::kF16;
+  expect_error(norm, ErrorCode::kUnsupported, "blk.0.ffn_norm.weight");
+}
+
+TEST(Hyperparameters, CheckRopeFactors) {
+  FakeModel model;
+  model.add("rope_freqs.weight", {8});
+  EXPECT_TRUE(read(model).result.has_value());
+  model.fill = 0;
+  expect_error(model, ErrorCode::kCorrupt, "rope_freqs.weight");
+}
+
+FakeModel gemma() {
+  FakeModel model;
+  model.architecture = "gemma3";
+  model.numbers["attention.sliding_window"] = 5;
+  for (const std::string layer : {"blk.0.", "blk.1."}) {
+    for (const char* norm : {"attn_q_norm", "attn_k_norm"}) model.add(layer + norm + ".weight", {16});
+    for (const char* norm : {"post_attention_norm", "post_ffw_norm"}) model.add(layer + norm + ".weight", {64});
+  }
+  return model;
+}
+
+TEST(Hyperparameters, SayWhichLayersSlide) {
+  FakeModel by_period = gemma();
+  by_period.numbers["attention.sliding_window_pattern"] = 2;
+  by_period.reals["rope.freq_base"] = 1e6F;
+  const Read period = read(by_period);
+  ASSERT_TRUE(period.result.has_value()) << period.result.error().to_string();
+  EXPECT_EQ(period.result->shape.layers[0].attention_window, 5U);
+  EXPECT_EQ(period.result->shape.layers[1].attention_window, 0U);
+  EXPECT_FLOAT_EQ(period.result->layers[0].rope_base, 1e4F);
+  EXPECT_FLOAT_EQ(period.result->layers[1].rope_base, 1e6F);
+  EXPECT_FLOAT_EQ(period.result->embedding_scale, 8.0F);
+
+  FakeModel by_list = gemma();
+  const std::array<std::uint32_t, 2> flags = {0, 1};
+  by_list.extra = [&](GgufWriter& writer) {
+    writer.set_array<std::uint32_t>("gemma3.attention.sliding_window_pattern", flags);
+  };
+  const Read list = read(by_list);
+  ASSERT_TRUE(list.result.has_value()) << list.result.error().to_string();
+  EXPECT_EQ(list.result->shape.layers[0].attention_window, 0U);
+  EXPECT_EQ(list.result->shape.layers[1].attention_window, 5U);
+
+  FakeModel too_long = gemma();
+  const std::array<std::uint32_t, 3> flags_of_three = {0, 1, 0};
+  too_long.extra = [&](GgufWriter& writer) {
+    writer.set_array<std::uint32_t>("gemma3.attention.sliding_window_pattern", flags_of_three);
+  };
+  expect_error(too_long, ErrorCode::kCorrupt, "sliding_window_pattern");
+}
+
+}  // namespace
+}  // namespace baton::model

@@ -1,0 +1,38 @@
+// A model in plain numbers, for whoever plans with it, reserves memory for it or prices work on it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace baton::model {
+
+// One layer's numbers that differ from layer to layer.
+struct LayerShape {
+  std::uint64_t weight_count = 0;      // parameters
+  std::uint64_t weight_bytes = 0;      // as they lie in the file
+  std::uint32_t attention_window = 0;  // tokens a position can see, itself included; 0: all before it
+};
+
+struct ModelShape {
+  std::string architecture;
+  std::uint32_t layer_count = 0;
+  std::uint32_t embedding_width = 0;
+  std::uint32_t feed_forward_width = 0;
+  std::uint32_t head_count = 0;
+  std::uint32_t kv_head_count = 0;
+  std::uint32_t key_head_width = 0;
+  std::uint32_t value_head_width = 0;
+  std::uint32_t vocabulary_size = 0;
+  std::uint32_t trained_context_tokens = 0;
+  std::vector<LayerShape> layers;       // layer_count of them
+  std::uint64_t head_weight_count = 0;  // output norm and output matrix
+  std::uint64_t head_weight_bytes = 0;
+  std::uint64_t embedding_bytes = 0;  // the token embedding table (also counted in the head where the two are tied)
+
+  // Elements of one token's K, and of its V, in one layer.
+  std::uint32_t k_width() const { return kv_head_count * key_head_width; }
+  std::uint32_t v_width() const { return kv_head_count * value_head_width; }
+};
+
+}  // namespace baton::model

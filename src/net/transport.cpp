@@ -1,0 +1,40 @@
+#include "net/transport.h"
+
+#include "net/transport_impl.h"
+
+namespace baton::net {
+
+namespace {
+
+class TlsTransport final : public Transport {
+ public:
+  explicit TlsTransport(TransportParts parts) : parts_(std::move(parts)) {}
+
+  Result<std::unique_ptr<Listener>> listen(const Endpoint& endpoint, ListenOptions options,
+                                           OnAccept on_accept) override {
+    return make_listener(parts_, endpoint, std::move(options), std::move(on_accept));
+  }
+  std::unique_ptr<Dial> dial(const PeerAddress& peer, TimePoint deadline, OnDialled on_dialled) override {
+    return make_dial(parts_, peer, deadline, std::move(on_dialled));
+  }
+
+ private:
+  TransportParts parts_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Transport>> Transport::create(EventLoop& loop, const Identity& identity,
+                                                     std::optional<LinkEmulation> emulation) {
+  TransportParts parts {
+    .loop = handle_of(loop), .tls = TRY(TlsContext::create(identity))
+    , .emulator = nullptr
+  };
+  if (emulation) {
+    TRY(emulation->check());
+    parts.emulator = std::make_shared<LinkEmulator>(parts.loop, *emulation);
+  }
+  return std::make_unique<TlsTransport>(std::move(parts));
+}
+
+}  // namespace baton::net

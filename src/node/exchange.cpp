@@ -1,0 +1,257 @@
+#include "node/exchange.h"
+
+#include <algorithm>
+#include <format>
+
+#include "base/log.h"
+#include "node/peer_link.h"
+
+namespace baton::node {
+
+namespace {
+
+constexpr auto kTickInterval = std::chrono::milliseconds(20);
+constexpr auto kDialTimeout = std::chrono::seconds(3);
+constexpr auto kRedialDelay = std::chrono::milliseconds(100);
+// Longer than a receiver tries to come back, so that cells are not held for one that never will.
+constexpr auto kReceiverGrace = std::chrono::seconds(10);
+
+template <typename Map>
+auto values_of(const Map& map) {
+  std::vector<typename Map::mapped_type> values;
+  values.reserve(map.size());
+  for (const auto& [id, value] : map) values.push_back(value);
+  return values;
+}
+
+// Dialling again cannot change what these say.
+bool is_final(ErrorCode code) {
+  return code == ErrorCode::kRefused || code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument;
+}
+
+}  // namespace
+
+Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open)
+    : loop_(loop), transport_(transport), widths_(std::move(widths)), on_open_(std::move(on_open)), timer_(loop) {}
+
+Exchange::~Exchange() {
+  for (const auto& [id, transfer] : outgoing_) transfer->link.reset();
+  for (const auto& [id, transfer] : incoming_) {
+    transfer->link.reset();
+    transfer->dial.reset();
+  }
+  for (const auto& link : links_) link->abandon();
+}
+
+void Exchange::adopt(std::shared_ptr<net::Connection> connection) { start_link(std::move(connection)); }
+
+std::shared_ptr<PeerLink> Exchange::start_link(std::shared_ptr<net::Connection> connection) {
+  auto link = std::make_shared<PeerLink>(*this, loop_, std::move(connection));
+  links_.push_back(link);
+  link->start();
+  return link;
+}
+
+std::shared_ptr<PeerLink> Exchange::link_to(const plan::NodeRef& peer) const {
+  const auto found = std::ranges::find_if(
+      links_, [&](const auto& link) { return link->ready() && link->peer().to_string() == peer.fingerprint; });
+  return found == links_.end() ? nullptr : *found;
+}
+
+std::shared_ptr<IncomingTransfer> Exchange::open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
+                                                 handoff::Receiver machine) {
+  const handoff::TransferId id = machine.transfer();
+  auto transfer = std::make_shared<IncomingTransfer>(std::move(machine), std::move(owner), std::move(peer), nullptr,
+                                                     nullptr, TimePoint{}, false);
+  incoming_[id] = transfer;
+  connect(transfer, now());
+  keep_ticking();
+  return transfer;
+}
+
+void Exchange::connect(const std::shared_ptr<IncomingTransfer>& transfer, TimePoint time) {
+  if (transfer->link || transfer->dial || time < transfer->next_dial) return;
+  if (const auto link = link_to(transfer->peer)) {
+    attach(transfer, link, time);
+    return;
+  }
+  if (transfer->peer.address.empty()) return;  // it has to come to us
+  const auto address = net::PeerAddress::parse(transfer->peer.address + "#" + transfer->peer.fingerprint);
+  if (!address) {
+    loop_.post([transfer, error = address.error()] { transfer->owner->on_unreachable(*transfer, error); });
+    transfer->next_dial = TimePoint::max();
+    return;
+  }
+  transfer->dial = transport_.dial(*address, time + kDialTimeout, [this, transfer](auto dialled) {
+    const auto finished_dial = std::move(transfer->dial);
+    if (dialled) {
+      // Transfers wait for the greeting; the link finds them in on_greeted().
+      start_link(std::move(*dialled));
+      transfer->next_dial = now() + kDialTimeout;
+      return;
+    }
+    transfer->next_dial = now() + kRedialDelay;
+    log::debug("cannot reach {}: {}", transfer->peer.address, dialled.error().to_string());
+    if (transfer->was_connected && !is_final(dialled.error().code)) return;
+    transfer->next_dial = TimePoint::max();
+    transfer->owner->on_unreachable(*transfer, dialled.error());
+  });
+}
+
+void Exchange::attach(const std::shared_ptr<IncomingTransfer>& transfer, const std::shared_ptr<PeerLink>& link,
+                      TimePoint time) {
+  transfer->link = link;
+  transfer->was_connected = true;
+  transfer->dial.reset();
+  link->carry(transfer);
+  transfer->machine.attach(time);
+  wake(*transfer);
+}
+
+void Exchange::on_greeted(const std::shared_ptr<PeerLink>& link) {
+  const TimePoint time = now();
+  for (const auto& transfer : values_of(incoming_)) {
+    if (!transfer->link && transfer->peer.fingerprint == link->peer().to_string()) attach(transfer, link, time);
+  }
+  link->wake();
+}
+
+void Exchange::on_greeting_failed(const PeerLink& link, const Error& error) {
+  for (const auto& transfer : values_of(incoming_)) {
+    if (transfer->link || transfer->peer.fingerprint != link.peer().to_string()) continue;
+    transfer->next_dial = TimePoint::max();
+    transfer->owner->on_unreachable(*transfer, error);
+  }
+}
+
+void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
+  const TimePoint time = now();
+  std::erase(links_, link);
+  for (const auto& transfer : link->outgoing()) {
+    transfer->link.reset();
+    transfer->machine.connection_lost(time);
+  }
+  for (const auto& transfer : link->incoming()) {
+    transfer->link.reset();
+    transfer->machine.connection_lost(time);
+    transfer->next_dial = time;
+    connect(transfer, time);
+  }
+  link->outgoing().clear();
+  link->incoming().clear();
+}
+
+void Exchange::on_message(const std::shared_ptr<PeerLink>& link, const handoff::Message& message) {
+  const TimePoint time = now();
+  switch (handoff::addressee(message.body)) {
+    case handoff::Addressee::kConnection: return;
+    case handoff::Addressee::kSender: {
+      const auto found = outgoing_.find(message.transfer);
+      if (found != outgoing_.end()) {
+        const auto transfer = found->second;
+        // Whoever knows a transfer's id is not yet its receiver: the key must be the one that the plan names.
+        const handoff::Open& open = transfer->machine.open();
+        if (open.plan.nodes[open.receiver].fingerprint != link->peer().to_string()) return;
+        const auto events = transfer->machine.receive(message, time);
+        if (std::ranges::any_of(events,
+                                [](const auto& event) { return std::holds_alternative<handoff::Attached>(event); })) {
+          if (transfer->link) transfer->link->drop(*transfer);
+          transfer->link = link;
+          link->carry(transfer);
+        }
+        deliver(transfer, events);
+        return;
+      }
+      if (const auto* open = std::get_if<handoff::Open>(&message.body)) {
+        on_open(link, message, *open);
+        return;
+      }
+      break;
+    }
+    case handoff::Addressee::kReceiver: {
+      const auto found = incoming_.find(message.transfer);
+      if (found != incoming_.end()) {
+        const auto transfer = found->second;
+        if (transfer->link == link) deliver(transfer, transfer->machine.receive(message, time));
+        return;
+      }
+      break;
+    }
+  }
+  if (const auto answer = handoff::answer_unknown(message)) link->send(*answer);
+}
+
+void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Message& message,
+                       const handoff::Open& open) {
+  const auto refuse = [&](const Error& error) {
+    log::warning("refusing a transfer to {}: {}", link->peer().to_string().substr(0, 12), error.to_string());
+    link->send({message.transfer, message.generation, handoff::Refused{handoff::WireError::from(error)}});
+  };
+  auto machine = handoff::Sender::create(message, widths_, {.grace = kReceiverGrace}, now());
+  if (!machine) return refuse(machine.error());
+  const auto decision = on_open_(open, link->peer());
+  if (!decision) return refuse(decision.error());
+  auto transfer = std::make_shared<OutgoingTransfer>(std::move(*machine), decision->owner, link);
+  outgoing_[message.transfer] = transfer;
+  link->carry(transfer);
+  keep_ticking();
+  decision->on_opened(transfer);
+  wake(*transfer);
+}
+
+void Exchange::deliver(const std::shared_ptr<OutgoingTransfer>& transfer,
+                       const std::vector<handoff::SenderEvent>& events) {
+  for (const auto& event : events) {
+    if (std::holds_alternative<handoff::ConnectionLost>(event)) {
+      if (transfer->link) transfer->link->close();
+    }
+    transfer->owner->on_sender_event(*transfer, event);
+  }
+  wake(*transfer);
+}
+
+void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
+                       const std::vector<handoff::ReceiverEvent>& events) {
+  for (const auto& event : events) {
+    if (std::holds_alternative<handoff::ConnectionLost>(event)) {
+      if (transfer->link) transfer->link->close();
+    }
+    transfer->owner->on_receiver_event(*transfer, event);
+  }
+  wake(*transfer);
+}
+
+void Exchange::wake(const OutgoingTransfer& transfer) {
+  if (transfer.link) transfer.link->wake();
+}
+
+void Exchange::wake(const IncomingTransfer& transfer) {
+  if (transfer.link) transfer.link->wake();
+}
+
+void Exchange::keep_ticking() {
+  if (!timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
+}
+
+void Exchange::tick() {
+  const TimePoint time = now();
+  for (const auto& transfer : values_of(outgoing_)) {
+    if (time >= transfer->machine.next_deadline()) deliver(transfer, transfer->machine.tick(time));
+    if (!transfer->machine.finished()) continue;
+    if (transfer->link) transfer->link->drop(*transfer);
+    outgoing_.erase(transfer->machine.transfer());
+  }
+  for (const auto& transfer : values_of(incoming_)) {
+    if (time >= transfer->machine.next_deadline()) deliver(transfer, transfer->machine.tick(time));
+    if (transfer->machine.finished()) {
+      if (transfer->link) transfer->link->drop(*transfer);
+      transfer->dial.reset();
+      incoming_.erase(transfer->machine.transfer());
+    } else {
+      connect(transfer, time);
+    }
+  }
+  if (transfers() > 0) keep_ticking();
+}
+
+}  // namespace baton::node

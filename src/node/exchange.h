@@ -1,0 +1,107 @@
+// The switchboard between connections and transfers: dials, greets, routes messages to the state machines of handoff
+// and their frames to the wire, keeps their deadlines, and reconnects. Everything here lives on the loop's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "handoff/receiver.h"
+#include "handoff/sender.h"
+#include "net/event_loop.h"
+#include "net/transport.h"
+#include "plan/plan.h"
+
+namespace baton::node {
+
+class PeerLink;
+class TransferOwner;
+
+// The producing end of a transfer. After any call to `machine`, call Exchange::wake().
+struct OutgoingTransfer {
+  handoff::Sender machine;
+  std::shared_ptr<TransferOwner> owner;
+  std::shared_ptr<PeerLink> link;  // null while no connection carries it
+};
+
+// The consuming end. After any call to `machine`, call Exchange::wake().
+struct IncomingTransfer {
+  handoff::Receiver machine;
+  std::shared_ptr<TransferOwner> owner;
+  plan::NodeRef peer;
+  std::shared_ptr<PeerLink> link;
+  std::unique_ptr<net::Dial> dial;
+  TimePoint next_dial{};
+  bool was_connected = false;
+};
+
+// Whose work a transfer carries; it lives as long as the transfer. Called on the loop's thread, never from inside a
+// call to the Exchange.
+class TransferOwner {
+ public:
+  virtual ~TransferOwner() = default;
+  virtual void on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) = 0;
+  virtual void on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) = 0;
+  // The peer cannot be reached at all, or refuses us. A connection that was there and is lost is dialled again instead.
+  virtual void on_unreachable(IncomingTransfer& transfer, const Error& error) = 0;
+  // What must live on for a borrowed payload to stay readable.
+  virtual std::shared_ptr<const void> keep_alive(ByteSpan payload) = 0;
+};
+
+class Exchange {
+ public:
+  // A peer opens a transfer: gives whose work it is, or why not. The Sender is then bound to that owner, which accepts
+  // it in on_opened.
+  struct OpenDecision {
+    std::shared_ptr<TransferOwner> owner;
+    std::function<void(const std::shared_ptr<OutgoingTransfer>&)> on_opened;
+  };
+  using OnOpen = std::function<Result<OpenDecision>(const handoff::Open& open, const net::Fingerprint& peer)>;
+
+  // `widths` are those of this node's model.
+  Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open);
+  ~Exchange();
+
+  // Takes over a connection that a peer has made to us.
+  void adopt(std::shared_ptr<net::Connection> connection);
+
+  // Opens a transfer from `peer`, over a connection there is or a new one.
+  std::shared_ptr<IncomingTransfer> open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
+                                         handoff::Receiver machine);
+
+  // A machine was called: what it has to say now goes out.
+  static void wake(const OutgoingTransfer& transfer);
+  static void wake(const IncomingTransfer& transfer);
+
+  // Transfers that are not finished. For tests of leaks.
+  std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
+
+ private:
+  friend class PeerLink;
+
+  std::shared_ptr<PeerLink> start_link(std::shared_ptr<net::Connection> connection);
+  std::shared_ptr<PeerLink> link_to(const plan::NodeRef& peer) const;
+  void connect(const std::shared_ptr<IncomingTransfer>& transfer, TimePoint now);
+  void attach(const std::shared_ptr<IncomingTransfer>& transfer, const std::shared_ptr<PeerLink>& link, TimePoint now);
+  void on_greeted(const std::shared_ptr<PeerLink>& link);
+  void on_greeting_failed(const PeerLink& link, const Error& error);
+  void on_link_closed(const std::shared_ptr<PeerLink>& link);
+  void on_message(const std::shared_ptr<PeerLink>& link, const handoff::Message& message);
+  void on_open(const std::shared_ptr<PeerLink>& link, const handoff::Message& message, const handoff::Open& open);
+  void deliver(const std::shared_ptr<OutgoingTransfer>& transfer, const std::vector<handoff::SenderEvent>& events);
+  void deliver(const std::shared_ptr<IncomingTransfer>& transfer, const std::vector<handoff::ReceiverEvent>& events);
+  void keep_ticking();
+  void tick();
+
+  net::EventLoop& loop_;
+  net::Transport& transport_;
+  handoff::Widths widths_;
+  OnOpen on_open_;
+  net::Timer timer_;
+  std::vector<std::shared_ptr<PeerLink>> links_;
+  std::unordered_map<handoff::TransferId, std::shared_ptr<OutgoingTransfer>, handoff::IdHash> outgoing_;
+  std::unordered_map<handoff::TransferId, std::shared_ptr<IncomingTransfer>, handoff::IdHash> incoming_;
+};
+
+}  // namespace baton::node

@@ -1,0 +1,169 @@
+#include "node/node.h"
+
+#include <algorithm>
+#include <format>
+
+#include "base/log.h"
+
+namespace baton::node {
+
+namespace {
+
+handoff::Widths widths_of(const model::ModelShape& shape) {
+  handoff::Widths widths;
+  widths.kv.assign(shape.layer_count, {shape.k_width(), shape.v_width()});
+  widths.hidden_values = shape.embedding_width;
+  widths.logits_values = shape.vocabulary_size;
+  return widths;
+}
+
+constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
+
+// Everything that both Opens of one request must say alike.
+handoff::Open common_part(handoff::Open open) {
+  open.sender = 0;
+  open.receiver = 0;
+  open.allowed_bytes = 0;
+  return open;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Identity& identity,
+                                           std::unique_ptr<engine::Executor> executor, const Sha256& digest,
+                                           NodeOptions options) {
+  std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest));
+  node->transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
+  const handoff::Widths widths = widths_of(node->executor_->engine().shape());
+  node->exchange_ = std::make_unique<Exchange>(
+      loop, *node->transport_, widths, [node = node.get()](const handoff::Open& open, const net::Fingerprint& peer) {
+        return node->on_open(open, peer);
+      });
+  node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths);
+  if (options.listen) {
+    net::ListenOptions listen;
+    listen.is_trusted = std::move(options.is_trusted);
+    node->listener_ =
+        TRY(node->transport_->listen(*options.listen, std::move(listen), [node = node.get()](auto connection) {
+          node->exchange_->adopt(std::move(connection));
+        }));
+  }
+  return node;
+}
+
+Node::Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
+           const Sha256& digest)
+    : fingerprint_(identity.fingerprint().to_string()),
+      digest_(digest),
+      executor_(std::move(executor)),
+      quiet_timer_(loop) {}
+
+Node::~Node() {
+  const Error error{ErrorCode::kCancelled, "the node is shutting down", {}};
+  for (const auto& request : requests_) request->cancel();
+  for (const auto& [id, weak] : sessions_) {
+    if (const auto session = weak.lock()) session->stop(error);
+  }
+  // Passes under way still use the rest of this node.
+  executor_.reset();
+}
+
+std::optional<net::Endpoint> Node::endpoint() const {
+  if (!listener_) return std::nullopt;
+  return listener_->endpoint();
+}
+
+void Node::when_quiet(Duration patience, net::Task task) {
+  static constexpr auto kPollInterval = std::chrono::milliseconds(2);
+  if (transfers() == 0 || patience <= Duration::zero()) return task();
+  quiet_timer_.start(Duration(kPollInterval), [this, patience, task = std::move(task)]() mutable {
+    when_quiet(patience - kPollInterval, std::move(task));
+  });
+}
+
+Result<std::shared_ptr<Request>> Node::submit(RequestOptions options, RequestObserver& observer) {
+  handoff::Open open;
+  open.agent = "owner";
+  open.model = digest_;
+  open.plan.nodes = {{std::string(plan::kLocalName), "", fingerprint_}};
+  auto request = TRY(Request::start(*host_, std::move(open), std::move(options), observer));
+  forget_ended_requests();
+  requests_.push_back(request);
+  return request;
+}
+
+Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint& peer) const {
+  TRY(handoff::check(open, host_->widths.layers()));
+  if (open.plan.nodes[open.sender].fingerprint != fingerprint_) {
+    return fail(ErrorCode::kInvalidArgument, "the plan gives this work to another node");
+  }
+  if (open.plan.nodes[open.receiver].fingerprint != peer.to_string()) {
+    return fail(ErrorCode::kRefused, "the plan names another node as the receiver");
+  }
+  if (open.model != digest_) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("this node has another model: its digest begins with {}, not {}",
+                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
+  }
+  if (open.lease.empty() || open.lease_lifetime_ms == 0) return fail(ErrorCode::kRefused, "the request has no lease");
+  if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
+    return fail(ErrorCode::kRefused, "the request's lease is longer than a day");
+  }
+  const engine::Engine& engine = executor_->engine();
+  if (open.chunk_tokens > engine.options().max_chunk_tokens) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("chunks of {} tokens are asked for, but this node computes {} at once", open.chunk_tokens,
+                            engine.options().max_chunk_tokens));
+  }
+  for (const plan::Stages* stages : {&open.plan.prefill, &open.plan.decode}) {
+    const plan::Stage* stage = plan::stage_of(*stages, open.sender);
+    if (stage != nullptr && !engine.holds(stage->layers)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  std::format("this node has not loaded layers {}-{}", stage->layers.begin, stage->layers.end));
+    }
+  }
+  return {};
+}
+
+Result<Exchange::OpenDecision> Node::on_open(const handoff::Open& open, const net::Fingerprint& peer) {
+  TRY(check_open(open, peer));
+  auto session = TRY(session_for(open));
+  return Exchange::OpenDecision{session, [session](const auto& transfer) { session->serve(transfer); }};
+}
+
+void Node::forget_ended_requests() {
+  std::erase_if(requests_, [](const auto& request) { return request->ended(); });
+}
+
+Result<std::shared_ptr<Session>> Node::known_session(const handoff::Id& request) {
+  forget_ended_requests();
+  for (const auto& own : requests_) {
+    if (own->id() != request) continue;
+    if (!own->session()) return fail(ErrorCode::kRefused, "the request has another plan by now");
+    return own->session();
+  }
+  std::erase_if(sessions_, [](const auto& entry) { return entry.second.expired(); });
+  const auto found = sessions_.find(request);
+  return found == sessions_.end() ? nullptr : found->second.lock();
+}
+
+Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
+  if (auto session = TRY(known_session(open.request))) {
+    if (session->self() != open.sender || common_part(session->open()) != common_part(open)) {
+      return fail(ErrorCode::kInvalidArgument, "two nodes opened the same request with different plans");
+    }
+    return session;
+  }
+  if (open.sender == plan::kCoordinator) {
+    return fail(ErrorCode::kNotFound, "this node does not coordinate such a request (any more)");
+  }
+  const bool decodes = plan::stage_of(open.plan.decode, open.sender) != nullptr;
+  auto workspace = std::make_shared<Workspace>(executor_->engine());
+  TRY(workspace->reserve(open.prompt_tokens + (decodes ? open.max_new_tokens : 0)));
+  auto session = Session::create(*host_, open, open.sender, std::move(workspace), nullptr);
+  sessions_[open.request] = session;
+  log::info("request {}: {} tokens, {}", open.request.hex().substr(0, 12), open.prompt_tokens, open.plan.to_string());
+  return session;
+}
+
+}  // namespace baton::node

@@ -1,0 +1,71 @@
+// A node: a device with a model, a key, connections to peers, and the requests that are under way on it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "engine/executor.h"
+#include "net/transport.h"
+#include "node/exchange.h"
+#include "node/request.h"
+#include "node/session.h"
+
+namespace baton::node {
+
+struct NodeOptions {
+  std::optional<net::Endpoint> listen;                      // nothing: no peer can connect, but we can to them
+  std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect
+  std::optional<net::LinkEmulation> emulate_link;
+};
+
+// Lives on the loop's thread; the executor computes on its own. The loop must outlive it.
+class Node {
+ public:
+  // Peers are refused unless they run the very same model file: `digest` is this node's.
+  static Result<std::unique_ptr<Node>> create(net::EventLoop& loop, const net::Identity& identity,
+                                              std::unique_ptr<engine::Executor> executor, const Sha256& digest,
+                                              NodeOptions options);
+  ~Node();
+
+  // Where peers reach it, if it listens.
+  std::optional<net::Endpoint> endpoint() const;
+
+  // Starts a request of this node's own. The observer must live until its on_finished().
+  Result<std::shared_ptr<Request>> submit(RequestOptions options, RequestObserver& observer);
+
+  // Calls back once every transfer has said its last word, or after `patience`: peers that hear it need not wait for
+  // us.
+  void when_quiet(Duration patience, net::Task task);
+
+  // For tests of leaks.
+  std::size_t transfers() const { return exchange_->transfers(); }
+  engine::Executor& executor() { return *executor_; }
+
+ private:
+  Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
+       const Sha256& digest);
+
+  Result<Exchange::OpenDecision> on_open(const handoff::Open& open, const net::Fingerprint& peer);
+  Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
+  Result<std::shared_ptr<Session>> session_for(const handoff::Open& open);
+  void forget_ended_requests();
+  // This node's session of a request, its own or a peer's; null where there is none yet.
+  Result<std::shared_ptr<Session>> known_session(const handoff::Id& request);
+
+  const std::string fingerprint_;
+  const Sha256 digest_;
+  std::unique_ptr<engine::Executor> executor_;
+  std::unique_ptr<net::Transport> transport_;
+  std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<SessionHost> host_;
+  std::unique_ptr<net::Listener> listener_;
+  net::Timer quiet_timer_;
+  std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
+  std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
+};
+
+}  // namespace baton::node

@@ -1,0 +1,121 @@
+// A request from the coordinator's side: runs its plan, samples its tokens, and goes on by itself when another node
+// fails.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/sampler.h"
+#include "node/session.h"
+
+namespace baton::node {
+
+enum class EndTokens { kStop, kIgnore };
+
+struct RequestOptions {
+  std::vector<Token> prompt;
+  std::uint32_t max_new_tokens = 0;
+  engine::SamplerOptions sampler;
+  std::vector<Token> end_tokens;  // these end the text and are not part of it
+  plan::Plan plan;
+  std::uint32_t chunk_tokens = 512;
+  handoff::DType codec = handoff::DType::kF16;
+  handoff::DType hidden = handoff::DType::kF32;
+  // With kDeterministic a recovered request recomputes its tokens in the shapes that first made them.
+  handoff::Determinism determinism = handoff::Determinism::kFast;
+  std::string label;
+};
+
+// Wall-clock seconds from submit() on, as the coordinator sees them.
+struct RequestTimings {
+  double queue_s = 0;             // until every node had accepted
+  double prefill_s = 0;           // until the last layer of the last chunk was computed, wherever
+  double exposed_transfer_s = 0;  // from then until the prompt's whole KV was where it is decoded
+  double first_token_s = 0;
+  double decode_s = 0;  // from the first token to the last
+  double total_s = 0;
+};
+
+// What crossed the network to this node.
+struct TransferSummary {
+  std::uint64_t slices = 0;
+  std::uint64_t payload_bytes = 0;
+  double transfer_s = 0;  // sum over slices of (last byte received - first byte sent)
+  std::uint32_t connections = 0;
+};
+
+struct RequestReport {
+  std::vector<Token> tokens;
+  RequestTimings timings;
+  TransferSummary transfer;
+  std::uint32_t recoveries = 0;
+  std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not have to compute again
+  bool emulated = false;              // some node's device is emulated
+  // How much of each phase real work was late on an emulated device, here or (prefill only) elsewhere: over 1% is
+  // invalid.
+  double prefill_overrun = 0;
+  double decode_overrun = 0;
+};
+
+// Called on the loop's thread.
+class RequestObserver {
+ public:
+  virtual ~RequestObserver() = default;
+  virtual void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) = 0;
+  // What a token is about to be chosen from: the logits at the position before it.
+  virtual void on_logits(std::span<const float> logits) { (void)logits; }
+  virtual void on_token(Token token) = 0;
+  // Another node failed; the request goes on without it.
+  virtual void on_recovery(const Error& error) = 0;
+  // Once, at the end.
+  virtual void on_finished(Result<RequestReport> report) = 0;
+};
+
+class Request : public SessionObserver, public std::enable_shared_from_this<Request> {
+ public:
+  // `open` carries what the node knows (model, fingerprint, ids); the options fill in the rest.
+  static Result<std::shared_ptr<Request>> start(SessionHost& host, handoff::Open open, RequestOptions options,
+                                                RequestObserver& observer);
+  bool ended() const { return ended_; }
+  const handoff::Id& id() const { return open_.request; }
+  // Its work on this node; null while it changes plans.
+  const std::shared_ptr<Session>& session() const { return session_; }
+
+  // The observer hears of it as a kCancelled error, within one layer of work.
+  void cancel();
+
+  void on_logits(std::uint32_t position, std::span<const float> logits) override;
+  void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) override;
+  void on_failed(const Error& error) override;
+
+ private:
+  Request(SessionHost& host, RequestOptions options, engine::Sampler sampler, RequestObserver& observer);
+
+  void begin_session(handoff::Open open, std::vector<Token> prompt);
+  void recover(const Error& error);
+  void go_on_alone(std::uint32_t held_tokens);
+  void take_token(Token token);
+  void end(Result<RequestReport> report);
+  void add_transfers(const Session& session);
+  RequestReport report() const;
+  std::uint32_t prompt_size() const { return static_cast<std::uint32_t>(options_.prompt.size()); }
+
+  SessionHost& host_;
+  RequestOptions options_;
+  engine::Sampler sampler_;
+  RequestObserver& observer_;
+  handoff::Open open_;
+  std::shared_ptr<Workspace> workspace_;
+  std::shared_ptr<Session> session_;
+  std::vector<Token> sequence_;  // prompt and everything generated
+  std::uint32_t recoveries_ = 0;
+  std::uint32_t salvaged_tokens_ = 0;
+  TransferSummary transfer_;
+  bool ended_ = false;
+  TimePoint started_;
+  std::optional<TimePoint> first_token_;
+  TimePoint last_token_{};
+};
+
+}  // namespace baton::node

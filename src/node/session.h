@@ -1,0 +1,177 @@
+// One request's work on one node: its stage of the prefill, its stage of the decode, or both, as the plan says.
+// Input comes as tokens or hidden states, K and V from the nodes that prefilled this node's decode layers; output goes
+// as hidden states to the next stage, as K and V to the nodes that decode this node's layers, as logits to the
+// coordinator. The coordinator's own share of a request is a Session like any other. Lives on the loop's thread; passes
+// run on the executor's.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "engine/executor.h"
+#include "handoff/flow.h"
+#include "node/exchange.h"
+#include "node/workspace.h"
+
+namespace baton::node {
+
+// What a session needs of its node; outlives it.
+struct SessionHost {
+  net::EventLoop& loop;
+  engine::Executor& executor;
+  Exchange& exchange;
+  handoff::Widths widths;
+};
+
+// Told to the coordinator only; on the loop's thread.
+class SessionObserver {
+ public:
+  virtual ~SessionObserver() = default;
+  // Logits of one position: the last of the prompt, then of each step.
+  virtual void on_logits(std::uint32_t position, std::span<const float> logits) = 0;
+  virtual void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) = 0;
+  // Once; the session has stopped and given everything back but its cells.
+  virtual void on_failed(const Error& error) = 0;
+};
+
+// Filled in as the request goes along; times on this machine's clock.
+struct SessionTimes {
+  std::optional<TimePoint> accepted;              // by every other node; computing has begun by then at the latest
+  std::optional<TimePoint> last_prefill_compute;  // here, or at another node as its Done said
+  std::optional<TimePoint> kv_complete;           // the last K and V of the prompt came from another node
+  engine::EmulationReport prefill_emulation;      // of this node's passes, where its device is emulated
+  engine::EmulationReport decode_emulation;
+  bool peer_emulated = false;  // some other node's device is emulated
+  double peer_overrun = 0;     // the worst of their prefills
+};
+
+class Session : public TransferOwner, public std::enable_shared_from_this<Session> {
+ public:
+  // `open` tells all about the request; its sender and receiver do not matter here. It must have passed check().
+  // `self` is this node's index in the plan. The workspace's sequence has room for the prompt and max_new_tokens.
+  // `observer` may be null, and must outlive the session or be taken away by stop().
+  static std::shared_ptr<Session> create(SessionHost& host, handoff::Open open, plan::NodeIndex self,
+                                         std::shared_ptr<Workspace> workspace, SessionObserver* observer);
+
+  // The prompt is known: opens the transfers this node receives, and computes as soon as there is input.
+  void begin(std::vector<Token> prompt);
+  // Coordinator: decode this token; its logits come to the observer.
+  void step(std::uint32_t position, Token token);
+  // Coordinator: nothing more is wanted of anybody.
+  void finish();
+  // Ends all work at once and tells every node involved. Nothing is observed afterwards.
+  void stop(const Error& error);
+
+  void serve(const std::shared_ptr<OutgoingTransfer>& transfer);
+
+  const handoff::Open& open() const { return open_; }
+  plan::NodeIndex self() const { return self_; }
+  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid; 0 where other nodes
+  // decode some.
+  std::uint32_t salvage_position() const { return salvage_position_; }
+  const SessionTimes& times() const { return times_; }
+  // Of every transfer this session receives.
+  std::vector<handoff::TransferStats> transfer_stats() const;
+
+  void on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) override;
+  void on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) override;
+  void on_unreachable(IncomingTransfer& transfer, const Error& error) override;
+  std::shared_ptr<const void> keep_alive(ByteSpan payload) override;
+
+ private:
+  enum class Phase { kPrefill, kDecode };
+  // A forward pass over this node's layers of a phase: one chunk of the prompt, or one step.
+  struct Pass {
+    Phase phase = Phase::kPrefill;
+    LayerRange layers;
+    handoff::Chunk chunk;
+    Token token = 0;  // of a step
+    std::vector<float> hidden_in;
+    std::vector<float> hidden_out;
+    std::vector<float> logits;
+    bool last_of_prefill = false;
+    std::optional<engine::EmulationReport> emulation;
+  };
+
+  Session(SessionHost& host, handoff::Open open, plan::NodeIndex self, std::shared_ptr<Workspace> workspace,
+          SessionObserver* observer);
+
+  void open_incoming();
+  void pump();
+  bool has_input(const plan::Stage& stage, std::uint32_t position) const;
+  bool decode_ready() const;
+  void submit(std::unique_ptr<Pass> pass);
+  Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
+  void on_pass_begun(TimePoint at);
+  void on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at);
+  void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
+  void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
+  void send_hidden(const Pass& pass, plan::NodeIndex to);
+  void send_logits(const Pass& pass);
+  void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
+  void finish_prefill();
+  void finish_prefill_of(OutgoingTransfer& transfer);
+  void offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice);
+  void report_progress();
+  void report_prefilled();
+  std::uint32_t current_salvage_position() const;
+  Result<void> take_kv(const handoff::SliceReady& slice);
+  Result<void> take_hidden(const handoff::SliceReady& slice);
+  Result<void> take_logits(const handoff::SliceReady& slice);
+  void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
+  void commit_complete();
+  void logits_arrived(std::uint32_t position, std::span<const float> logits);
+  bool prefill_complete(plan::NodeIndex from) const;
+  void fail_with(const Error& error);
+  // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
+  void release_cells();
+  const plan::Stage* stage(Phase phase) const;
+  const plan::Stages& stages(Phase phase) const;
+
+  SessionHost& host_;
+  handoff::Open open_;
+  const plan::NodeIndex self_;
+  const std::uint32_t layers_;
+  std::shared_ptr<Workspace> workspace_;
+  SessionObserver* observer_;
+
+  std::vector<Token> prompt_;
+  std::vector<handoff::Chunk> chunks_;
+  bool begun_ = false;
+  bool ended_ = false;
+  bool finishing_ = false;
+  std::atomic<bool> cancelled_ = false;  // read by the executor between layers
+
+  std::size_t next_chunk_ = 0;  // to be submitted
+  std::size_t chunks_done_ = 0;
+  std::size_t in_flight_ = 0;  // in the executor's queue, or computing
+  bool computing_ = false;
+  std::uint32_t next_position_ = 0;  // of the next decode step
+  std::deque<std::pair<std::uint32_t, Token>> steps_;
+  std::map<std::uint32_t, std::vector<float>> hidden_inbox_;  // by first position
+
+  std::map<plan::NodeIndex, std::weak_ptr<OutgoingTransfer>> outgoing_;
+  std::map<plan::NodeIndex, std::weak_ptr<IncomingTransfer>> incoming_;
+  std::size_t accepted_ = 0;
+  bool logits_seen_ = false;
+  std::set<plan::NodeIndex> committed_;
+  // Slices computed before their receiver opened its transfer.
+  std::map<plan::NodeIndex, std::vector<handoff::OfferedSlice>> unclaimed_;
+  std::map<std::pair<plan::NodeIndex, handoff::SliceKey>, ByteSpan> unacknowledged_;  // each slice's first part
+  std::vector<handoff::TransferStats> ended_transfers_;
+
+  std::uint64_t work_counter_ = 0;
+  Duration slowest_layer_{};
+  TimePoint last_layer_done_{};
+  SessionTimes times_;
+  std::uint32_t salvage_position_ = 0;  // when it failed
+  net::Timer lease_;
+};
+
+}  // namespace baton::node

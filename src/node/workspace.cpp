@@ -1,0 +1,78 @@
+#include "node/workspace.h"
+
+namespace baton::node {
+
+namespace {
+
+// K and V of a row of tokens, one after the other in one buffer.
+struct TwoParts {
+  Bytes bytes;
+  std::size_t k_bytes = 0;
+
+  TwoParts(std::size_t k, std::size_t v) : bytes(k + v), k_bytes(k) {}
+  std::span<std::byte> k() { return std::span(bytes).first(k_bytes); }
+  std::span<std::byte> v() { return std::span(bytes).subspan(k_bytes); }
+};
+
+}  // namespace
+
+handoff::DType cache_dtype(engine::CacheType type) {
+  return type == engine::CacheType::kF16 ? handoff::DType::kF16 : handoff::DType::kQ8_0;
+}
+
+Result<void> Workspace::reserve(std::uint32_t tokens) {
+  sequence_ = TRY(engine_.reserve(tokens));
+  return {};
+}
+
+Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uint32_t first_position,
+                                                   std::uint32_t tokens, handoff::DType dtype) {
+  const engine::KvLayout& layout = engine_.kv_layout();
+  const handoff::DType stored = cache_dtype(layout.type);
+  const auto view = engine_.view(sequence_, layer, first_position, tokens);
+  if (view && stored == dtype) return std::array{view->k, view->v};
+
+  TwoParts raw(view ? 0 : std::size_t{layout.k_row_bytes} * tokens,
+               view ? 0 : std::size_t{layout.v_row_bytes} * tokens);
+  if (!view) TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
+  std::size_t k_bytes = raw.k_bytes;
+  if (stored != dtype) {
+    TwoParts coded(handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens),
+                   handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
+    TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
+    TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
+    k_bytes = coded.k_bytes;
+    raw = std::move(coded);
+  }
+  const ByteSpan kept = keep(std::move(raw.bytes));
+  return std::array{kept.first(k_bytes), kept.subspan(k_bytes)};
+}
+
+Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
+                                 handoff::DType dtype, ByteSpan k, ByteSpan v) {
+  const engine::KvLayout& layout = engine_.kv_layout();
+  const handoff::DType stored = cache_dtype(layout.type);
+  if (stored == dtype) return engine_.write_kv(sequence_, layer, first_position, tokens, k, v);
+  TwoParts converted(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);
+  TRY(handoff::convert(dtype, k, stored, converted.k()));
+  TRY(handoff::convert(dtype, v, stored, converted.v()));
+  return engine_.write_kv(sequence_, layer, first_position, tokens, converted.k(), converted.v());
+}
+
+ByteSpan Workspace::keep(Bytes bytes) {
+  auto kept = std::make_shared<const Bytes>(std::move(bytes));
+  const ByteSpan span = *kept;
+  if (!span.empty()) kept_[span.data()] = std::move(kept);
+  return span;
+}
+
+void Workspace::release(ByteSpan kept) { kept_.erase(kept.data()); }
+
+std::shared_ptr<const void> Workspace::keep_alive(ByteSpan part) {
+  // The greatest address not above the part's; what lies in none of the buffers lies in the cache.
+  const auto found = kept_.lower_bound(part.data());
+  if (found != kept_.end() && part.data() < found->second->data() + found->second->size()) return found->second;
+  return shared_from_this();
+}
+
+}  // namespace baton::node

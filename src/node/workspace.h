@@ -1,0 +1,44 @@
+// What a session's slices are read from and written to: its cells in the KV cache, and buffers for everything else that
+// is under way. Shared, so that it outlives the session while a connection or the executor still uses it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "base/bytes.h"
+#include "engine/engine.h"
+#include "handoff/codec.h"
+
+namespace baton::node {
+
+class Workspace : public std::enable_shared_from_this<Workspace> {
+ public:
+  explicit Workspace(engine::Engine& engine) : engine_(engine) {}
+
+  // Takes cells; try-only.
+  Result<void> reserve(std::uint32_t tokens);
+  engine::Sequence& sequence() { return sequence_; }
+
+  // Rows of consecutive tokens in `dtype`: the cache's own memory where it has that format and the host can read it,
+  // otherwise a copy that is kept until release().
+  Result<std::array<ByteSpan, 2>> kv_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
+                                          handoff::DType dtype);
+  Result<void> write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens, handoff::DType dtype,
+                        ByteSpan k, ByteSpan v);
+
+  // Keeps bytes readable until release() and as long as somebody holds keep_alive() of them.
+  ByteSpan keep(Bytes bytes);
+  void release(ByteSpan kept);
+  std::shared_ptr<const void> keep_alive(ByteSpan part);
+
+ private:
+  engine::Engine& engine_;
+  engine::Sequence sequence_;
+  std::map<const std::byte*, std::shared_ptr<const Bytes>, std::greater<>> kept_;  // by address
+};
+
+// The handoff's name of the cache's format.
+handoff::DType cache_dtype(engine::CacheType type);
+
+}  // namespace baton::node

@@ -1,0 +1,157 @@
+import json
+import os
+import pathlib
+import resource
+import signal
+import struct
+import subprocess
+import tempfile
+import unittest
+
+import cluster
+from cluster import BATON, Cluster
+
+
+def call(*arguments, **options):
+    return subprocess.run([BATON, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+
+
+class Commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.model
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__()
+
+    def test_run_prints_the_fields_of_its_json(self):
+        result = self.cluster.run()
+        self.assertEqual(len(result["tokens"]), cluster.NEW_TOKENS)
+        self.assertEqual(result["prompt_tokens"], 5 * cluster.CHUNK)
+        self.assertFalse(result["emulated"])
+        self.assertEqual(result["plan"], "prefill=local:0-8;decode=local:0-8")
+        for name in ("queue_s", "prefill_s", "exposed_transfer_s", "first_token_s", "decode_s", "total_s"):
+            self.assertGreaterEqual(result["timings"][name], 0)
+        self.assertGreater(result["timings"]["total_s"], result["timings"]["first_token_s"])
+
+    def test_run_continues_a_text_and_a_file_alike(self):
+        from_text = call("run", self.model, "-p", "Hello wörld", "-n", 8, "--home", self.cluster.home("local"))
+        self.assertEqual(from_text.returncode, 0, from_text.stderr)
+        path = self.cluster.folder / "prompt.txt"
+        path.write_text("Hello wörld")
+        from_file = call("run", self.model, "-f", path, "-n", 8, "--home", self.cluster.home("local"))
+        self.assertEqual(from_file.stdout, from_text.stdout)
+        self.assertTrue(from_text.stdout.strip())
+
+    def test_run_without_a_prompt_says_how_to_give_one(self):
+        result = call("run", self.model, "--home", self.cluster.home("local"))
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("-p TEXT", result.stderr)
+
+    def test_a_seed_draws_the_same_text_again(self):
+        first = self.cluster.run("--temp", "1.2", "--seed", "5")
+        self.assertEqual(self.cluster.run("--temp", "1.2", "--seed", "5")["tokens"], first["tokens"])
+        self.assertNotEqual(self.cluster.run("--temp", "1.2", "--seed", "6")["tokens"], first["tokens"])
+
+    def test_id_is_stable_and_private(self):
+        home = self.cluster.home("fresh")
+        first = call("id", "--home", home).stdout
+        self.assertEqual(len(first.strip()), 64)
+        self.assertEqual(call("id", "--home", home).stdout, first)
+        self.assertEqual(home.stat().st_mode & 0o777, 0o700)
+        for path in home.iterdir():
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600, path)
+
+    def test_bench_reports_each_test(self):
+        result = call("bench", self.model, "-p", "32,64", "-n", "8", "-t", "1", "-r", "1", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = json.loads(result.stdout)
+        self.assertEqual([line["test"] for line in lines], ["pp32", "pp64", "tg8"])
+        self.assertTrue(all(line["tokens_per_second"] > 0 for line in lines))
+
+    def test_logits_are_one_row_of_floats_for_each_token(self):
+        path = self.cluster.folder / "logits.f32"
+        whole = call("logits", self.model, "--tokens", "300,301,302", "--out", path)
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        values = struct.unpack(f"<{3 * 400}f", path.read_bytes())
+        self.assertGreater(max(values) - min(values), 1)
+        call("logits", self.model, "--tokens", "300,301,302", "--chunk", "1", "--out", path)
+        for one, other in zip(values, struct.unpack(f"<{3 * 400}f", path.read_bytes())):
+            self.assertAlmostEqual(one, other, delta=0.05)
+
+    def test_tokenize_takes_bytes_verbatim(self):
+        path = self.cluster.folder / "text.bin"
+        path.write_bytes(b"a\xff\n")
+        tokens = json.loads(call("tokenize", self.model, "--file", path, "--json").stdout)
+        self.assertEqual(tokens[-2:], [3 + 0xFF, 3 + 0x0A])
+
+    def test_synth_makes_the_same_file_from_the_same_seed(self):
+        paths = [self.cluster.folder / name for name in ("one.gguf", "two.gguf", "three.gguf")]
+        cluster.synth(paths[0], "--seed", "3")
+        cluster.synth(paths[1], "--seed", "3")
+        cluster.synth(paths[2], "--seed", "4")
+        self.assertEqual(paths[0].read_bytes(), paths[1].read_bytes())
+        self.assertNotEqual(paths[0].read_bytes(), paths[2].read_bytes())
+
+    def test_damaged_models_get_an_error_that_says_what_is_wrong(self):
+        content = self.model.read_bytes()
+        path = self.cluster.folder / "damaged.gguf"
+        for damaged, text in ((content[:-1000], "download"), (b"not a model", "GGUF"), (content[:200], "damaged.gguf")):
+            path.write_bytes(damaged)
+            result = call("run", path, "-p", "x", "--home", self.cluster.home("local"))
+            self.assertEqual(result.returncode, 5, result.stderr)
+            self.assertIn(text, result.stderr)
+        self.assertEqual(call("run", "/nonexistent.gguf", "-p", "x").returncode, 3)
+
+    def test_wrong_arguments_are_named(self):
+        for arguments, text in ((("run", self.model, "-p", "x", "--plan", "prefill=A:0-8;decode=local:0-8"), "'A'"),
+                                (("run", self.model, "-p", "x", "--device", "abacus"), "CPU"),
+                                (("run", self.model, "-p", "x", "--codec", "zip"), "zip"),
+                                (("run", self.model, "-p", "x", "--cache-type", "f64"), "f64"),
+                                (("run", self.model, "--tokens", "1,x"), "1,x"),
+                                (("run", self.model, "--tokens", "1,400"), "400"),
+                                (("run", self.model, "-p", "x", "--emulate-tflops", "1"), "--emulate-gbps"),
+                                (("run", self.model, "-p", "x", "-n", "100", "--ctx", "50"), "--ctx"),
+                                (("node", self.model, "--trust", "abc"), "abc"),
+                                (("synth", self.cluster.folder / "x.gguf", "--type", "q99"), "q99")):
+            result = call(*arguments, "--home", self.cluster.home("local")) if arguments[0] != "synth" else call(*arguments)
+            self.assertNotEqual(result.returncode, 0, arguments)
+            self.assertIn(text, result.stderr, arguments)
+
+    def test_help_man_page_and_completions_know_every_command(self):
+        commands = ("run", "node", "id", "bench", "logits", "tokenize", "synth", "demo")
+        for page in (call("--help").stdout, call("completion", "bash").stdout, call("completion", "zsh").stdout,
+                     call("completion", "fish").stdout):
+            for command in commands:
+                self.assertIn(command, page)
+        man = call("man").stdout
+        for command in commands:
+            self.assertIn(f".SH {command.upper()}", man)
+            self.assertIn("xample", call(command, "--help").stdout)
+        self.assertEqual(subprocess.run(["bash", "-n"], input=call("completion", "bash").stdout, text=True).returncode, 0)
+
+    def test_a_full_disk_is_an_error_and_leaves_no_half_file(self):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run(self.cluster.command(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(result.returncode, 6, result.stderr)
+
+        def limit_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+        with tempfile.TemporaryDirectory() as folder:
+            result = call("synth", pathlib.Path(folder) / "x.gguf", "--embd", "64", "--layers", "8", "--heads", "4", "--kv-heads",
+                          "2", "--ff", "128", "--vocab", "400", preexec_fn=limit_files)
+            self.assertEqual(result.returncode, 6, result.stderr)
+            self.assertEqual(os.listdir(folder), [])
+
+    def test_an_emulated_device_is_labelled_and_keeps_its_pace(self):
+        result = self.cluster.run(*cluster.SLOW)
+        self.assertTrue(result["emulated"])
+        self.assertGreater(result["timings"]["prefill_s"], 0.5)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,238 @@
+# shellcheck shell=bash
+# Sourced by ./dev after tools/apt.sh: installs what the build, the lint and the benches need.
+# It decides by what apt offers, never by the name of the system, and it removes no package.
+
+# Package and the least version that will do; 'a|b' means that either serves.
+kBuildPackages="
+cmake 3.25
+ninja-build 1.10
+pkg-config 0
+python3 3.9
+g++-14|g++-15|g++-16 14
+libssl-dev 3.0
+libspdlog-dev 1:1.10
+libxxhash-dev 0.8
+libpcre2-dev 10.40
+libcli11-dev 2.1
+libgtest-dev 1.12
+libboost1.88-dev|libboost1.90-dev|libboost-dev 1.88
+libglaze-dev 8
+libggml-dev 0.27
+"
+kLintPackages="
+clang-format-19 0
+clang-tidy-19 0
+clang-19 0
+libclang-rt-19-dev 0
+"
+kFuzzPackages="
+$kLintPackages
+llvm-19 0
+"
+kBenchPackages="
+iperf3 0
+iproute2 0
+debootstrap 0
+"
+kBrewPackages="cmake ninja pkgconf python3 openssl@3 spdlog fmt xxhash pcre2 cli11 googletest boost glaze ggml"
+
+kTrixieSource=/etc/apt/sources.list.d/baton-trixie.sources
+kTrixiePin=/etc/apt/preferences.d/baton
+
+has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
+
+# A ggml that the developer built stands in for the package.
+brings_own_ggml() { [[ -n ${CMAKE_PREFIX_PATH:-} || -n ${ggml_DIR:-} ]]; }
+
+# Whether the package, or one of its alternatives, is installed at its least version.
+is_installed() {
+  local least=$2 name status version
+  [[ $1 == libggml-dev ]] && brings_own_ggml && return 0
+  for name in ${1//|/ }; do
+    # shellcheck disable=SC2016
+    read -r status version < <(dpkg-query -W -f '${db:Status-Abbrev} ${Version}\n' "$name" 2>/dev/null) || continue
+    if [[ $status == ii && ( $least == 0 || $(dpkg --compare-versions "$version" ge "$least"; echo $?) == 0 ) ]]; then
+      return 0
+    fi
+  done
+  return 1
+}
+
+# missing_packages TABLE: the lines of the table that are not installed.
+missing_packages() {
+  local names least
+  while read -r names least; do
+    if [[ -n $names ]] && ! is_installed "$names" "$least"; then echo "$names $least"; fi
+  done <<<"$1"
+}
+
+# candidate NAME: the version that apt would install and the priority of its source; nothing when it has none.
+candidate() {
+  LC_ALL=C apt-cache policy "$1" 2>/dev/null | awk '
+    $1 == "Candidate:" { wanted = $2 }
+    $1 == "***" { $1 = ""; $0 = $0 }
+    wanted && wanted != "(none)" && $1 == wanted && $2 ~ /^-?[0-9]+$/ { print wanted, $2; exit }'
+}
+
+# resolve LINES: "NAME PRIORITY" for each that apt can install well enough, "NAME none" for the others.
+resolve() {
+  local names least name version priority found
+  while read -r names least; do
+    [[ -n $names ]] || continue
+    found=
+    for name in ${names//|/ }; do
+      read -r version priority < <(candidate "$name") || continue
+      if [[ $least == 0 ]] || dpkg --compare-versions "$version" ge "$least"; then
+        found="$name $priority"
+        break
+      fi
+    done
+    echo "${found:-${names%%|*} none}"
+  done <<<"$1"
+}
+
+# Whether trixie is the machine's own release, and not only our pinned addition.
+trixie_is_its_own() {
+  LC_ALL=C apt-cache policy | awk '
+    $1 ~ /^[0-9]+$/ { priority = $1 }
+    /release/ && /[=,]n=trixie(,|$)/ && priority >= 500 { found = 1 }
+    END { exit !found }'
+}
+
+write_as_root() {
+  local path=$1 content=$2
+  [[ -f $path && $(cat "$path") == "$content" ]] && return
+  echo "Writing $path"
+  printf '%s\n' "$content" | as_root tee "$path" >/dev/null
+}
+
+# Debian 13 and its backports as an extra source, from the machine's own mirror, pinned so low that nothing moves to it
+# by itself.
+add_trixie() {
+  local uri keyring suites="trixie trixie-backports" source pin
+  IFS=$'\t' read -r uri keyring < <(debian_archive) || return 1
+  if trixie_is_its_own; then suites="trixie-backports"; fi
+  source="Types: deb
+URIs: $uri
+Suites: $suites
+Components: main"
+  if keyring=$(keyring_or_default "$keyring"); then source+="
+Signed-By: $keyring"; fi
+  write_as_root "$kTrixieSource" "$source"
+  if ! trixie_is_its_own; then
+    pin="Package: *
+Pin: release n=trixie*
+Pin-Priority: 100"
+    write_as_root "$kTrixiePin" "$pin"
+  fi
+}
+
+update_lists() {
+  echo "Reading package lists"
+  as_root apt-get update -q -o Dpkg::Use-Pty=0 >/dev/null ||
+    echo "Some package lists could not be read; going on with those that could." >&2
+}
+
+# quietly COMMAND...: shows the last lines of its output only when it fails.
+quietly() {
+  local log
+  log=$(mktemp)
+  if "$@" >"$log" 2>&1; then rm -f "$log"; return; fi
+  tail -20 "$log" >&2
+  rm -f "$log"
+  return 1
+}
+
+# install_table TABLE: installs what is missing of it.
+install_table() {
+  local missing resolved none
+  missing=$(missing_packages "$1")
+  [[ -n $missing ]] || return 0
+  update_lists
+  resolved=$(resolve "$missing")
+  if grep -q ' none$' <<<"$resolved" && add_trixie; then
+    update_lists
+    resolved=$(resolve "$missing")
+  fi
+  none=$(sed -n 's/ none$//p' <<<"$resolved" | paste -sd ' ' -)
+
+  # First what the system's own release has, then what must come from the newer one, with the C library it needs.
+  # Word splitting is wanted below: package names hold no blanks.
+  local own newer
+  own=$(awk '$2 != "none" && $2 > 100 { print $1 }' <<<"$resolved" | paste -sd ' ' -)
+  newer=$(awk '$2 != "none" && $2 <= 100 { print $1 }' <<<"$resolved" | paste -sd ' ' -)
+  if [[ -n $own ]]; then
+    echo "Installing $own"
+    # Where the C library already is trixie's, its 32-bit sister, which libclang-rt wants, has to be so too.
+    # shellcheck disable=SC2086
+    if [[ -f $kTrixiePin && $own == *libclang-rt* ]] && ! apt_install --simulate $own >/dev/null 2>&1; then
+      own+=" libc6-i386/trixie"
+    fi
+    # shellcheck disable=SC2086
+    quietly apt_install $own
+  fi
+  if [[ -n $newer ]]; then
+    # shellcheck disable=SC2086
+    if trixie_is_its_own; then
+      echo "Installing from backports: $newer"
+      quietly apt_install $newer
+    else
+      echo "Installing from trixie, with its C library: $newer"
+      quietly apt_install -t trixie libc6 libc6-dev libstdc++6 $newer
+    fi
+  fi
+  if [[ -n $none ]]; then
+    echo "This system's package sources do not have: $none" >&2
+    echo "docs/install.md says how to build what is missing, and how to point CMake at it." >&2
+    return 1
+  fi
+}
+
+missing_from_brew() {
+  local name
+  for name in $kBrewPackages; do
+    if [[ $name == ggml ]] && brings_own_ggml; then continue; fi
+    brew list --versions "$name" >/dev/null 2>&1 || echo "$name"
+  done
+}
+
+set_up() {
+  if [[ ${BATON_SKIP_SETUP:-} == 1 ]]; then echo "BATON_SKIP_SETUP is set: nothing installed"; return; fi
+  if has_apt; then
+    install_table "$kBuildPackages"
+    if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
+  elif command -v brew >/dev/null; then
+    local missing
+    missing=$(missing_from_brew | paste -sd ' ' -)
+    if [[ -n $missing ]]; then
+      echo "Installing $missing"
+      # shellcheck disable=SC2086
+      brew install --quiet $missing
+    fi
+  else
+    echo "Neither apt nor Homebrew is here; docs/install.md lists what is needed. Then set BATON_SKIP_SETUP=1." >&2
+    return 1
+  fi
+  echo "Every dependency is installed."
+}
+
+# Sets up only where something is missing: a tenth of a second when nothing is.
+ensure_set_up() {
+  [[ ${BATON_SKIP_SETUP:-} == 1 ]] && return
+  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]]; then return; fi
+  if ! has_apt && command -v brew >/dev/null && [[ -z $(missing_from_brew) ]]; then return; fi
+  set_up >&2
+}
+
+set_up_extra() {
+  [[ ${BATON_SKIP_SETUP:-} == 1 ]] && return
+  if has_apt; then install_table "$1" >&2; return; fi
+  local tool
+  for tool in $2; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing: see docs/install.md" >&2; return 1; }
+  done
+}
+
+set_up_lint() { set_up_extra "$kLintPackages" "clang-format-19 clang-tidy-19 clang++-19"; }
+set_up_fuzz() { set_up_extra "$kFuzzPackages" "clang++-19"; }
+set_up_bench() { set_up_extra "$kBenchPackages" "iperf3"; }
