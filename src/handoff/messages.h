@@ -191,7 +191,7 @@ struct SliceHeader {
   SliceKey key;
   PartDTypes dtypes{};
   std::array<std::uint32_t, kParts> part_bytes{};
-  std::uint64_t checksum = 0;   // checksum() of base/digest.h over the whole payload
+  std::uint64_t checksum = 0;   // checksum() of base/digest.h over the payload up to this fragment's end
   std::int64_t sent_at_ns = 0;  // sender's clock when the slice's first fragment was handed out
   std::uint32_t offset = 0;     // of this fragment in the payload
   std::uint32_t length = 0;     // of this fragment; it never crosses from the first part into the second

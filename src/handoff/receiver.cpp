@@ -96,7 +96,7 @@ void Receiver::attach(TimePoint now) {
   resume_due_ = state_ == State::kAccepted;
   prompt_sent_ = 0;
   steps_sent_ = 0;
-  next_commit_ = next_ping_ = last_bytes_ = advanced_at_ = fed_at_ = now;
+  attached_at_ = next_commit_ = next_ping_ = last_bytes_ = advanced_at_ = fed_at_ = now;
   if (state_ == State::kOpening) asked_at_ = now;
   ++stats_.connections;
 }
@@ -207,6 +207,11 @@ void Receiver::note_call(TimePoint now) {
     for (TimePoint* time : {&last_bytes_, &advanced_at_, &fed_at_, &asked_at_}) *time += pause;
   }
   last_call_ = std::max(last_call_, now);
+}
+
+// One that is cut as often as it is made is not worth waiting for, whatever it brings in between.
+void Receiver::note_news(TimePoint now) {
+  if (now - attached_at_ >= limits_.steady) attempts_ = 0;
 }
 
 std::uint32_t Receiver::salvage_position() const {

@@ -66,7 +66,8 @@ struct ReceiverLimits {
   Duration stalled = std::chrono::seconds(5);             // computing without progress, or 4 x predicted if longer
   Duration own_stall = std::chrono::seconds(1);  // a longer pause between calls is our own and counts for nobody
   std::uint32_t max_damages = 3;                 // connections lost by damage before the stage counts as dead
-  std::uint32_t max_attempts = 8;                // connections in a row that brought nothing new
+  Duration steady = std::chrono::seconds(2);     // a connection that held so long, and still brings news, works
+  std::uint32_t max_attempts = 8;                // connections in a row that did not
 };
 
 // Times are on this machine's clock where not said otherwise.
@@ -168,6 +169,7 @@ class Receiver {
 
   bool over() const { return state_ == State::kReleased || state_ == State::kDead || state_ == State::kCancelled; }
   void note_call(TimePoint now);
+  void note_news(TimePoint now);
   void detach(TimePoint now);
   Events broken(Fault fault, ErrorCode code, std::string message, TimePoint now);
   Events end(ReceiverEnded::Reason reason, Error error);
@@ -206,7 +208,7 @@ class Receiver {
   bool accepted_ = false;
   bool heard_ = false;  // anything in this generation
   std::uint32_t generation_ = 0;
-  std::uint32_t attempts_ = 0;  // connections since something new came
+  std::uint32_t attempts_ = 0;  // connections since one worked
   std::uint32_t damages_ = 0;
   std::optional<Error> cancel_due_;
 
@@ -232,6 +234,7 @@ class Receiver {
   TimePoint fed_at_{};       // when a slice or Done last came
   TimePoint last_call_{};
   TimePoint last_bytes_{};
+  TimePoint attached_at_{};
   TimePoint lost_at_{};
   TimePoint asked_at_{};  // when Open, or the first Commit, was sent
   TimePoint next_ping_{};

@@ -41,14 +41,15 @@ class ReceiverAlone : public testing::Test {
     SliceHeader header{.key = key,
                        .dtypes = flow.dtypes(key.kind),
                        .part_bytes = {static_cast<std::uint32_t>(sizes[0]), static_cast<std::uint32_t>(sizes[1])},
-                       .checksum = checksum(payload),
                        .offset = 0,
                        .length = static_cast<std::uint32_t>(sizes[0])};
+    header.checksum = checksum(ByteSpan(payload).first(sizes[0]));
     auto events = hear(Slice{header, ByteSpan(payload).first(sizes[0])});
     if (sizes[1] == 0) return events;
     now += each;
     header.offset = header.length;
     header.length = static_cast<std::uint32_t>(sizes[1]);
+    header.checksum = checksum(payload);
     return hear(Slice{header, ByteSpan(payload).subspan(sizes[0])});
   }
 
@@ -168,6 +169,37 @@ TEST_F(ReceiverAlone, GivesUpWhereConnectionsBringNothingNew) {
     receiver->attach(now);
   }
   EXPECT_LE(attempts, 9);
+}
+
+TEST_F(ReceiverAlone, GivesUpWhereNoConnectionHolds) {
+  const auto attempts_of = [&](Duration each) {
+    accept();
+    int attempts = 0;
+    for (; attempts < 100 && !receiver->finished(); ++attempts) {
+      now += each;
+      hear(Progress{static_cast<std::uint64_t>(attempts) + 1, WorkState::kIdle, 0});
+      receiver->connection_lost(now);
+      (void)receiver->tick(now);
+      receiver->attach(now);
+    }
+    return attempts;
+  };
+  EXPECT_LE(attempts_of(kSecond), 9);
+  EXPECT_EQ(attempts_of(2 * kSecond), 100) << "those hold, and bring something";
+}
+
+TEST_F(ReceiverAlone, NoticesDamageAtTheFragmentThatHasIt) {
+  accept();
+  const SliceKey key{SliceKind::kKv, 0, 0, 4};
+  const Bytes payload = payload_of(key, receiver->expected(), widths());
+  const SliceHeader header{.key = key,
+                           .dtypes = {DType::kF16, DType::kF16},
+                           .part_bytes = {64, 64},
+                           .checksum = checksum(payload),
+                           .offset = 0,
+                           .length = 32};
+  const auto events = hear(Slice{header, ByteSpan(payload).first(32)});
+  EXPECT_EQ(find_event<ConnectionLost>(events).value().error.code, ErrorCode::kCorrupt);
 }
 
 TEST_F(ReceiverAlone, WaitsFiveSecondsForAnAnswerToOpen) {
@@ -303,11 +335,10 @@ TEST_F(ReceiverAlone, TakesNothingThatIsNotPartOfTheTransfer) {
   const SliceKey good{SliceKind::kKv, 0, 0, 4};
   const auto damages_with = [&](auto change) {
     accept();
-    const Bytes payload = payload_of(good, receiver->expected(), widths());
     SliceHeader header{.key = good,
                        .dtypes = {DType::kF16, DType::kF16},
                        .part_bytes = {64, 64},
-                       .checksum = checksum(payload),
+                       .checksum = checksum(Bytes(64)),
                        .offset = 0,
                        .length = 64};
     change(header);
@@ -332,7 +363,7 @@ TEST_F(ReceiverAlone, TakesFragmentsOnlyOneAfterTheOther) {
     const SliceHeader header{.key = key,
                              .dtypes = {DType::kF16, DType::kF16},
                              .part_bytes = {64, 64},
-                             .checksum = checksum(payload),
+                             .checksum = checksum(ByteSpan(payload).first(offset + length)),
                              .offset = offset,
                              .length = length};
     return hear(Slice{header, ByteSpan(payload).subspan(offset, length)});

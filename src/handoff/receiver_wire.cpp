@@ -51,7 +51,6 @@ std::vector<ReceiverEvent> Receiver::on_accepted(const Accepted& accepted, TimeP
   if (state_ != State::kOpening || open_due_) return {};
   state_ = State::kAccepted;
   accepted_ = true;
-  attempts_ = 0;
   return {AcceptedByPeer{accepted}};
 }
 
@@ -74,7 +73,7 @@ Result<Receiver::Slot*> Receiver::slot_for(const SliceHeader& header) {
   const auto known = std::ranges::find_if(slots_, [&](const Slot& slot) { return slot.header.key == header.key; });
   if (known != slots_.end()) {
     const SliceHeader& first = known->header;
-    if (first.checksum == header.checksum && first.sent_at_ns == header.sent_at_ns) return &*known;
+    if (first.sent_at_ns == header.sent_at_ns) return &*known;
     return fail(ErrorCode::kProtocol, std::format("the fragments of {} contradict each other", header.key.to_string()));
   }
   const auto under_way = std::ranges::count_if(slots_, [](const Slot& slot) { return !slot.ready; });
@@ -116,19 +115,19 @@ std::vector<ReceiverEvent> Receiver::on_slice(const Slice& slice, TimePoint now)
   occupied_bytes_ += header.length;
   received_bytes_ += header.length;
   fed_at_ = now;
+  if (slot.sum.value() != header.checksum) {
+    return broken(Fault::kDamage, ErrorCode::kCorrupt,
+                  std::format("{} was damaged on its way: its checksum is wrong", header.key.to_string()), now);
+  }
   if (slot.filled < header.payload_bytes()) return {};
   return on_complete(slot, now);
 }
 
 std::vector<ReceiverEvent> Receiver::on_complete(Slot& slot, TimePoint now) {
   const SliceHeader& header = slot.header;
-  if (slot.sum.value() != header.checksum) {
-    return broken(Fault::kDamage, ErrorCode::kCorrupt,
-                  std::format("{} was damaged on its way: its checksum is wrong", header.key.to_string()), now);
-  }
   slot.ready = true;
   ledger_.received(header.key);
-  attempts_ = 0;
+  note_news(now);
   want_credit(now);
 
   ++stats_.slices;
@@ -160,7 +159,7 @@ std::vector<ReceiverEvent> Receiver::on_done(const Done& done, TimePoint now) {
 
 void Receiver::on_progress(const Progress& progress, TimePoint now) {
   const bool begins = progress.state == WorkState::kComputing && progress_.state != WorkState::kComputing;
-  if (progress.counter > progress_.counter) attempts_ = 0;
+  if (progress.counter > progress_.counter) note_news(now);
   if (progress.counter > progress_.counter || begins) advanced_at_ = now;
   progress_ = {std::max(progress.counter, progress_.counter), progress.state, progress.predicted_next_us};
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <format>
 
-#include "base/digest.h"
 #include "handoff/widths_check.h"
 
 namespace baton::handoff {
@@ -69,7 +68,7 @@ Result<void> Sender::offer(const OfferedSlice& slice) {
   if (slice.key.first_position != expected) return wrong("was offered out of order");
 
   of.offered_up_to = slice.key.end_position();
-  of.offers.push_back({.slice = slice, .order = next_order_++, .checksum = {}});
+  of.offers.push_back({.slice = slice, .order = next_order_++, .sum = {}});
   if (is_prefill) ++prefill_offered_;
   (slice.key.kind == SliceKind::kKv ? bulk_ : urgent_).push_back(slice.key);
   return {};
@@ -144,6 +143,7 @@ void Sender::attach(std::uint32_t generation, std::uint64_t allowed_bytes, TimeP
   for (auto& [key, of] : lanes_) {
     for (Offer& offer : of.offers) {
       offer.sent_bytes = 0;
+      offer.sum.reset();
       offers.push_back(&offer);
     }
   }
@@ -227,24 +227,27 @@ std::optional<OutgoingFrame> Sender::next_fragment(std::deque<SliceKey>& queue, 
   const ByteSpan payload = part.first(std::min(part.size(), limits_.max_fragment_bytes));
   if (payload.size() > allowed_bytes_ - std::min(allowed_bytes_, sent_bytes_)) return std::nullopt;
 
-  if (offer->sent_bytes == 0) offer->sent_at_ns = nanoseconds(now);
-  if (!offer->checksum) {
-    Checksum sum;
-    for (const ByteSpan bytes : parts) sum.update(bytes);
-    offer->checksum = sum.value();
+  if (offer->sent_bytes == 0) {
+    offer->sent_at_ns = nanoseconds(now);
+    offer->sum.emplace();
   }
+  // The fragment is encrypted next: what is read here is still in the processor's cache then.
+  offer->sum->update(payload);
   const SliceHeader header{
       .key = offer->slice.key,
       .dtypes = flow_.dtypes(offer->slice.key.kind),
       .part_bytes = {static_cast<std::uint32_t>(parts[0].size()), static_cast<std::uint32_t>(parts[1].size())},
-      .checksum = *offer->checksum,
+      .checksum = offer->sum->value(),
       .sent_at_ns = offer->sent_at_ns,
       .offset = offer->sent_bytes,
       .length = static_cast<std::uint32_t>(payload.size())};
   offer->sent_bytes += header.length;
   sent_bytes_ += header.length;
   sent_bytes_total_ += header.length;
-  if (offer->sent_bytes == offer->payload_bytes()) queue.pop_front();
+  if (offer->sent_bytes == offer->payload_bytes()) {
+    offer->sum.reset();
+    queue.pop_front();
+  }
   return OutgoingFrame{encode_slice_header(transfer_, generation_, header), payload};
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "handoff/flow.h"
 #include "handoff/messages.h"
 
@@ -126,7 +127,7 @@ class Sender {
   struct Offer {
     OfferedSlice slice;
     std::uint64_t order = 0;
-    std::optional<std::uint64_t> checksum;
+    std::optional<Checksum> sum;  // of what was sent in this generation
     std::int64_t sent_at_ns = 0;
     std::uint32_t sent_bytes = 0;  // in this generation
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 
 #include "base/log.h"
 #include "node/peer_link.h"
@@ -127,18 +128,19 @@ void Exchange::on_greeting_failed(const PeerLink& link, const Error& error) {
 void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
   const TimePoint time = now();
   std::erase(links_, link);
-  for (const auto& transfer : link->outgoing()) {
+  for (const auto& transfer : std::exchange(link->outgoing(), {})) {
     transfer->link.reset();
     transfer->machine.connection_lost(time);
   }
-  for (const auto& transfer : link->incoming()) {
+  for (const auto& transfer : std::exchange(link->incoming(), {})) {
     transfer->link.reset();
     transfer->machine.connection_lost(time);
+    // Before a new connection is up, or a peer that is reached again at once would never be given up.
+    deliver(transfer, transfer->machine.tick(time));
+    if (transfer->machine.finished()) continue;
     transfer->next_dial = time;
     connect(transfer, time);
   }
-  link->outgoing().clear();
-  link->incoming().clear();
 }
 
 void Exchange::on_message(const std::shared_ptr<PeerLink>& link, const handoff::Message& message) {
