@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/memory.h"
 
 namespace baton::engine {
 
@@ -153,6 +154,12 @@ Result<GgmlBuffer> GgmlDevice::allocate(ggml_backend_buffer_type_t kind, std::si
                 std::format("the device '{}' has no {} MB left; try a smaller --ctx", info_.name, (size >> 20U) + 1));
   }
   return buffer;
+}
+
+void GgmlDevice::prefer_large_pages(ggml_backend_buffer* buffer) const {
+  if (!is_host_memory()) return;
+  auto* base = static_cast<std::byte*>(ggml_backend_buffer_get_base(buffer));
+  advise_large_pages({base, ggml_backend_buffer_get_size(buffer)});
 }
 
 Result<void> GgmlDevice::check_supported(ggml_cgraph* graph) const {

@@ -46,6 +46,9 @@ class GgmlDevice {
   // kNoCapacity where the device has not that much.
   Result<GgmlBuffer> allocate(ggml_backend_buffer_type_t kind, std::size_t size) const;
 
+  // Call it before the buffer's memory is first written, where that is read in long runs.
+  void prefer_large_pages(ggml_backend_buffer* buffer) const;
+
   // kUnsupported, naming the operation, where a node of the graph cannot run here.
   Result<void> check_supported(ggml_cgraph* graph) const;
   Result<void> compute(ggml_cgraph* graph) const;

@@ -58,6 +58,7 @@ Result<void> KvCache::ensure(LayerRange layers) {
       return fail(ErrorCode::kNoCapacity,
                   std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", cells_, index));
     }
+    device_->prefer_large_pages(layer.buffer.get());
     ggml_backend_buffer_clear(layer.buffer.get(), 0);
     bytes_ += ggml_backend_buffer_get_size(layer.buffer.get());
     layer.ready = true;

@@ -110,6 +110,7 @@ Result<void> Weights::place(ggml_tensor* tensor, const Wanted& wanted, std::vect
   ggml_backend_buffer_type_t kind = repacked != nullptr ? repacked : device_.memory();
   const std::size_t size = ggml_backend_buft_get_alloc_size(kind, tensor);
   GgmlBuffer buffer = TRY(device_.allocate(kind, size));
+  device_.prefer_large_pages(buffer.get());
   ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
   if (ggml_backend_tensor_alloc(buffer.get(), tensor, ggml_backend_buffer_get_base(buffer.get())) !=
       GGML_STATUS_SUCCESS) {
