@@ -71,8 +71,8 @@ void Emulation::finish(const model::Cost& cost) {
   report_.emulated += step;
   const TimePoint time = time_.now();
   const Duration lateness = std::max(Duration{}, time - clock_);
-  // Only what it lost: one late layer must not be counted again in each that follows.
-  report_.overrun += std::max(Duration{}, lateness - lateness_);
+  // What later layers of the pass make up was not lost: the sum is how late each pass ended.
+  report_.overrun += lateness - lateness_;
   lateness_ = lateness;
   if (time < clock_) time_.sleep_until(clock_);
 }

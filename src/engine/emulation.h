@@ -27,7 +27,7 @@ EmulationTime real_emulation_time();
 
 struct EmulationReport {
   Duration emulated{};  // what the steps of the phase should take together
-  Duration overrun{};   // by how much real work ended after its deadline, summed
+  Duration overrun{};   // by how much passes ended after their deadlines, summed
   double overrun_fraction() const;
   // More than 1% of the phase overran: its figures say nothing about the emulated device.
   bool valid() const { return overrun_fraction() <= 0.01; }

@@ -68,7 +68,7 @@ TEST(Emulation, StartsFromNowAfterIdleTime) {
   EXPECT_EQ(fake.at, start + milliseconds(10));
 }
 
-TEST(Emulation, CountsWorkThatOverranOnce) {
+TEST(Emulation, CountsByHowMuchAPassEndsLate) {
   FakeTime fake;
   Emulation emulation = make(fake);
   emulation.begin_pass();
@@ -78,10 +78,18 @@ TEST(Emulation, CountsWorkThatOverranOnce) {
   emulation.finish(kTenMs);
   EXPECT_EQ(emulation.report().overrun, milliseconds(4));
   EXPECT_TRUE(fake.deadlines.empty());
-  fake.at += milliseconds(2);  // caught up
+  fake.at += milliseconds(7);  // 1 ms late
+  emulation.finish(kTenMs);
+  EXPECT_TRUE(fake.deadlines.empty());
+  EXPECT_EQ(emulation.report().overrun, milliseconds(1));
+  emulation.begin_pass();  // what was late stays lost
+  fake.at += milliseconds(13);
+  emulation.finish(kTenMs);
+  EXPECT_EQ(emulation.report().overrun, milliseconds(4));
+  fake.at += milliseconds(2);  // all made up
   emulation.finish(kTenMs);
   EXPECT_EQ(fake.deadlines.size(), 1U);
-  EXPECT_EQ(emulation.report().overrun, milliseconds(4));
+  EXPECT_EQ(emulation.report().overrun, milliseconds(1));
 }
 
 TEST(Emulation, IsInvalidAboveOnePercentOfOverrunUntilReset) {
