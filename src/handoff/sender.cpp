@@ -99,7 +99,7 @@ void Sender::connection_lost(TimePoint now) {
 std::vector<SenderEvent> Sender::tick(TimePoint now) {
   note_call(now);
   if (attached_) {
-    if (over() || now - last_heard_ < limits_.receiver_silence) return {};
+    if (finished() || now - last_heard_ < limits_.receiver_silence) return {};
     attached_ = false;
     lost_at_ = now;
     return {ConnectionLost{{ErrorCode::kTimeout, "the receiver of the transfer has gone silent", {}}}};
@@ -115,9 +115,8 @@ std::vector<SenderEvent> Sender::tick(TimePoint now) {
 TimePoint Sender::next_deadline() const {
   if (finished()) return TimePoint::max();
   if (!attached_) return lost_at_ + limits_.grace;
-  if (over()) return TimePoint::max();
   const TimePoint heartbeat = std::min(last_call_ + limits_.own_stall / 2, last_heard_ + limits_.receiver_silence);
-  return accepted_sent_ ? std::min(heartbeat, next_progress_) : heartbeat;
+  return accepted_sent_ && !over() ? std::min(heartbeat, next_progress_) : heartbeat;
 }
 
 bool Sender::finished() const { return over() && !last_word_due_; }

@@ -263,6 +263,21 @@ TEST_F(SenderAlone, RepeatsItsLastWordToAReceiverThatMissedIt) {
   EXPECT_EQ(said<Refused>().value().error.code, ErrorCode::kNoCapacity);
 }
 
+TEST_F(SenderAlone, ForgetsAReceiverThatIsTooSilentForItsLastWord) {
+  accept();
+  sender->fail({ErrorCode::kIo, "disk", {}});
+  EXPECT_LE(sender->next_deadline(), now + 10 * kSecond);
+  const auto step = [&](Duration time) {
+    std::vector<SenderEvent> events;
+    for (const TimePoint end = now + time; now < end && events.empty(); now += 100 * kMs) events = sender->tick(now);
+    return events;
+  };
+  EXPECT_TRUE(find_event<ConnectionLost>(step(11 * kSecond)));
+  EXPECT_FALSE(sender->finished()) << "it may come back";
+  EXPECT_TRUE(step(60 * kSecond).empty());
+  EXPECT_TRUE(sender->finished());
+}
+
 TEST_F(SenderAlone, AnswersPingsWithItsClock) {
   open(open_of(kDisaggregated, 8, 4));
   hear(Ping{123});
