@@ -32,6 +32,14 @@ bool is_final(ErrorCode code) {
 
 }  // namespace
 
+void OutgoingTransfer::wake() const {
+  if (link) link->wake();
+}
+
+void IncomingTransfer::wake() const {
+  if (link) link->wake();
+}
+
 Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open)
     : loop_(loop), transport_(transport), widths_(std::move(widths)), on_open_(std::move(on_open)), timer_(loop) {}
 
@@ -106,7 +114,7 @@ void Exchange::attach(const std::shared_ptr<IncomingTransfer>& transfer, const s
   transfer->dial.reset();
   link->carry(transfer);
   transfer->machine.attach(time);
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::on_greeted(const std::shared_ptr<PeerLink>& link) {
@@ -198,7 +206,7 @@ void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Mes
   link->carry(transfer);
   keep_ticking();
   decision->on_opened(transfer);
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::deliver(const std::shared_ptr<OutgoingTransfer>& transfer,
@@ -209,7 +217,7 @@ void Exchange::deliver(const std::shared_ptr<OutgoingTransfer>& transfer,
     }
     transfer->owner->on_sender_event(*transfer, event);
   }
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
@@ -220,15 +228,7 @@ void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
     }
     transfer->owner->on_receiver_event(*transfer, event);
   }
-  wake(*transfer);
-}
-
-void Exchange::wake(const OutgoingTransfer& transfer) {
-  if (transfer.link) transfer.link->wake();
-}
-
-void Exchange::wake(const IncomingTransfer& transfer) {
-  if (transfer.link) transfer.link->wake();
+  transfer->wake();
 }
 
 void Exchange::keep_ticking() {

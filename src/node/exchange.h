@@ -18,14 +18,17 @@ namespace baton::node {
 class PeerLink;
 class TransferOwner;
 
-// The producing end of a transfer. After any call to `machine`, call Exchange::wake().
+// The producing end of a transfer. After any call to `machine`, call wake().
 struct OutgoingTransfer {
   handoff::Sender machine;
   std::shared_ptr<TransferOwner> owner;
   std::shared_ptr<PeerLink> link;  // null while no connection carries it
+
+  // What the machine has to say goes out, now or when a connection is there.
+  void wake() const;
 };
 
-// The consuming end. After any call to `machine`, call Exchange::wake().
+// The consuming end. After any call to `machine`, call wake().
 struct IncomingTransfer {
   handoff::Receiver machine;
   std::shared_ptr<TransferOwner> owner;
@@ -34,6 +37,8 @@ struct IncomingTransfer {
   std::unique_ptr<net::Dial> dial;
   TimePoint next_dial{};
   bool was_connected = false;
+
+  void wake() const;
 };
 
 // Whose work a transfer carries; it lives as long as the transfer. Called on the loop's thread, never from inside a
@@ -69,10 +74,6 @@ class Exchange {
   // Opens a transfer from `peer`, over a connection there is or a new one.
   std::shared_ptr<IncomingTransfer> open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
                                          handoff::Receiver machine);
-
-  // A machine was called: what it has to say now goes out.
-  static void wake(const OutgoingTransfer& transfer);
-  static void wake(const IncomingTransfer& transfer);
 
   // Transfers that are not finished. For tests of leaks.
   std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
