@@ -79,7 +79,7 @@ std::shared_ptr<IncomingTransfer> Exchange::open(std::shared_ptr<TransferOwner> 
 }
 
 void Exchange::connect(const std::shared_ptr<IncomingTransfer>& transfer, TimePoint time) {
-  if (transfer->link || transfer->dial || time < transfer->next_dial) return;
+  if (closing_ || transfer->link || transfer->dial || time < transfer->next_dial) return;
   if (const auto link = link_to(transfer->peer)) {
     attach(transfer, link, time);
     return;
@@ -136,6 +136,7 @@ void Exchange::on_greeting_failed(const PeerLink& link, const Error& error) {
 void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
   const TimePoint time = now();
   std::erase(links_, link);
+  if (closing_) return finish_closing();
   for (const auto& transfer : std::exchange(link->outgoing(), {})) {
     transfer->link.reset();
     transfer->machine.connection_lost(time);
@@ -231,8 +232,21 @@ void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
   transfer->wake();
 }
 
+void Exchange::close(Duration patience, net::Task closed) {
+  closing_ = true;
+  closed_ = std::move(closed);
+  timer_.cancel();
+  for (const auto& [id, transfer] : incoming_) transfer->dial.reset();
+  for (const auto& link : links_) link->finish(patience);
+  finish_closing();
+}
+
+void Exchange::finish_closing() {
+  if (links_.empty()) loop_.post(std::exchange(closed_, {}));
+}
+
 void Exchange::keep_ticking() {
-  if (!timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
+  if (!closing_ && !timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
 }
 
 void Exchange::tick() {

@@ -75,6 +75,10 @@ class Exchange {
   std::shared_ptr<IncomingTransfer> open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
                                          handoff::Receiver machine);
 
+  // Says what the transfers still have to say, ends every connection in good order, and calls back when the peers have
+  // closed theirs too, at the latest after `patience`. Nothing is heard, dialled or opened any more.
+  void close(Duration patience, net::Task closed);
+
   // Transfers that are not finished. For tests of leaks.
   std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
 
@@ -94,12 +98,15 @@ class Exchange {
   void deliver(const std::shared_ptr<IncomingTransfer>& transfer, const std::vector<handoff::ReceiverEvent>& events);
   void keep_ticking();
   void tick();
+  void finish_closing();
 
   net::EventLoop& loop_;
   net::Transport& transport_;
   handoff::Widths widths_;
   OnOpen on_open_;
   net::Timer timer_;
+  bool closing_ = false;
+  net::Task closed_;
   std::vector<std::shared_ptr<PeerLink>> links_;
   std::unordered_map<handoff::TransferId, std::shared_ptr<OutgoingTransfer>, handoff::IdHash> outgoing_;
   std::unordered_map<handoff::TransferId, std::shared_ptr<IncomingTransfer>, handoff::IdHash> incoming_;
