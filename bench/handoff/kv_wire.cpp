@@ -192,7 +192,7 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
     } else {
       timer_.start(due(next_), [this] { produce(); });
     }
-    node::Exchange::wake(*transfer);
+    transfer->wake();
   }
 
   net::EventLoop& loop_;

@@ -37,17 +37,17 @@ def first_line(child, timeout_s=180):
     return line
 
 
-def output_of(child, timeout_s):
-    """Everything a child prints until its end; RuntimeError where it fails."""
+def output_of(child, timeout_s, statuses=(0,)):
+    """Everything a child prints until its end; RuntimeError where it ends with another status."""
     output, _ = child.communicate(timeout=timeout_s)
-    if child.returncode != 0:
+    if child.returncode not in statuses:
         raise RuntimeError(f"'{' '.join(map(str, child.args))[:300]} ...' ended with {child.returncode}")
     return output
 
 
-def json_of(command, timeout_s=600):
+def json_of(command, timeout_s=600, statuses=(0,)):
     with running(command) as child:
-        return json.loads(output_of(child, timeout_s))
+        return json.loads(output_of(child, timeout_s, statuses))
 
 
 def wait_for(condition, timeout_s, interval_s=0.005):

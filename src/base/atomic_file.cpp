@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <format>
 #include <utility>
+
+#include "base/system_error.h"
 
 namespace baton {
 
@@ -16,11 +16,6 @@ namespace {
 
 // Some systems refuse a single write beyond 2 GiB.
 constexpr std::size_t kMaxWriteBytes = std::size_t{1} << 30;
-
-std::unexpected<Error> system_error(std::string_view action, const std::filesystem::path& path) {
-  const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-  return fail(code, std::format("cannot {}: {}", action, std::strerror(errno)), path.string());
-}
 
 }  // namespace
 

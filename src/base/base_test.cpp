@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "base/atomic_file.h"
 #include "base/bytes.h"
 #include "base/digest.h"
+#include "base/error_table.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "base/temporary_folder.h"
 
 namespace baton {
 namespace {
@@ -71,34 +74,30 @@ TEST(Digest, Sha256InPartsEqualsTheWhole) {
 }
 
 TEST(AtomicFile, AppearsWholeAtCommitAndNotBefore) {
-  const auto folder = std::filesystem::temp_directory_path() / "baton_atomic_file_test";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directory(folder);
-  auto file = AtomicFile::create(folder / "file").value();
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "file";
+  auto file = AtomicFile::create(path).value();
   ASSERT_TRUE(file.reserve(1'000'000));
   ASSERT_TRUE(file.write(as_byte_span("one ")));
   ASSERT_TRUE(file.write(as_byte_span("two")));
-  EXPECT_FALSE(std::filesystem::exists(folder / "file"));
+  EXPECT_FALSE(std::filesystem::exists(path));
   ASSERT_TRUE(file.commit());
-  EXPECT_EQ(read_text_file(folder / "file").value(), "one two");
-  std::filesystem::remove_all(folder);
+  EXPECT_EQ(read_text_file(path).value(), "one two");
 }
 
 TEST(AtomicFile, LeavesNothingWhenAbandoned) {
-  const auto folder = std::filesystem::temp_directory_path() / "baton_atomic_file_abandoned";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directory(folder);
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
   {
-    auto file = AtomicFile::create(folder / "file").value();
+    auto file = AtomicFile::create(folder.path() / "file").value();
     ASSERT_TRUE(file.write(as_byte_span("half")));
     const AtomicFile moved = std::move(file);
   }
-  EXPECT_TRUE(std::filesystem::is_empty(folder));
-  std::filesystem::remove_all(folder);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
 TEST(File, WritesWholeFilesAndMapsThem) {
-  const auto path = std::filesystem::temp_directory_path() / "baton_file_test";
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "file";
   ASSERT_TRUE(write_file(path, as_byte_span("content"), 0600));
   EXPECT_EQ(read_text_file(path).value(), "content");
   EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0600));
@@ -111,6 +110,46 @@ TEST(File, ReportsWhereItCannotWrite) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kNotFound);
   EXPECT_EQ(result.error().context, "/nonexistent-folder/file");
+}
+
+TEST(TemporaryFolder, GoesAwayWithAllThatIsInIt) {
+  std::filesystem::path path;
+  {
+    const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+    path = folder.path();
+    EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0700));
+    std::filesystem::create_directory(path / "inner");
+    ASSERT_TRUE(write_file(path / "inner" / "file", as_byte_span("x")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(TemporaryFolder, IsNewEachTimeAndFollowsAMove) {
+  TemporaryFolder one = TemporaryFolder::create("baton-test").value();
+  const TemporaryFolder other = TemporaryFolder::create("baton-test").value();
+  EXPECT_NE(one.path(), other.path());
+  const auto path = one.path();
+  {
+    const TemporaryFolder moved = std::move(one);
+    EXPECT_EQ(moved.path(), path);
+    EXPECT_TRUE(std::filesystem::exists(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(Error, EveryCodeHasANameAndAnExitStatusOfItsOwn) {
+  std::set<std::string_view> names;
+  std::set<int> statuses;
+  for (const ErrorFacts& facts : all_error_codes()) {
+    EXPECT_EQ(error_code_name(facts.code), facts.name);
+    EXPECT_EQ(exit_code(facts.code), facts.exit_status);
+    EXPECT_FALSE(facts.meaning.empty()) << facts.name;
+    EXPECT_TRUE(facts.exit_status > 0 && facts.exit_status < 256) << facts.name;
+    names.insert(facts.name);
+    statuses.insert(facts.exit_status);
+  }
+  EXPECT_EQ(names.size(), all_error_codes().size());
+  EXPECT_EQ(statuses.size(), all_error_codes().size());
 }
 
 TEST(ChildProcess, GivesItsLinesAndItsStatus) {
@@ -128,6 +167,12 @@ TEST(ChildProcess, AnswersWithinItsDeadline) {
   auto child = ChildProcess::start({"/bin/sh", "-c", "exec sleep 100"});
   ASSERT_TRUE(child);
   EXPECT_EQ(child->read_line(now() + std::chrono::milliseconds(20)).error().code, ErrorCode::kTimeout);
+}
+
+TEST(ChildProcess, GivesUpOnOneThatClosesItsOutputAndRunsOn) {
+  auto child = ChildProcess::start({"/bin/sh", "-c", "exec sleep 100 >&-"});
+  ASSERT_TRUE(child);
+  EXPECT_EQ(child->finish(now() + std::chrono::milliseconds(100)).error().code, ErrorCode::kTimeout);
 }
 
 }  // namespace

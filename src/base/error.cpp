@@ -1,38 +1,47 @@
-#include "base/result.h"
+#include <array>
+
+#include "base/error_table.h"
 
 namespace baton {
 
 namespace {
 
-struct CodeFacts {
-  std::string_view name;
-  int exit_code;
+constexpr std::array kTable = {
+    ErrorFacts{ErrorCode::kInvalidArgument, "invalid_argument", 2, "wrong arguments"},
+    ErrorFacts{ErrorCode::kNotFound, "not_found", 3, "not found"},
+    ErrorFacts{ErrorCode::kUnsupported, "unsupported", 4, "not supported"},
+    ErrorFacts{ErrorCode::kCorrupt, "corrupt", 5, "damaged file"},
+    ErrorFacts{ErrorCode::kIo, "io", 6, "input or output failed"},
+    ErrorFacts{ErrorCode::kNoCapacity, "no_capacity", 7, "no room, or this machine is too busy"},
+    ErrorFacts{ErrorCode::kRefused, "refused", 8, "refused"},
+    ErrorFacts{ErrorCode::kUnavailable, "unavailable", 9, "peer unreachable"},
+    ErrorFacts{ErrorCode::kTimeout, "timeout", 10, "deadline passed"},
+    ErrorFacts{ErrorCode::kProtocol, "protocol", 11, "peer broke the protocol"},
+    ErrorFacts{ErrorCode::kCancelled, "cancelled", 130, "interrupted"},
+    ErrorFacts{ErrorCode::kInternal, "internal", 1, "fault of baton"},
 };
 
-CodeFacts facts(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument: return {"invalid_argument", 2};
-    case ErrorCode::kNotFound: return {"not_found", 3};
-    case ErrorCode::kUnsupported: return {"unsupported", 4};
-    case ErrorCode::kCorrupt: return {"corrupt", 5};
-    case ErrorCode::kIo: return {"io", 6};
-    case ErrorCode::kNoCapacity: return {"no_capacity", 7};
-    case ErrorCode::kRefused: return {"refused", 8};
-    case ErrorCode::kUnavailable: return {"unavailable", 9};
-    case ErrorCode::kTimeout: return {"timeout", 10};
-    case ErrorCode::kProtocol: return {"protocol", 11};
-    case ErrorCode::kCancelled: return {"cancelled", 130};
-    case ErrorCode::kInternal: return {"internal", 1};
+constexpr bool follows_the_enumeration() {
+  for (std::size_t i = 0; i < kTable.size(); ++i) {
+    if (static_cast<std::size_t>(kTable[i].code) != i) return false;
   }
-  return {"internal", 1};
+  return kTable.back().code == ErrorCode::kInternal;
+}
+static_assert(follows_the_enumeration(), "an ErrorCode is missing in the table, or out of order");
+
+const ErrorFacts& facts(ErrorCode code) {
+  const auto index = static_cast<std::size_t>(code);
+  return index < kTable.size() ? kTable[index] : kTable.back();
 }
 
 }  // namespace
 
 std::string Error::to_string() const { return context.empty() ? message : context + ": " + message; }
 
+std::span<const ErrorFacts> all_error_codes() { return kTable; }
+
 std::string_view error_code_name(ErrorCode code) { return facts(code).name; }
 
-int exit_code(ErrorCode code) { return facts(code).exit_code; }
+int exit_code(ErrorCode code) { return facts(code).exit_status; }
 
 }  // namespace baton

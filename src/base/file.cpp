@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <format>
 #include <utility>
+
+#include "base/atomic_file.h"
+#include "base/system_error.h"
 
 namespace baton {
 
@@ -27,11 +27,6 @@ class Descriptor {
  private:
   int fd_;
 };
-
-std::unexpected<Error> system_error(std::string_view action, const std::filesystem::path& path) {
-  const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-  return fail(code, std::format("cannot {}: {}", action, std::strerror(errno)), path.string());
-}
 
 }  // namespace
 
@@ -74,23 +69,9 @@ Result<std::string> read_text_file(const std::filesystem::path& path) {
 }
 
 Result<void> write_file(const std::filesystem::path& path, ByteSpan content, unsigned mode) {
-  const std::filesystem::path temporary = path.string() + std::format(".{}.part", ::getpid());
-  const auto give_up = [&](std::string_view action) {
-    auto error = system_error(action, path);
-    ::unlink(temporary.c_str());
-    return error;
-  };
-  const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-  if (file.get() < 0) return system_error("create", path);
-  while (!content.empty()) {
-    const ssize_t written = ::write(file.get(), content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return give_up("write");
-    content = content.subspan(static_cast<std::size_t>(written));
-  }
-  if (::fsync(file.get()) != 0) return give_up("write");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up("rename into place");
-  return {};
+  AtomicFile file = TRY(AtomicFile::create(path, mode));
+  TRY(file.write(content));
+  return file.commit();
 }
 
 }  // namespace baton

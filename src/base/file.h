@@ -32,8 +32,8 @@ class MappedFile {
 
 Result<std::string> read_text_file(const std::filesystem::path& path);
 
-// Writes to a neighbour of `path` and renames it there, so that a reader, a crash or a full disk never sees half a
-// file. `mode` is the file's permission bits.
+// An AtomicFile written at once: a reader, a crash or a full disk never sees half a file. `mode` is the file's
+// permission bits.
 Result<void> write_file(const std::filesystem::path& path, ByteSpan content, unsigned mode = 0644);
 
 }  // namespace baton

@@ -16,17 +16,19 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <format>
+#include <thread>
 #include <utility>
+
+#include "base/log.h"
+#include "base/system_error.h"
 
 namespace baton {
 
 namespace {
 
-std::unexpected<Error> system_error(std::string_view action) {
-  return fail(ErrorCode::kIo, std::format("cannot {}: {}", action, std::strerror(errno)));
-}
+// The system ends a killed process at once, unless it hangs in a device.
+constexpr auto kKillTimeout = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -86,14 +88,28 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
 
 ChildProcess::~ChildProcess() {
   if (output_ >= 0) ::close(output_);
-  if (pid_ > 0) {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  if (const auto ended = wait_for_exit(now() + kKillTimeout); !ended)
+    log::warning("process {} was killed: {}", pid_, ended.error().to_string());
 }
 
-void ChildProcess::terminate() {
-  if (pid_ > 0) ::kill(pid_, SIGTERM);
+// waitpid() knows no deadline, so it is asked again and again, at first often: most children end at once.
+Result<int> ChildProcess::wait_for_exit(TimePoint deadline) {
+  constexpr Duration kLongestPause = std::chrono::milliseconds(20);
+  Duration pause = std::chrono::microseconds(100);
+  while (true) {
+    int status = 0;
+    const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+    if (ended == pid_) {
+      pid_ = -1;
+      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    if (ended < 0 && errno != EINTR) return system_error("wait for a process");
+    if (now() >= deadline) return fail(ErrorCode::kTimeout, "the process did not end in time");
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kLongestPause);
+  }
 }
 
 Result<bool> ChildProcess::fill(TimePoint deadline) {
@@ -127,10 +143,8 @@ Result<std::string> ChildProcess::read_line(TimePoint deadline) {
 
 Result<ChildProcess::Finished> ChildProcess::finish(TimePoint deadline) {
   while (TRY(fill(deadline))) {}
-  int status = 0;
-  ::waitpid(pid_, &status, 0);
-  pid_ = -1;
-  return Finished{std::move(buffered_), WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)};
+  const int status = TRY(wait_for_exit(deadline));
+  return Finished{std::move(buffered_), status};
 }
 
 }  // namespace baton

@@ -26,19 +26,18 @@ class ChildProcess {
 
   // One line without its newline; kTimeout past the deadline, kUnavailable when the child closed its output.
   Result<std::string> read_line(TimePoint deadline);
-  // Everything until the child closes its output, then its exit status (128 + signal where one ended it).
+  // Everything until the child closes its output, then its exit status (128 + signal where one ended it); kTimeout
+  // past the deadline, and the child runs on.
   struct Finished {
     std::string output;
     int status = 0;
   };
   Result<Finished> finish(TimePoint deadline);
 
-  pid_t pid() const { return pid_; }
-  void terminate();
-
  private:
   ChildProcess(pid_t pid, int output) : pid_(pid), output_(output) {}
   Result<bool> fill(TimePoint deadline);  // false at the end of the output
+  Result<int> wait_for_exit(TimePoint deadline);
 
   pid_t pid_ = -1;
   int output_ = -1;

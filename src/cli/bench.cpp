@@ -6,7 +6,6 @@
 
 #include "cli/command.h"
 #include "cli/options.h"
-#include "cli/text_output.h"
 #include "engine/benchmark.h"
 
 namespace baton::cli {
@@ -27,7 +26,7 @@ struct BenchFlags {
   std::vector<std::uint32_t> prompts = {512};
   std::vector<std::uint32_t> generate = {32};
   std::uint32_t repetitions = 5;
-  bool json = false;
+  OutputFormat format = OutputFormat::kText;
   DeviceFlags device;
 };
 
@@ -43,7 +42,7 @@ Result<void> bench(const BenchFlags& flags) {
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, double rate) {
     results.push_back({std::move(test), rate, engine->options().threads, engine->device().name, engine->emulated()});
-    if (flags.json) return Result<void>{};
+    if (flags.format == OutputFormat::kJson) return Result<void>{};
     const BenchResult& last = results.back();
     return print(std::format("{:<8} {:>10.2f} tokens/s  {} threads on {}{}\n", last.test, rate, last.threads,
                              last.device, last.emulated ? " (emulated)" : ""));
@@ -58,7 +57,7 @@ Result<void> bench(const BenchFlags& flags) {
     const double rate = TRY(engine::generated_tokens_per_second(*engine, tokens, flags.repetitions));
     TRY(report(std::format("tg{}", tokens), rate));
   }
-  if (!flags.json) return {};
+  if (flags.format == OutputFormat::kText) return {};
   return print(glz::write_json(results).value_or("[]") + "\n");
 }
 
@@ -77,7 +76,7 @@ void add_bench(CLI::App& app, Action& chosen) {
   command->add_option("-r,--repetitions", flags->repetitions, "Runs to average")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_flag("--json", flags->json, "Print a JSON array");
+  add_json_flag(*command, flags->format, "Print a JSON array");
   flags->device.add_to(*command);
   command->footer("Example:\n  baton bench model.gguf -p 512,2048 -n 32 -t 2 --json");
   command->callback([&chosen, flags] { chosen = [flags] { return bench(*flags); }; });

@@ -1,10 +1,27 @@
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <format>
+#include <vector>
 
+#include "base/error_table.h"
 #include "cli/command.h"
 #include "engine/environment.h"
 #include "net/event_loop.h"
+
+namespace {
+
+std::string exit_statuses() {
+  const auto codes = baton::all_error_codes();
+  std::vector<baton::ErrorFacts> sorted(codes.begin(), codes.end());
+  std::ranges::sort(sorted, {}, &baton::ErrorFacts::exit_status);
+  std::string text = "Exit status:\n    0 done";
+  for (const baton::ErrorFacts& facts : sorted) text += std::format("\n  {:>3} {}", facts.exit_status, facts.meaning);
+  return text;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace baton;
@@ -15,10 +32,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("baton ") + BATON_VERSION);
   app.set_help_all_flag("--help-all", "Print the help of all commands");
-  app.footer(
-      "Exit status: 0 done, 1 fault of baton, 2 wrong arguments, 3 not found, 4 not supported, 5 damaged file,\n"
-      "6 input or output failed, 7 no room, 8 refused, 9 peer unreachable, 10 deadline passed, 11 peer broke the\n"
-      "protocol, 130 interrupted");
+  app.footer(exit_statuses());
   cli::Action chosen;
   cli::add_run(app, chosen);
   cli::add_node(app, chosen);

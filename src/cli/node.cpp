@@ -28,6 +28,9 @@ struct NodeFlags {
 
 constexpr std::uint32_t kDefaultContextTokens = 16384;
 
+// How long a node that is told to end waits for its peers to hear it.
+constexpr auto kGoodbyeTimeout = std::chrono::seconds(2);
+
 Result<void> run_node(const NodeFlags& flags) {
   log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
   const net::Identity identity = TRY(flags.link.identity());
@@ -41,14 +44,19 @@ Result<void> run_node(const NodeFlags& flags) {
   const Sha256 digest = TRY(model->digest());
 
   const auto loop = TRY(net::EventLoop::create());
+  std::unique_ptr<node::Node> node;
   // Posted, so that a signal during the loading of the model is kept until the loop runs.
-  const SignalWatch signals([&] { loop->post([&] { loop->stop(); }); });
+  const SignalWatch signals([&] {
+    loop->post([&] {
+      log::info("shutting down");
+      node->shut_down(kGoodbyeTimeout, [&] { loop->stop(); });
+    });
+  });
   node::NodeOptions node_options;
   node_options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
   node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
   node_options.emulate_link = TRY(flags.link.link_emulation());
-  const auto node =
-      TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+  node = TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
   if (trusted.empty()) log::warning("nobody may connect: name those who may with --trust");
   loop->run();
@@ -70,7 +78,9 @@ void add_node(CLI::App& app, Action& chosen) {
   flags->device.add_to(*command);
   flags->link.add_interface_to(*command);
   command->footer(
-      "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take.\n"
+      "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take. On SIGINT or SIGTERM "
+      "it\n"
+      "tells its peers that it goes, and ends with status 0.\n"
       "Example:\n  baton node model.gguf --listen 0.0.0.0:8771 --trust 3f1c...");
   command->callback([&chosen, flags] { chosen = [flags] { return run_node(*flags); }; });
 }

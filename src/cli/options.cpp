@@ -7,7 +7,6 @@
 #include <format>
 
 #include "engine/model.h"
-#include "net/endpoint.h"
 
 namespace baton::cli {
 
@@ -26,6 +25,10 @@ Result<std::filesystem::path> default_home() {
 }
 
 }  // namespace
+
+void add_json_flag(CLI::App& command, OutputFormat& format, const std::string& description) {
+  command.add_flag_callback("--json", [&format] { format = OutputFormat::kJson; }, description);
+}
 
 void DeviceFlags::add_to(CLI::App& command) {
   command.add_option("--device", device, "Device to compute on; an unknown one lists those there are");
@@ -86,19 +89,6 @@ Result<std::optional<net::LinkEmulation>> LinkFlags::link_emulation() const {
 
 Result<net::Identity> LinkFlags::identity() const {
   return net::Identity::load_or_create(home.empty() ? TRY(default_home()) : std::filesystem::path(home));
-}
-
-Result<plan::NodeRef> parse_peer(std::string_view text) {
-  const std::size_t equals = text.find('=');
-  if (equals == std::string_view::npos || equals == 0) {
-    return fail(ErrorCode::kInvalidArgument, std::format("--peer is NAME=host:port#fingerprint, not '{}'", text));
-  }
-  const std::string_view name = text.substr(0, equals);
-  if (name == plan::kLocalName || name.find_first_of(",:;=") != std::string_view::npos) {
-    return fail(ErrorCode::kInvalidArgument, std::format("'{}' cannot be the name of a peer", name));
-  }
-  const net::PeerAddress address = TRY(net::PeerAddress::parse(text.substr(equals + 1)));
-  return plan::NodeRef{std::string(name), address.endpoint.to_string(), address.fingerprint.to_string()};
 }
 
 Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,

@@ -8,19 +8,23 @@
 #include <string>
 #include <vector>
 
+#include "base/layer_range.h"
 #include "base/result.h"
+#include "cli/text_output.h"
 #include "engine/engine.h"
 #include "engine/executor.h"
 #include "handoff/messages.h"
 #include "net/identity.h"
 #include "net/link_emulation.h"
-#include "plan/plan.h"
 
 namespace CLI {
 class App;
 }
 
 namespace baton::cli {
+
+// --json, which turns `format` to kJson; that must live as long as the command.
+void add_json_flag(CLI::App& command, OutputFormat& format, const std::string& description);
 
 // Which device computes, and how: --device, --threads, --ctx, --chunk, --cache-type, --emulate-tflops, --emulate-gbps.
 struct DeviceFlags {
@@ -56,9 +60,6 @@ struct LinkFlags {
 // Loads the model on the device and starts the thread that computes with it.
 Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,
                                                          const engine::EngineOptions& options);
-
-// "NAME=host:port#fingerprint" as --peer takes it.
-Result<plan::NodeRef> parse_peer(std::string_view text);
 
 // "0-16"
 Result<LayerRange> parse_layers(std::string_view text);

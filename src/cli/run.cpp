@@ -10,12 +10,12 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/plan_flags.h"
+#include "cli/run_printer.h"
 #include "cli/run_result.h"
 #include "cli/signals.h"
-#include "cli/text_output.h"
 #include "model/vocabulary.h"
 #include "node/node.h"
-#include "text/detokenizer.h"
 #include "text/tokenizer.h"
 
 namespace baton::cli {
@@ -29,115 +29,17 @@ struct RunFlags {
   std::string tokens;
   std::uint32_t max_new_tokens = 128;
   engine::SamplerOptions sampler;
-  std::string logit_bias;
-  std::string plan;
-  std::vector<std::string> peers;
-  std::string prefill_on;
-  std::optional<std::uint32_t> split;
+  PlanFlags plan;
   bool deterministic = false;
   bool ignore_eos = false;
-  bool json = false;
+  OutputFormat format = OutputFormat::kText;
   bool verbose = false;
   DeviceFlags device;
   LinkFlags link;
 };
 
-// Streams text as it is made, and shows how far the prompt is on a terminal.
-class Printer : public node::RequestObserver {
- public:
-  Printer(const text::Vocabulary* vocabulary, bool json)
-      : json_(json), shows_progress_(!json && isatty(STDERR_FILENO) != 0) {
-    if (vocabulary != nullptr) detokenizer_.emplace(*vocabulary, text::TextStart::kContinuation);
-  }
-
-  void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) override {
-    if (shows_progress_ && !progress_cleared_)
-      std::fprintf(stderr, "\rreading the prompt: %u of %u tokens", tokens, of_tokens);
-  }
-
-  void on_token(Token token) override {
-    clear_progress();
-    emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
-  }
-
-  void on_recovery(const Error& error) override {
-    clear_progress();
-    std::fprintf(stderr, "baton: %s; going on without it\n", error.to_string().c_str());
-  }
-
-  void on_finished(Result<node::RequestReport> report) override {
-    clear_progress();
-    if (detokenizer_) emit(detokenizer_->finish());
-    if (!json_) emit("\n");
-    if (!output_) report = std::unexpected(output_.error());
-    report_ = std::move(report);
-    when_done();
-  }
-
-  std::function<void()> when_done;
-  std::function<void()> when_output_failed;
-
-  const std::optional<Result<node::RequestReport>>& report() const { return report_; }
-  const std::string& text() const { return text_; }
-
- private:
-  void clear_progress() {
-    if (shows_progress_ && !progress_cleared_) std::fputs("\r\033[K", stderr);
-    progress_cleared_ = true;
-  }
-  void emit(std::string_view piece) {
-    text_ += piece;
-    if (json_ || !output_ || piece.empty()) return;
-    output_ = print(piece);
-    if (!output_ && when_output_failed) when_output_failed();
-  }
-
-  const bool json_;
-  const bool shows_progress_;
-  bool progress_cleared_ = false;
-  std::optional<text::Detokenizer> detokenizer_;
-  std::string text_;
-  Result<void> output_;
-  std::optional<Result<node::RequestReport>> report_;
-};
-
 // How long a finished request waits for its peers to hear that they are free again.
 constexpr auto kGoodbyeTimeout = std::chrono::seconds(1);
-
-Result<plan::Plan> make_plan(const RunFlags& flags, std::uint32_t layers) {
-  std::vector<plan::NodeRef> peers;
-  for (const std::string& text : flags.peers) {
-    peers.push_back(TRY(parse_peer(text)));
-    for (std::size_t i = 0; i + 1 < peers.size(); ++i) {
-      if (peers[i].name == peers.back().name || peers[i].fingerprint == peers.back().fingerprint) {
-        return fail(ErrorCode::kInvalidArgument,
-                    std::format("two of the --peer are called '{}' or have one key", peers.back().name));
-      }
-    }
-  }
-  if (!flags.plan.empty()) return plan::parse_plan(flags.plan, peers, layers);
-  if (flags.prefill_on.empty()) {
-    if (flags.split) return fail(ErrorCode::kInvalidArgument, "--split says where --prefill-on ends: give that too");
-    return plan::Plan::single(layers);
-  }
-  for (const plan::NodeRef& peer : peers) {
-    if (flags.prefill_on.find('#') != std::string::npos && peer.name == "peer") {
-      return fail(ErrorCode::kInvalidArgument, "a --peer cannot be called 'peer' where --prefill-on gives an address");
-    }
-  }
-  // --prefill-on takes the name of a --peer, or an address at once.
-  std::string name = flags.prefill_on;
-  if (name.find('#') != std::string::npos) {
-    peers.push_back(TRY(parse_peer("peer=" + name)));
-    name = "peer";
-  }
-  const std::uint32_t split = flags.split.value_or(layers);
-  if (split == 0 || split > layers) {
-    return fail(ErrorCode::kInvalidArgument, std::format("--split is a layer from 1 to {}, not {}", layers, split));
-  }
-  const std::string rest = split < layers ? std::format(",local:{}-{}", split, layers) : "";
-  return plan::parse_plan(std::format("prefill={}:0-{}{};decode=local:0-{}", name, split, rest, layers), peers, layers);
-}
 
 // The layers that the plan gives this node; the first alone where it gives none, as an engine needs some.
 LayerRange own_layers(const plan::Plan& plan) {
@@ -183,7 +85,7 @@ Result<void> run(const RunFlags& flags) {
 
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, tokenizer));
-  request.plan = TRY(make_plan(flags, layers));
+  request.plan = TRY(flags.plan.plan_for(layers));
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
   if (tokenizer && !flags.ignore_eos) request.end_tokens = tokenizer->vocabulary().end_tokens();
@@ -211,7 +113,7 @@ Result<void> run(const RunFlags& flags) {
       if (running) running->cancel();
     });
   });
-  Printer printer(tokenizer ? &tokenizer->vocabulary() : nullptr, flags.json);
+  RunPrinter printer(tokenizer ? &tokenizer->vocabulary() : nullptr, flags.format);
   RunResult result;
   {
     node::NodeOptions node_options;
@@ -242,8 +144,8 @@ Result<void> run(const RunFlags& flags) {
   result.salvaged_tokens = report.salvaged_tokens;
   result.timings = report.timings;
   result.transfer = report.transfer;
-  result.emulation_valid = report.prefill_overrun <= 0.01 && report.decode_overrun <= 0.01;
-  if (flags.json) return print(glz::write_json(result).value_or("{}") + "\n");
+  result.emulation_valid = report.emulation_valid();
+  if (flags.format == OutputFormat::kJson) return print(glz::write_json(result).value_or("{}") + "\n");
   if (isatty(STDERR_FILENO) != 0 || flags.verbose) std::fputs(summary(result).c_str(), stderr);
   return {};
 }
@@ -277,19 +179,11 @@ void add_run(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   command->add_option("--frequency-penalty", sampler.frequency_penalty, "Subtracted for each time a token was seen")
       ->capture_default_str();
-  command->add_option("--plan", flags->plan,
-                      "Which node computes what: 'prefill=A:0-16,local:16-32;decode=local:0-32'");
-  command->add_option("--peer", flags->peers, "A node the plan may name: NAME=host:port#fingerprint; repeatable");
-  command
-      ->add_option("--prefill-on", flags->prefill_on,
-                   "Let this peer (a --peer's name, or host:port#fingerprint) read the prompt")
-      ->excludes("--plan");
-  command->add_option("--split", flags->split, "... but only its layers below this one; the rest are read here")
-      ->excludes("--plan");
+  flags->plan.add_to(*command);
   command->add_flag("--deterministic", flags->deterministic,
                     "After a node's failure, recompute in the shapes that first made the text");
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
-  command->add_flag("--json", flags->json, "Print one JSON object at the end");
+  add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->add_flag("-v,--verbose", flags->verbose, "Say what happens");
   flags->device.add_to(*command);
   flags->link.add_to(*command);

@@ -15,7 +15,7 @@ struct RunResult {
   std::vector<Token> tokens;
   std::uint32_t prompt_tokens = 0;
   bool emulated = false;
-  bool emulation_valid = true;  // no more than 1% of a phase's real work was later than the emulated device
+  bool emulation_valid = true;  // real work kept up with the emulated device, but for 1% of a phase at most
   std::string plan;
   std::string shape;
   std::uint32_t recoveries = 0;

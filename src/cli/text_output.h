@@ -7,6 +7,9 @@
 
 namespace baton::cli {
 
+// For a person to read, or one JSON value for a program.
+enum class OutputFormat { kText, kJson };
+
 // Writes and flushes.
 Result<void> print(std::string_view text);
 

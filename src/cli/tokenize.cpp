@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
-#include "cli/text_output.h"
+#include "cli/options.h"
 #include "model/gguf.h"
 #include "model/vocabulary.h"
 #include "text/tokenizer.h"
@@ -19,7 +19,7 @@ struct TokenizeFlags {
   std::string text;
   std::string file;
   bool special = false;
-  bool json = false;
+  OutputFormat format = OutputFormat::kText;
 };
 
 Result<void> tokenize(const TokenizeFlags& flags) {
@@ -27,11 +27,12 @@ Result<void> tokenize(const TokenizeFlags& flags) {
   const auto tokenizer = TRY(text::Tokenizer::create(TRY(text::Vocabulary::create(TRY(model::read_vocabulary(file))))));
   const std::string text = flags.file.empty() ? flags.text : TRY(read_text_file(flags.file));
   const auto mode = flags.special ? text::SpecialTokens::kParse : text::SpecialTokens::kAsPlainText;
+  const bool json = flags.format == OutputFormat::kJson;
   std::string list;
   for (const Token token : TRY(tokenizer.encode(text, mode))) {
-    list += std::format("{}{}", list.empty() ? "" : flags.json ? "," : " ", token);
+    list += std::format("{}{}", list.empty() ? "" : json ? "," : " ", token);
   }
-  return print(flags.json ? std::format("[{}]\n", list) : list + "\n");
+  return print(json ? std::format("[{}]\n", list) : list + "\n");
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ void add_tokenize(CLI::App& app, Action& chosen) {
   source->add_option("--file", flags->file, "A file whose bytes are the text, as they are");
   source->require_option(1);
   command->add_flag("--special", flags->special, "Read control tokens such as <|im_end|> as tokens, not as text");
-  command->add_flag("--json", flags->json, "Print a JSON array");
+  add_json_flag(*command, flags->format, "Print a JSON array");
   command->footer("Example:\n  baton tokenize model.gguf --text 'Hello world' --json");
   command->callback([&chosen, flags] { chosen = [flags] { return tokenize(*flags); }; });
 }

@@ -25,12 +25,14 @@ struct EmulationTime {
 // The machine's clock: sleeps to an absolute deadline, the last 50 us awake.
 EmulationTime real_emulation_time();
 
+// A phase of which more than this share overran says nothing about the emulated device.
+inline constexpr double kMaxOverrunFraction = 0.01;
+
 struct EmulationReport {
   Duration emulated{};  // what the steps of the phase should take together
   Duration overrun{};   // by how much passes ended after their deadlines, summed
   double overrun_fraction() const;
-  // More than 1% of the phase overran: its figures say nothing about the emulated device.
-  bool valid() const { return overrun_fraction() <= 0.01; }
+  bool valid() const { return overrun_fraction() <= kMaxOverrunFraction; }
 };
 
 // Not thread-safe: it belongs to the executor thread.

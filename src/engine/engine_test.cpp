@@ -1,18 +1,17 @@
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <format>
 #include <limits>
 #include <thread>
 #include <vector>
 
+#include "base/temporary_folder.h"
 #include "engine/cell_pool.h"
 #include "engine/test_model.h"
 #include "model/synth.h"
@@ -448,10 +447,10 @@ TEST(Engine, PacesAnEmulatedDeviceToItsLayersCost) {
 std::shared_ptr<const Model> synthetic_model(model::SynthOptions options, model::TensorType type) {
   options.type = type;
   options.threads = 2;
-  const auto path = std::filesystem::temp_directory_path() / std::format("baton-type-{}.gguf", ::getpid());
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "model.gguf";
   if (!model::synthesize(options, path)) return nullptr;
   auto opened = Model::open(path);
-  std::filesystem::remove(path);
   EXPECT_TRUE(opened.has_value()) << opened.error().to_string();
   return opened.value_or(nullptr);
 }

@@ -21,7 +21,7 @@ TEST(Executor, RunsJobsInOrderOnOneThread) {
   {
     Executor executor(small_engine(), 16);
     for (int job = 0; job < 10; ++job) {
-      ASSERT_TRUE(executor.submit([&, job](Engine&, std::stop_token) {
+      ASSERT_TRUE(executor.submit([&, job](Engine&, const std::stop_token&) {
         order.push_back(job);
         threads.push_back(std::this_thread::get_id());
       }));
@@ -36,14 +36,14 @@ TEST(Executor, RefusesJobsWhenItsQueueIsFull) {
   Executor executor(small_engine(), 2);
   std::promise<void> started;
   std::promise<void> release;
-  ASSERT_TRUE(executor.submit([&](Engine&, std::stop_token) {
+  ASSERT_TRUE(executor.submit([&](Engine&, const std::stop_token&) {
     started.set_value();
     release.get_future().wait();
   }));
   started.get_future().wait();
-  ASSERT_TRUE(executor.submit([](Engine&, std::stop_token) {}));
-  ASSERT_TRUE(executor.submit([](Engine&, std::stop_token) {}));
-  const auto refused = executor.submit([](Engine&, std::stop_token) {});
+  ASSERT_TRUE(executor.submit([](Engine&, const std::stop_token&) {}));
+  ASSERT_TRUE(executor.submit([](Engine&, const std::stop_token&) {}));
+  const auto refused = executor.submit([](Engine&, const std::stop_token&) {});
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, ErrorCode::kNoCapacity);
   EXPECT_EQ(executor.queued(), 2U);
@@ -56,7 +56,7 @@ TEST(Executor, CallsEveryAcceptedJobAndTellsItToStop) {
   {
     Executor executor(small_engine(), 8);
     std::promise<void> started;
-    ASSERT_TRUE(executor.submit([&](Engine&, std::stop_token stop) {
+    ASSERT_TRUE(executor.submit([&](Engine&, const std::stop_token& stop) {
       started.set_value();
       std::promise<void> stopped;
       const std::stop_callback on_stop(stop, [&] { stopped.set_value(); });
@@ -66,13 +66,13 @@ TEST(Executor, CallsEveryAcceptedJobAndTellsItToStop) {
     }));
     started.get_future().wait();
     for (int job = 0; job < 3; ++job) {
-      ASSERT_TRUE(executor.submit([&](Engine&, std::stop_token stop) {
+      ASSERT_TRUE(executor.submit([&](Engine&, const std::stop_token& stop) {
         called += 1;
         told += stop.stop_requested() ? 1 : 0;
       }));
     }
     executor.request_stop();
-    EXPECT_EQ(executor.submit([](Engine&, std::stop_token) {}).error().code, ErrorCode::kCancelled);
+    EXPECT_EQ(executor.submit([](Engine&, const std::stop_token&) {}).error().code, ErrorCode::kCancelled);
   }
   EXPECT_EQ(called, 4);
   EXPECT_EQ(told, 4);
@@ -87,7 +87,7 @@ TEST(Executor, RunsPassesWhileOtherThreadsReserveAndRead) {
   for (std::uint32_t chunk = 0; chunk < 4; ++chunk) {
     auto result = std::make_shared<std::promise<std::vector<float>>>();
     results.push_back(result->get_future());
-    ASSERT_TRUE(executor.submit([&, chunk, result](Engine& owned, std::stop_token) {
+    ASSERT_TRUE(executor.submit([&, chunk, result](Engine& owned, const std::stop_token&) {
       result->set_value(test::run_span(owned, sequence, chunk * 16, std::span(tokens).subspan(chunk * 16, 16)));
     }));
   }

@@ -37,7 +37,7 @@ TEST(RandomBlock, IsUniform) {
   constexpr int kDraws = 100'000;
   std::array<int, 10> bins{};
   for (std::uint64_t i = 0; i < kDraws; ++i) ++bins[static_cast<std::size_t>(uniform_at(1, i) * 10)];
-  for (const int bin : bins) EXPECT_NEAR(bin, kDraws / 10, 500);
+  for (const int bin : bins) EXPECT_NEAR(bin, kDraws / 10.0, 500);
 }
 
 TEST(Sampler, ChoosesTheLargestLogitAtTemperatureZero) {

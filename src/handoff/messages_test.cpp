@@ -248,24 +248,24 @@ TEST(Open, IsCheckedForMeaning) {
     const auto checked = check(open, 4);
     return checked ? std::string_view("accepted") : error_code_name(checked.error().code);
   };
-  const auto kRefused = error_code_name(ErrorCode::kProtocol);
-  EXPECT_EQ(with([](Open& o) { o.receiver = 1; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.sender = 2; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.plan.decode.clear(); }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.plan.prefill[0].layers.end = 3; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.chunk_tokens = 0; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.chunk_tokens = kMaxChunkTokens + 1; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.prefix_tokens = 500; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.prompt_tokens = 512; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.prompt_tokens = 0; }), kRefused);
+  const auto refused = error_code_name(ErrorCode::kProtocol);
+  EXPECT_EQ(with([](Open& o) { o.receiver = 1; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.sender = 2; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.plan.decode.clear(); }), refused);
+  EXPECT_EQ(with([](Open& o) { o.plan.prefill[0].layers.end = 3; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.chunk_tokens = 0; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.chunk_tokens = kMaxChunkTokens + 1; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.prefix_tokens = 500; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.prompt_tokens = 512; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.prompt_tokens = 0; }), refused);
   EXPECT_EQ(with([](Open& o) {
               o.prompt_tokens = kMaxPromptTokens;
               o.chunk_tokens = 1;
             }),
-            kRefused);
-  EXPECT_EQ(with([](Open& o) { o.max_new_tokens = 0xffffffff; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.codec = DType::kF32; }), kRefused);
-  EXPECT_EQ(with([](Open& o) { o.hidden = DType::kQ8_0; }), kRefused);
+            refused);
+  EXPECT_EQ(with([](Open& o) { o.max_new_tokens = 0xffffffff; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.codec = DType::kF32; }), refused);
+  EXPECT_EQ(with([](Open& o) { o.hidden = DType::kQ8_0; }), refused);
   EXPECT_EQ(with([](Open& o) { o.extensions = {{0x8000, {}}}; }), error_code_name(ErrorCode::kUnsupported));
   EXPECT_EQ(with([](Open& o) { o.extensions = {{0x7fff, {}}}; }), "accepted");
   EXPECT_FALSE(check(golden_open(), 5));

@@ -15,8 +15,7 @@ using namespace fixture;
 using Reason = ReceiverEnded::Reason;
 constexpr Duration kSecond = 1000 * kMs;
 
-class ReceiverAlone : public testing::Test {
- protected:
+struct ReceiverAlone : testing::Test {
   void open(Open of, ReceiverLimits limits = {}) {
     auto prompt = prompt_of(of.prompt_tokens);
     receiver = Receiver::create(transfer_id(), std::move(of), std::move(prompt), widths(), limits, now).value();

@@ -15,8 +15,7 @@ using Reason = SenderEnded::Reason;
 constexpr Duration kSecond = 1000 * kMs;
 constexpr std::uint64_t kPlenty = 1 << 20;
 
-class SenderAlone : public testing::Test {
- protected:
+struct SenderAlone : testing::Test {
   void open(Open of, std::uint64_t allowed_bytes = kPlenty) {
     of.allowed_bytes = allowed_bytes;
     first = of;

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/file.h"
+#include "base/temporary_folder.h"
 
 namespace baton::model {
 namespace {
@@ -14,12 +15,9 @@ namespace {
 class ModelDigest : public testing::Test {
  protected:
   ModelDigest() {
-    folder_ = std::filesystem::temp_directory_path() / ("baton_digest_" + std::to_string(::getpid()));
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_ / "cache");
-    ::setenv("XDG_CACHE_HOME", (folder_ / "cache").c_str(), 1);
+    std::filesystem::create_directories(folder_.path() / "cache");
+    ::setenv("XDG_CACHE_HOME", (folder_.path() / "cache").c_str(), 1);
   }
-  ~ModelDigest() override { std::filesystem::remove_all(folder_); }
 
   // Writes the model and makes it an hour old, as far as its time tells.
   void write_model(std::string_view content, int hours_old = 1) {
@@ -35,9 +33,8 @@ class ModelDigest : public testing::Test {
     ASSERT_TRUE(write_file(entry, as_byte_span(text)));
   }
 
-  std::filesystem::path folder_;
-  std::filesystem::path model_ =
-      std::filesystem::temp_directory_path() / ("baton_digest_" + std::to_string(::getpid())) / "model.gguf";
+  const TemporaryFolder folder_ = TemporaryFolder::create("baton-test").value();
+  std::filesystem::path model_ = folder_.path() / "model.gguf";
   std::filesystem::path entry_ = model_.string() + ".sha256";
 };
 
@@ -75,8 +72,8 @@ TEST_F(ModelDigest, LeavesSomebodysOwnChecksumFileAlone) {
   EXPECT_EQ(model_digest(model_).value(), sha256(as_byte_span("abc")));
   EXPECT_EQ(read_text_file(entry_).value(), "0123  model.gguf\n");
   // It was kept in the cache folder instead.
-  ASSERT_FALSE(std::filesystem::is_empty(folder_ / "cache" / "baton"));
-  forge(std::filesystem::directory_iterator(folder_ / "cache" / "baton")->path());
+  ASSERT_FALSE(std::filesystem::is_empty(folder_.path() / "cache" / "baton"));
+  forge(std::filesystem::directory_iterator(folder_.path() / "cache" / "baton")->path());
   EXPECT_NE(model_digest(model_).value(), sha256(as_byte_span("abc")));
 }
 
@@ -90,8 +87,8 @@ TEST_F(ModelDigest, IgnoresADamagedEntry) {
 }
 
 TEST_F(ModelDigest, ReportsWhatCannotBeRead) {
-  EXPECT_EQ(model_digest(folder_ / "absent").error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(model_digest(folder_).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(model_digest(folder_.path() / "absent").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(model_digest(folder_.path()).error().code, ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -5,20 +5,15 @@
 
 #include <csignal>
 
+#include "base/temporary_folder.h"
+
 namespace baton::model {
 namespace {
 
 class GgufWriterTest : public testing::Test {
  protected:
-  GgufWriterTest() {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  ~GgufWriterTest() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path folder_ =
-      std::filesystem::temp_directory_path() / ("baton_writer_" + std::to_string(::getpid()));
-  std::filesystem::path path_ = folder_ / "model.gguf";
+  const TemporaryFolder folder_ = TemporaryFolder::create("baton-test").value();
+  const std::filesystem::path path_ = folder_.path() / "model.gguf";
 };
 
 constexpr std::array<std::uint64_t, 2> kShape{32, 3};
@@ -84,7 +79,7 @@ TEST_F(GgufWriterTest, LeavesNothingWhenAbandoned) {
     ASSERT_TRUE(writer.begin(path_));
     ASSERT_TRUE(writer.write(Bytes(100)));
   }
-  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 
 // A limit on the file's size stands for a disk without room: the same error, in the same place.
@@ -107,7 +102,7 @@ TEST_F(GgufWriterTest, ReportsAFullDiskAndLeavesNothing) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kIo);
   EXPECT_EQ(result.error().context, path_.string());
-  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 
 }  // namespace

@@ -42,7 +42,9 @@ struct FakeModel {
       add(layer + "ffn_down.weight", {96, 64});
     }
   }
-  void add(const std::string& name, std::vector<std::uint64_t> shape) { tensors[name] = {TensorType::kF32, shape}; }
+  void add(const std::string& name, std::vector<std::uint64_t> shape) {
+    tensors[name] = {TensorType::kF32, std::move(shape)};
+  }
 
   Bytes bytes() const {
     GgufWriter writer;

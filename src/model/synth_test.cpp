@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/layer_range.h"
+#include "base/temporary_folder.h"
 #include "model/block_pool.h"
 #include "model/gguf.h"
 #include "model/synth_vocabulary.h"
@@ -181,20 +182,13 @@ std::vector<Token> random_prompt(std::uint64_t seed, std::uint32_t vocab, std::s
 
 class Synth : public testing::Test {
  protected:
-  Synth() {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  ~Synth() override { std::filesystem::remove_all(folder_); }
-
   GgufFile make(const SynthOptions& options, const std::string& name = "model.gguf") {
-    const auto result = synthesize(options, folder_ / name);
+    const auto result = synthesize(options, folder_.path() / name);
     EXPECT_TRUE(result) << (result ? "" : result.error().to_string());
-    return GgufFile::open(folder_ / name).value();
+    return GgufFile::open(folder_.path() / name).value();
   }
 
-  std::filesystem::path folder_ =
-      std::filesystem::temp_directory_path() / ("baton_synth_" + std::to_string(::getpid()));
+  const TemporaryFolder folder_ = TemporaryFolder::create("baton-test").value();
 };
 
 constexpr SynthOptions kSmall{.embd = 256,
@@ -237,7 +231,7 @@ TEST_F(Synth, WritesEveryTypeThatGgmlQuantisesTo) {
     SynthOptions options{
         .embd = 512, .layers = 1, .heads = 4, .kv_heads = 2, .ff = 512, .vocab = 320, .type = type.type, .threads = 2};
     if (type.use == TensorUse::kStorage) {
-      EXPECT_FALSE(synthesize(options, folder_ / "model.gguf")) << type.name;
+      EXPECT_FALSE(synthesize(options, folder_.path() / "model.gguf")) << type.name;
       continue;
     }
     options.pieces = 64;
@@ -297,9 +291,9 @@ TEST_F(Synth, RefusesShapesThatMakeNoSense) {
   const auto refused = [&](auto change) {
     SynthOptions options = kSmall;
     change(options);
-    const auto result = synthesize(options, folder_ / "refused.gguf");
+    const auto result = synthesize(options, folder_.path() / "refused.gguf");
     return !result && result.error().code == ErrorCode::kInvalidArgument &&
-           !std::filesystem::exists(folder_ / "refused.gguf");
+           !std::filesystem::exists(folder_.path() / "refused.gguf");
   };
   EXPECT_TRUE(refused([](SynthOptions& o) { o.heads = 7; }));
   EXPECT_TRUE(refused([](SynthOptions& o) { o.heads = 256; }));
@@ -316,7 +310,7 @@ TEST_F(Synth, RefusesShapesThatMakeNoSense) {
 }
 
 TEST_F(Synth, ReportsWhereItCannotWrite) {
-  const auto result = synthesize(kSmall, folder_ / "absent" / "model.gguf");
+  const auto result = synthesize(kSmall, folder_.path() / "absent" / "model.gguf");
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kNotFound);
 }

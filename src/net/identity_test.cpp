@@ -21,7 +21,7 @@ unsigned mode_of(const std::filesystem::path& path) {
 }
 
 TEST(Identity, IsMadeOnceAndThenStaysTheSame) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = new_folder();
   const auto first = must(Identity::load_or_create(folder.path() / "a" / "id"));
   const auto second = must(Identity::load_or_create(folder.path() / "a" / "id"));
   const auto other = must(Identity::load_or_create(folder.path() / "b"));
@@ -30,7 +30,7 @@ TEST(Identity, IsMadeOnceAndThenStaysTheSame) {
 }
 
 TEST(Identity, BelongsToItsOwnerOnly) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = new_folder();
   const mode_t before = ::umask(0);
   const auto path = folder.path() / "id";
   const bool made = Identity::load_or_create(path).has_value();
@@ -44,7 +44,7 @@ TEST(Identity, BelongsToItsOwnerOnly) {
 }
 
 TEST(Identity, TakesAwayAccessThatOthersWereGiven) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = new_folder();
   must(Identity::load_or_create(folder.path()));
   ASSERT_EQ(::chmod((folder.path() / "identity.pem").c_str(), 0644), 0);
   must(Identity::load_or_create(folder.path()));
@@ -52,8 +52,8 @@ TEST(Identity, TakesAwayAccessThatOthersWereGiven) {
 }
 
 TEST(Identity, RefusesADamagedFileAndLeavesItAlone) {
-  const TemporaryFolder folder;
-  const TemporaryFolder other_folder;
+  const TemporaryFolder folder = new_folder();
+  const TemporaryFolder other_folder = new_folder();
   must(Identity::load_or_create(folder.path()));
   must(Identity::load_or_create(other_folder.path()));
   const auto path = folder.path() / "identity.pem";
@@ -86,7 +86,7 @@ TEST(Identity, RefusesADamagedFileAndLeavesItAlone) {
 }
 
 TEST(Identity, SaysWhenTheFolderCannotBeMade) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = new_folder();
   ASSERT_TRUE(write_file(folder.path() / "file", as_byte_span("x")));
   const auto identity = Identity::load_or_create(folder.path() / "file" / "id");
   ASSERT_FALSE(identity);
@@ -95,7 +95,7 @@ TEST(Identity, SaysWhenTheFolderCannotBeMade) {
 
 TEST(Identity, IsOneEvenWhenManyComeAtOnce) {
   for (int round = 0; round < 5; ++round) {
-    const TemporaryFolder folder;
+    const TemporaryFolder folder = new_folder();
     constexpr int kProcesses = 6;
     int ends[2];
     ASSERT_EQ(::pipe(ends), 0);

@@ -7,10 +7,10 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <format>
 #include <string>
 
+#include "base/temporary_folder.h"
 #include "net/transport.h"
 
 namespace {
@@ -153,10 +153,7 @@ int measure(const Settings& settings) {
     if (settings.connect) return send(settings, shared, {*settings.connect, shared.fingerprint()});
     return receive(settings, shared, STDERR_FILENO);
   }
-  std::string folder = (std::filesystem::temp_directory_path() / "net_bench.XXXXXX").string();
-  if (::mkdtemp(folder.data()) == nullptr) return 1;
-  const Identity identity = must(Identity::load_or_create(folder));
-  std::filesystem::remove_all(folder);
+  const Identity identity = must(Identity::load_or_create(must(TemporaryFolder::create("baton-bench")).path()));
   int pipe_ends[2];
   if (::pipe(pipe_ends) != 0) return 1;
   const pid_t child = ::fork();

@@ -2,16 +2,15 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <deque>
-#include <filesystem>
 #include <format>
 #include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "base/temporary_folder.h"
 #include "net/transport.h"
 
 namespace baton::net {
@@ -27,24 +26,10 @@ T must(Result<T> result) {
   return std::move(*result);
 }
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "baton_net.XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+inline TemporaryFolder new_folder() { return must(TemporaryFolder::create("baton-net")); }
 
 inline Identity new_identity() {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = new_folder();
   return must(Identity::load_or_create(folder.path() / "id"));
 }
 

@@ -32,6 +32,14 @@ bool is_final(ErrorCode code) {
 
 }  // namespace
 
+void OutgoingTransfer::wake() const {
+  if (link) link->wake();
+}
+
+void IncomingTransfer::wake() const {
+  if (link) link->wake();
+}
+
 Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open)
     : loop_(loop), transport_(transport), widths_(std::move(widths)), on_open_(std::move(on_open)), timer_(loop) {}
 
@@ -71,7 +79,7 @@ std::shared_ptr<IncomingTransfer> Exchange::open(std::shared_ptr<TransferOwner> 
 }
 
 void Exchange::connect(const std::shared_ptr<IncomingTransfer>& transfer, TimePoint time) {
-  if (transfer->link || transfer->dial || time < transfer->next_dial) return;
+  if (closing_ || transfer->link || transfer->dial || time < transfer->next_dial) return;
   if (const auto link = link_to(transfer->peer)) {
     attach(transfer, link, time);
     return;
@@ -106,7 +114,7 @@ void Exchange::attach(const std::shared_ptr<IncomingTransfer>& transfer, const s
   transfer->dial.reset();
   link->carry(transfer);
   transfer->machine.attach(time);
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::on_greeted(const std::shared_ptr<PeerLink>& link) {
@@ -128,6 +136,7 @@ void Exchange::on_greeting_failed(const PeerLink& link, const Error& error) {
 void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
   const TimePoint time = now();
   std::erase(links_, link);
+  if (closing_) return finish_closing();
   for (const auto& transfer : std::exchange(link->outgoing(), {})) {
     transfer->link.reset();
     transfer->machine.connection_lost(time);
@@ -198,7 +207,7 @@ void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Mes
   link->carry(transfer);
   keep_ticking();
   decision->on_opened(transfer);
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::deliver(const std::shared_ptr<OutgoingTransfer>& transfer,
@@ -209,7 +218,7 @@ void Exchange::deliver(const std::shared_ptr<OutgoingTransfer>& transfer,
     }
     transfer->owner->on_sender_event(*transfer, event);
   }
-  wake(*transfer);
+  transfer->wake();
 }
 
 void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
@@ -220,19 +229,24 @@ void Exchange::deliver(const std::shared_ptr<IncomingTransfer>& transfer,
     }
     transfer->owner->on_receiver_event(*transfer, event);
   }
-  wake(*transfer);
+  transfer->wake();
 }
 
-void Exchange::wake(const OutgoingTransfer& transfer) {
-  if (transfer.link) transfer.link->wake();
+void Exchange::close(Duration patience, net::Task closed) {
+  closing_ = true;
+  closed_ = std::move(closed);
+  timer_.cancel();
+  for (const auto& [id, transfer] : incoming_) transfer->dial.reset();
+  for (const auto& link : links_) link->finish(patience);
+  finish_closing();
 }
 
-void Exchange::wake(const IncomingTransfer& transfer) {
-  if (transfer.link) transfer.link->wake();
+void Exchange::finish_closing() {
+  if (links_.empty()) loop_.post(std::exchange(closed_, {}));
 }
 
 void Exchange::keep_ticking() {
-  if (!timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
+  if (!closing_ && !timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
 }
 
 void Exchange::tick() {

@@ -18,14 +18,17 @@ namespace baton::node {
 class PeerLink;
 class TransferOwner;
 
-// The producing end of a transfer. After any call to `machine`, call Exchange::wake().
+// The producing end of a transfer. After any call to `machine`, call wake().
 struct OutgoingTransfer {
   handoff::Sender machine;
   std::shared_ptr<TransferOwner> owner;
   std::shared_ptr<PeerLink> link;  // null while no connection carries it
+
+  // What the machine has to say goes out, now or when a connection is there.
+  void wake() const;
 };
 
-// The consuming end. After any call to `machine`, call Exchange::wake().
+// The consuming end. After any call to `machine`, call wake().
 struct IncomingTransfer {
   handoff::Receiver machine;
   std::shared_ptr<TransferOwner> owner;
@@ -34,6 +37,8 @@ struct IncomingTransfer {
   std::unique_ptr<net::Dial> dial;
   TimePoint next_dial{};
   bool was_connected = false;
+
+  void wake() const;
 };
 
 // Whose work a transfer carries; it lives as long as the transfer. Called on the loop's thread, never from inside a
@@ -70,9 +75,9 @@ class Exchange {
   std::shared_ptr<IncomingTransfer> open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
                                          handoff::Receiver machine);
 
-  // A machine was called: what it has to say now goes out.
-  static void wake(const OutgoingTransfer& transfer);
-  static void wake(const IncomingTransfer& transfer);
+  // Says what the transfers still have to say, ends every connection in good order, and calls back when the peers have
+  // closed theirs too, at the latest after `patience`. Nothing is heard, dialled or opened any more.
+  void close(Duration patience, net::Task closed);
 
   // Transfers that are not finished. For tests of leaks.
   std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
@@ -93,12 +98,15 @@ class Exchange {
   void deliver(const std::shared_ptr<IncomingTransfer>& transfer, const std::vector<handoff::ReceiverEvent>& events);
   void keep_ticking();
   void tick();
+  void finish_closing();
 
   net::EventLoop& loop_;
   net::Transport& transport_;
   handoff::Widths widths_;
   OnOpen on_open_;
   net::Timer timer_;
+  bool closing_ = false;
+  net::Task closed_;
   std::vector<std::shared_ptr<PeerLink>> links_;
   std::unordered_map<handoff::TransferId, std::shared_ptr<OutgoingTransfer>, handoff::IdHash> outgoing_;
   std::unordered_map<handoff::TransferId, std::shared_ptr<IncomingTransfer>, handoff::IdHash> incoming_;

@@ -59,13 +59,16 @@ Node::Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<
       quiet_timer_(loop) {}
 
 Node::~Node() {
-  const Error error{ErrorCode::kCancelled, "the node is shutting down", {}};
-  for (const auto& request : requests_) request->cancel();
-  for (const auto& [id, weak] : sessions_) {
-    if (const auto session = weak.lock()) session->stop(error);
-  }
+  end_all_work();
   // Passes under way still use the rest of this node.
   executor_.reset();
+}
+
+void Node::end_all_work() {
+  for (const auto& request : requests_) request->cancel();
+  for (const auto& [id, weak] : sessions_) {
+    if (const auto session = weak.lock()) session->stop({ErrorCode::kUnavailable, "the node is shutting down", {}});
+  }
 }
 
 std::optional<net::Endpoint> Node::endpoint() const {
@@ -79,6 +82,12 @@ void Node::when_quiet(Duration patience, net::Task task) {
   quiet_timer_.start(Duration(kPollInterval), [this, patience, task = std::move(task)]() mutable {
     when_quiet(patience - kPollInterval, std::move(task));
   });
+}
+
+void Node::shut_down(Duration patience, net::Task task) {
+  listener_.reset();
+  end_all_work();
+  exchange_->close(patience, std::move(task));
 }
 
 Result<std::shared_ptr<Request>> Node::submit(RequestOptions options, RequestObserver& observer) {

@@ -41,6 +41,10 @@ class Node {
   // us.
   void when_quiet(Duration patience, net::Task task);
 
+  // Ends all work, this node's own and peers', tells every peer why, and calls back when they have heard it, at the
+  // latest after `patience`. Nothing can be asked of the node afterwards.
+  void shut_down(Duration patience, net::Task task);
+
   // For tests of leaks.
   std::size_t transfers() const { return exchange_->transfers(); }
   engine::Executor& executor() { return *executor_; }
@@ -53,6 +57,7 @@ class Node {
   Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
   Result<std::shared_ptr<Session>> session_for(const handoff::Open& open);
   void forget_ended_requests();
+  void end_all_work();
   // This node's session of a request, its own or a peer's; null where there is none yet.
   Result<std::shared_ptr<Session>> known_session(const handoff::Id& request);
 

@@ -4,15 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <format>
+#include <optional>
 
+#include "base/temporary_folder.h"
 #include "model/synth.h"
 
 namespace baton::node {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::uint32_t kLayers = 6;
 constexpr std::uint32_t kChunk = 16;
@@ -23,8 +22,7 @@ constexpr auto kDeadline = std::chrono::seconds(30);
 class Cluster : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = fs::temp_directory_path() / std::format("baton-node-test-{}", ::getpid());
-    fs::create_directories(folder_);
+    folder_.emplace(TemporaryFolder::create("baton-test").value());
     model::SynthOptions options;
     options.embd = 128;
     options.layers = kLayers;
@@ -34,12 +32,12 @@ class Cluster : public testing::Test {
     options.vocab = 400;
     options.type = model::TensorType::kF16;
     options.threads = 1;
-    ASSERT_TRUE(model::synthesize(options, folder_ / "model.gguf"));
-    model_ = engine::Model::open(folder_ / "model.gguf").value();
+    ASSERT_TRUE(model::synthesize(options, folder_->path() / "model.gguf"));
+    model_ = engine::Model::open(folder_->path() / "model.gguf").value();
   }
   static void TearDownTestSuite() {
     model_.reset();
-    fs::remove_all(folder_);
+    folder_.reset();
   }
 
   void SetUp() override { loop_ = net::EventLoop::create().value(); }
@@ -58,7 +56,7 @@ class Cluster : public testing::Test {
   };
 
   Node& add_node(const NodeSpec& spec) {
-    const auto identity = net::Identity::load_or_create(folder_ / ("key-" + spec.name)).value();
+    const auto identity = net::Identity::load_or_create(folder_->path() / ("key-" + spec.name)).value();
     engine::EngineOptions options;
     options.device = "CPU";
     options.threads = 1;
@@ -146,7 +144,7 @@ class Cluster : public testing::Test {
     EXPECT_TRUE(clean());
   }
 
-  static inline fs::path folder_;
+  static inline std::optional<TemporaryFolder> folder_;
   static inline std::shared_ptr<const engine::Model> model_;
   std::unique_ptr<net::EventLoop> loop_;
   std::vector<std::unique_ptr<Node>> nodes_;
@@ -305,12 +303,13 @@ class FuturePeer : public net::ConnectionHandler {
 
 TEST_F(Cluster, SaysClearlyThatAPeerSpeaksAnotherVersion) {
   Node& local = add_node({"local"});
-  const auto identity = net::Identity::load_or_create(folder_ / "key-future").value();
+  const auto identity = net::Identity::load_or_create(folder_->path() / "key-future").value();
   const auto transport = net::Transport::create(*loop_, identity).value();
   net::ListenOptions options;
   options.is_trusted = [](const net::Fingerprint&) { return true; };
-  const auto listener = transport->listen(net::Endpoint::parse_listen("127.0.0.1:0").value(), std::move(options),
-                                          [](auto connection) { connection->start(std::make_shared<FuturePeer>()); });
+  const auto listener =
+      transport->listen(net::Endpoint::parse_listen("127.0.0.1:0").value(), std::move(options),
+                        [](const auto& connection) { connection->start(std::make_shared<FuturePeer>()); });
   ASSERT_TRUE(listener);
   peers_.push_back({"future", (*listener)->endpoint().to_string(), identity.fingerprint().to_string()});
   const auto done = finish(local, request(plan_text("future:0-6", "local:0-6")));
@@ -334,6 +333,37 @@ TEST_F(Cluster, GivesEverythingBackWhenARequestIsCancelled) {
   EXPECT_EQ(observer.tokens.size(), 3u);
   request_handle.reset();
   expect_no_leaks();
+}
+
+TEST_F(Cluster, TellsItsPeersWhenItShutsDown) {
+  Node& local = add_node({"local"});
+  Node& a = add_node({"A"});
+  Observer observer(*loop_);
+  bool quiet = false;
+  observer.after_token = [&](std::size_t count) {
+    if (count == 3) loop_->post([&] { a.shut_down(Duration(kDeadline), [&] { quiet = true; }); });
+  };
+  const auto request_handle = local.submit(request(plan_text("A:0-6", "A:0-3,local:3-6")), observer);
+  ASSERT_TRUE(request_handle);
+  wait_for(observer);
+  ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
+  EXPECT_EQ(observer.tokens.size(), kNewTokens);
+  ASSERT_EQ(observer.recoveries.size(), 1u);
+  EXPECT_EQ(observer.recoveries[0].to_string(), "A: the node is shutting down");
+  const TimePoint deadline = now() + kDeadline / 2;
+  while (!quiet && now() < deadline) run_loop_for(std::chrono::milliseconds(5));
+  EXPECT_TRUE(quiet) << "it waited for more than its peer's goodbye";
+}
+
+TEST_F(Cluster, ShutsDownAtOnceWhereNobodyIsConnected) {
+  Node& local = add_node({"local"});
+  bool quiet = false;
+  local.shut_down(Duration(kDeadline), [&] {
+    quiet = true;
+    loop_->stop();
+  });
+  run_loop_for(Duration(kDeadline / 2));
+  EXPECT_TRUE(quiet);
 }
 
 TEST_F(Cluster, SamplesTheSameTextWhereverItRuns) {

@@ -20,6 +20,8 @@ class PeerLink : public net::ConnectionHandler, public std::enable_shared_from_t
   // The Exchange is going away: say nothing more to it.
   void abandon();
   void close() { connection_->close(); }
+  // As close(), but what the transfers have to say goes out first.
+  void finish(Duration patience) { connection_->finish(patience); }
   void wake() { connection_->wake(); }
 
   const net::Fingerprint& peer() const { return connection_->peer_fingerprint(); }

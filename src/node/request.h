@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/emulation.h"
 #include "engine/sampler.h"
 #include "node/session.h"
 
@@ -52,10 +53,12 @@ struct RequestReport {
   std::uint32_t recoveries = 0;
   std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not have to compute again
   bool emulated = false;              // some node's device is emulated
-  // How much of each phase real work was late on an emulated device, here or (prefill only) elsewhere: over 1% is
-  // invalid.
+  // How much of each phase real work was late on an emulated device, here or (prefill only) elsewhere.
   double prefill_overrun = 0;
   double decode_overrun = 0;
+  bool emulation_valid() const {
+    return prefill_overrun <= engine::kMaxOverrunFraction && decode_overrun <= engine::kMaxOverrunFraction;
+  }
 };
 
 // Called on the loop's thread.

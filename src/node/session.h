@@ -102,37 +102,42 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   Session(SessionHost& host, handoff::Open open, plan::NodeIndex self, std::shared_ptr<Workspace> workspace,
           SessionObserver* observer);
 
+  const plan::Stages& stages(Phase phase) const;
+  const plan::Stage* stage(Phase phase) const;
   void open_incoming();
-  void pump();
+  bool prefill_complete(plan::NodeIndex from) const;
+  std::uint32_t current_salvage_position() const;
+  void commit_complete();
+  void fail_with(const Error& error);
+  // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
+  void release_cells();
+
+  // session_compute.cpp
   bool has_input(const plan::Stage& stage, std::uint32_t position) const;
   bool decode_ready() const;
+  void pump();
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
   void on_pass_begun(TimePoint at);
   void on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
+
+  // session_send.cpp
   void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
+  void offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice);
   void finish_prefill();
   void finish_prefill_of(OutgoingTransfer& transfer);
-  void offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice);
   void report_progress();
-  void report_prefilled();
-  std::uint32_t current_salvage_position() const;
+
+  // session_receive.cpp
+  void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
   Result<void> take_kv(const handoff::SliceReady& slice);
   Result<void> take_hidden(const handoff::SliceReady& slice);
-  Result<void> take_logits(const handoff::SliceReady& slice);
-  void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
-  void commit_complete();
   void logits_arrived(std::uint32_t position, std::span<const float> logits);
-  bool prefill_complete(plan::NodeIndex from) const;
-  void fail_with(const Error& error);
-  // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
-  void release_cells();
-  const plan::Stage* stage(Phase phase) const;
-  const plan::Stages& stages(Phase phase) const;
+  void report_prefilled();
 
   SessionHost& host_;
   handoff::Open open_;

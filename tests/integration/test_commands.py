@@ -13,7 +13,8 @@ from cluster import BATON, Cluster
 
 
 def call(*arguments, **options):
-    return subprocess.run([BATON, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+    return subprocess.run([BATON, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          **{"timeout": 60, **options})
 
 
 class Commands(unittest.TestCase):
@@ -120,6 +121,11 @@ class Commands(unittest.TestCase):
             self.assertNotEqual(result.returncode, 0, arguments)
             self.assertIn(text, result.stderr, arguments)
 
+    def test_help_lists_the_exit_statuses(self):
+        page = call("--help").stdout
+        for line in ("0 done", "1 fault of baton", "2 wrong arguments", "8 refused", "130 interrupted"):
+            self.assertRegex(page, rf"(?m)^ *{line}$")
+
     def test_help_man_page_and_completions_know_every_command(self):
         commands = ("run", "node", "id", "bench", "logits", "tokenize", "synth", "demo")
         for page in (call("--help").stdout, call("completion", "bash").stdout, call("completion", "zsh").stdout,
@@ -146,6 +152,25 @@ class Commands(unittest.TestCase):
                           "2", "--ff", "128", "--vocab", "400", preexec_fn=limit_files)
             self.assertEqual(result.returncode, 6, result.stderr)
             self.assertEqual(os.listdir(folder), [])
+
+    def test_demo_prints_its_rows_and_fails_where_they_are_invalid(self):
+        result = call("demo", "--json", "--runs", "1", timeout=300)
+        demo = json.loads(result.stdout)
+        self.assertEqual(result.returncode, 0 if demo["valid"] else 7, result.stderr)
+        self.assertEqual(demo["valid"], not demo["invalid_because"])
+        self.assertEqual("INVALID" in result.stderr, not demo["valid"])
+        self.assertTrue(demo["emulated"])
+        self.assertTrue(demo["identical"])
+        self.assertLessEqual(demo["overlap"], 1)
+        self.assertEqual([row["name"] for row in demo["rows"]],
+                         ["spark", "m3ultra", "disaggregated", "joint", "relay", "relay-q8"])
+        spark, m3ultra = demo["rows"][:2]
+        for row in demo["rows"]:
+            self.assertLess(0, row["prefill_s"])
+            self.assertLessEqual(row["prefill_s"], row["ttft_s"])
+            self.assertLess(row["ttft_s"] + row["decode_s"], row["total_s"] + 0.001)
+            self.assertAlmostEqual(row["speedup"], m3ultra["total_s"] / row["total_s"])
+            self.assertAlmostEqual(row["speedup_best_single"], spark["total_s"] / row["total_s"])
 
     def test_an_emulated_device_is_labelled_and_keeps_its_pace(self):
         result = self.cluster.run(*cluster.SLOW)

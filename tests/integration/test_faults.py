@@ -2,6 +2,8 @@ import ctypes
 import os
 import pathlib
 import signal
+import socket
+import ssl
 import time
 import unittest
 
@@ -132,6 +134,45 @@ class Faults(unittest.TestCase):
         self.assertEqual(failed.exception.status, 130)
         self.assertLess(time.monotonic() - began, 5)
         self.check_serves_on(a)
+
+    def test_a_stage_that_is_told_to_end(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number):
+                a = self.cluster.node("A", *cluster.SLOW)
+                process = self.cluster.start(*self.peers(a), *plan_flags("joint"))
+                a.wait_for_log("request ")
+                time.sleep(0.3)
+                a.signal(number)
+                self.assertEqual(a.process.wait(timeout=5), 0)
+                result = finish(process)
+                self.check_recovered(result)
+                self.assertIn("A: the node is shutting down", result["stderr"])
+
+    def test_a_node_that_is_told_to_end_says_goodbye_to_every_peer(self):
+        a = self.cluster.node("A")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["baton/1"])
+        context.load_cert_chain(self.cluster.home("local") / "identity.pem")
+        with socket.create_connection(("127.0.0.1", a.port), timeout=10) as raw:
+            # A connection that ends without TLS's own goodbye is an error to this socket.
+            with context.wrap_socket(raw, suppress_ragged_eofs=False) as peer:
+                self.assertTrue(peer.recv(4096))
+                a.signal(signal.SIGTERM)
+                while peer.recv(4096):
+                    pass
+            self.assertEqual(a.process.wait(timeout=5), 0)
+
+    def test_a_node_that_is_told_to_end_does_not_wait_for_a_peer_that_hangs(self):
+        a = self.cluster.node("A", *cluster.SLOW)
+        process = self.cluster.start(*self.peers(a), *plan_flags("joint"))
+        a.wait_for_log("request ")
+        process.send_signal(signal.SIGSTOP)
+        a.signal(signal.SIGTERM)
+        self.assertEqual(a.process.wait(timeout=10), 0)
+        process.send_signal(signal.SIGCONT)
+        self.check_recovered(finish(process))
 
     def check_proxied(self, fault):
         """The first connection is harmed in the middle of the slices; the transfer resumes on the next."""

@@ -1,0 +1,66 @@
+#include "cli/demo_scale.h"
+
+#include <gtest/gtest.h>
+
+#include "base/temporary_folder.h"
+#include "engine/model.h"
+
+namespace baton::cli {
+namespace {
+
+// The scale model's totals, from the file that the demo really runs on.
+WorkTotals scale_totals() {
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  EXPECT_TRUE(model::synthesize(scale_model(), folder.path() / "model.gguf"));
+  return work_totals(engine::Model::open(folder.path() / "model.gguf").value()->shape(), kScaleWorkload);
+}
+
+// Every figure here is one of docs/demo.md, which bench/handoff/demo_arithmetic works out apart from this code.
+
+TEST(DemoScale, CountsTheWorkOfTheReference) {
+  const WorkTotals reference = work_totals(reference_shape(), kReferenceWorkload);
+  EXPECT_NEAR(reference.prefill_flops / 1e12, 131.94, 0.005);
+  EXPECT_NEAR(reference.decode_bytes / 1e9, 514.7, 0.05);
+  EXPECT_NEAR(reference.kv_bytes / 1e6, 1073.7, 0.05);
+}
+
+TEST(DemoScale, CountsTheWorkOfTheScaleModel) {
+  const WorkTotals scale = scale_totals();
+  EXPECT_NEAR(scale.prefill_flops / 1e9, 32.24, 0.005);
+  EXPECT_NEAR(scale.decode_bytes / 1e9, 1.0387, 0.00005);
+  EXPECT_NEAR(scale.kv_bytes / 1e6, 4.194, 0.0005);
+}
+
+TEST(DemoScale, ArrivesAtTheStatedRates) {
+  const WorkTotals reference = work_totals(reference_shape(), kReferenceWorkload);
+  const WorkTotals scale = scale_totals();
+  const engine::EmulatedDevice spark = scaled_device(kSpark, reference, scale);
+  EXPECT_NEAR(spark.teraflops * 1e3, 21.989, 0.0005);
+  EXPECT_NEAR(spark.gigabytes_per_second * 1e3, 361.2, 0.05);
+  const engine::EmulatedDevice m3ultra = scaled_device(kM3Ultra, reference, scale);
+  EXPECT_NEAR(m3ultra.teraflops * 1e3, 5.7906, 0.00005);
+  EXPECT_NEAR(m3ultra.gigabytes_per_second * 1e3, 1222.9, 0.05);
+  EXPECT_NEAR(scaled_link_gbit(reference, scale) * 1e3, 39.0625, 0.00005);
+}
+
+TEST(DemoScale, TakesThePublishedSecondsOfEachMachineAlone) {
+  const WorkTotals reference = work_totals(reference_shape(), kReferenceWorkload);
+  const auto prefill_s = [&](const EffectiveRates& rates) { return reference.prefill_flops / (rates.tflops * 1e12); };
+  const auto decode_s = [&](const EffectiveRates& rates) { return reference.decode_bytes / (rates.gbps * 1e9); };
+  EXPECT_NEAR(prefill_s(kSpark), 1.47, 0.005);
+  EXPECT_NEAR(decode_s(kSpark), 2.87, 0.01);
+  EXPECT_NEAR(prefill_s(kM3Ultra), 5.57, 0.005);
+  EXPECT_NEAR(decode_s(kM3Ultra), 0.85, 0.005);
+}
+
+TEST(DemoScale, KeepsTheGridAndTheGroupsOfTheReference) {
+  const model::ModelShape reference = reference_shape();
+  const model::SynthOptions scale = scale_model();
+  EXPECT_EQ(scale.layers, reference.layer_count);
+  EXPECT_EQ(scale.heads / scale.kv_heads, reference.head_count / reference.kv_head_count);
+  EXPECT_EQ(kScaleWorkload.prompt_tokens / kScaleWorkload.chunk_tokens,
+            kReferenceWorkload.prompt_tokens / kReferenceWorkload.chunk_tokens);
+}
+
+}  // namespace
+}  // namespace baton::cli

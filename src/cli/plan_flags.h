@@ -1,0 +1,33 @@
+// How `baton run` is told which node computes what: --peer, --plan, --prefill-on, --split.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "plan/plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace baton::cli {
+
+struct PlanFlags {
+  std::vector<std::string> peers = {};
+  std::string plan = {};
+  std::string prefill_on = {};
+  std::optional<std::uint32_t> split = std::nullopt;
+
+  void add_to(CLI::App& command);
+  // The plan for a model of so many layers: --plan as it is written, --prefill-on as a disaggregated or joint one, and
+  // without either this node alone. Errors: kInvalidArgument, with the flag that is wrong.
+  Result<plan::Plan> plan_for(std::uint32_t layers) const;
+};
+
+// "NAME=host:port#fingerprint" as --peer takes it.
+Result<plan::NodeRef> parse_peer(std::string_view text);
+
+}  // namespace baton::cli

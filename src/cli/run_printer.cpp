@@ -1,0 +1,51 @@
+#include "cli/run_printer.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <format>
+
+namespace baton::cli {
+
+RunPrinter::RunPrinter(const text::Vocabulary* vocabulary, OutputFormat format)
+    : format_(format), shows_progress_(format == OutputFormat::kText && isatty(STDERR_FILENO) != 0) {
+  if (vocabulary != nullptr) detokenizer_.emplace(*vocabulary, text::TextStart::kContinuation);
+}
+
+void RunPrinter::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) {
+  if (shows_progress_ && !progress_cleared_)
+    std::fprintf(stderr, "\rreading the prompt: %u of %u tokens", tokens, of_tokens);
+}
+
+void RunPrinter::on_token(Token token) {
+  clear_progress();
+  emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
+}
+
+void RunPrinter::on_recovery(const Error& error) {
+  clear_progress();
+  std::fprintf(stderr, "baton: %s; going on without it\n", error.to_string().c_str());
+}
+
+void RunPrinter::on_finished(Result<node::RequestReport> report) {
+  clear_progress();
+  if (detokenizer_) emit(detokenizer_->finish());
+  if (format_ == OutputFormat::kText) emit("\n");
+  if (!output_) report = std::unexpected(output_.error());
+  report_ = std::move(report);
+  when_done();
+}
+
+void RunPrinter::clear_progress() {
+  if (shows_progress_ && !progress_cleared_) std::fputs("\r\033[K", stderr);
+  progress_cleared_ = true;
+}
+
+void RunPrinter::emit(std::string_view piece) {
+  text_ += piece;
+  if (format_ == OutputFormat::kJson || !output_ || piece.empty()) return;
+  output_ = print(piece);
+  if (!output_) when_output_failed();
+}
+
+}  // namespace baton::cli

@@ -1,0 +1,166 @@
+// A session's forward passes: what is submitted when, and what follows from each.
+#include <algorithm>
+
+#include "node/session.h"
+
+namespace baton::node {
+
+namespace {
+
+// One pass computes while the next already waits in the executor's queue, so that the device never idles between them.
+constexpr std::size_t kPassesInFlight = 2;
+
+// Calls back after each layer, on the executor's thread.
+class Watcher : public engine::LayerObserver {
+ public:
+  using OnLayer = std::function<Next(std::uint32_t)>;
+  explicit Watcher(OnLayer on_layer) : on_layer_(std::move(on_layer)) {}
+  Next layer_done(std::uint32_t layer) override { return on_layer_(layer); }
+
+ private:
+  OnLayer on_layer_;
+};
+
+}  // namespace
+
+bool Session::has_input(const plan::Stage& stage, std::uint32_t position) const {
+  return stage.layers.begin == 0 || hidden_inbox_.contains(position);
+}
+
+bool Session::decode_ready() const {
+  return chunks_done_ == chunks_.size() &&
+         std::ranges::all_of(incoming_, [&](const auto& entry) { return prefill_complete(entry.first); });
+}
+
+void Session::pump() {
+  if (!begun_ || ended_) return;
+  while (next_chunk_ < chunks_.size() && in_flight_ < kPassesInFlight) {
+    const plan::Stage& here = *stage(Phase::kPrefill);
+    const handoff::Chunk chunk = chunks_[next_chunk_];
+    if (!has_input(here, chunk.first_position)) break;
+    auto pass = std::make_unique<Pass>();
+    pass->phase = Phase::kPrefill;
+    pass->layers = here.layers;
+    pass->chunk = chunk;
+    pass->last_of_prefill = ++next_chunk_ == chunks_.size();
+    submit(std::move(pass));
+  }
+  const plan::Stage* here = stage(Phase::kDecode);
+  while (here != nullptr && !ended_ && in_flight_ < kPassesInFlight && decode_ready()) {
+    const bool from_tokens = here->layers.begin == 0;
+    if (from_tokens ? steps_.empty() : !has_input(*here, next_position_)) break;
+    auto pass = std::make_unique<Pass>();
+    pass->phase = Phase::kDecode;
+    pass->layers = here->layers;
+    pass->chunk = {next_position_++, 1};
+    if (from_tokens) {
+      pass->token = steps_.front().second;
+      steps_.pop_front();
+    }
+    submit(std::move(pass));
+  }
+  report_progress();
+}
+
+void Session::submit(std::unique_ptr<Pass> pass) {
+  if (pass->layers.begin > 0) {
+    const auto input = hidden_inbox_.find(pass->chunk.first_position);
+    pass->hidden_in = std::move(input->second);
+    hidden_inbox_.erase(input);
+  }
+  ++in_flight_;
+  const auto submitted = host_.executor.submit(
+      [self = shared_from_this(), pass = std::move(pass)](engine::Engine& engine, const std::stop_token& stop) mutable {
+        Result<void> result = self->run(*pass, engine, stop);
+        Session& session = *self;
+        session.host_.loop.post([self = std::move(self), pass = std::move(pass), result = std::move(result)]() mutable {
+          self->on_pass_done(std::move(pass), result);
+        });
+      });
+  if (!submitted) fail_with(submitted.error());
+}
+
+// On the executor's thread: touches nothing of the session but what never changes, and cancelled_.
+Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_token& stop) {
+  const auto cancelled = [&] { return cancelled_.load(std::memory_order_relaxed) || stop.stop_requested(); };
+  if (cancelled()) return fail(ErrorCode::kCancelled, "the request was cancelled");
+  host_.loop.post([self = shared_from_this(), at = now()] { self->on_pass_begun(at); });
+  const bool ends_model = pass.layers.end == layers_;
+  const bool wants_logits = ends_model && (pass.phase == Phase::kDecode || pass.last_of_prefill);
+  if (!ends_model) pass.hidden_out.resize(std::size_t{pass.chunk.tokens} * engine.shape().embedding_width);
+  if (wants_logits) pass.logits.resize(engine.shape().vocabulary_size);
+
+  const engine::BatchSpan span{&workspace_->sequence(), pass.chunk.first_position, pass.chunk.tokens,
+                               wants_logits ? engine::WantedLogits::kLast : engine::WantedLogits::kNone};
+  engine::Batch batch{.layers = pass.layers, .spans = {&span, 1}, .tokens = {}, .hidden = pass.hidden_in};
+  if (pass.layers.begin == 0) {
+    batch.tokens = pass.phase == Phase::kDecode
+                       ? std::span<const Token>(&pass.token, 1)
+                       : std::span<const Token>(prompt_).subspan(pass.chunk.first_position, pass.chunk.tokens);
+  }
+  Watcher watcher([&](std::uint32_t layer) {
+    if (cancelled()) return engine::LayerObserver::Next::kStop;
+    if (pass.phase == Phase::kPrefill) {
+      host_.loop.post([self = shared_from_this(), phase = pass.phase, chunk = pass.chunk, layer, at = now()] {
+        self->on_layer_done(phase, chunk, layer, at);
+      });
+    }
+    return engine::LayerObserver::Next::kContinue;
+  });
+  auto result = engine.forward(batch, {.hidden = pass.hidden_out, .logits = pass.logits}, &watcher);
+  pass.emulation = engine.emulation_report();
+  engine.reset_emulation_report();
+  return result;
+}
+
+// Only now does it count as computing: a pass that waits behind others' in the executor's queue is not stalled.
+void Session::on_pass_begun(TimePoint at) {
+  computing_ = true;
+  last_layer_done_ = at;
+  report_progress();
+}
+
+void Session::on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at) {
+  if (ended_) return;
+  ++work_counter_;
+  slowest_layer_ = std::max(slowest_layer_, at - last_layer_done_);
+  last_layer_done_ = at;
+  if (phase == Phase::kPrefill) {
+    times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
+    const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
+    if (to != self_) send_kv(chunk, layer, to);
+  }
+  report_progress();
+}
+
+void Session::on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result) {
+  --in_flight_;
+  computing_ = false;
+  if (ended_) return release_cells();
+  if (!result) return fail_with(result.error());
+  const bool prefill = pass->phase == Phase::kPrefill;
+  if (pass->emulation) {
+    engine::EmulationReport& report = prefill ? times_.prefill_emulation : times_.decode_emulation;
+    report.emulated += pass->emulation->emulated;
+    report.overrun += pass->emulation->overrun;
+  }
+  if (!prefill) ++work_counter_;
+  if (const plan::Stage* next = plan::stage_after(stages(pass->phase), self_)) {
+    send_hidden(*pass, next->node);
+  } else if (!pass->logits.empty()) {
+    if (self_ == plan::kCoordinator) {
+      logits_arrived(pass->chunk.end_position() - 1, pass->logits);
+    } else {
+      send_logits(*pass);
+    }
+  }
+  if (ended_) return;
+  if (prefill) {
+    ++chunks_done_;
+    report_prefilled();
+    if (chunks_done_ == chunks_.size()) finish_prefill();
+  }
+  pump();
+}
+
+}  // namespace baton::node

@@ -1,0 +1,116 @@
+// What a session hears from its transfers.
+#include <algorithm>
+
+#include "node/session.h"
+
+namespace baton::node {
+
+namespace {
+
+Result<std::vector<float>> to_floats(ByteSpan bytes, handoff::DType dtype, std::size_t values) {
+  std::vector<float> floats(values);
+  TRY(handoff::convert(dtype, bytes, handoff::DType::kF32, std::as_writable_bytes(std::span(floats))));
+  return floats;
+}
+
+}  // namespace
+
+void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) {
+  const plan::NodeIndex to = transfer.machine.open().receiver;
+  if (std::holds_alternative<handoff::PromptArrived>(event)) {
+    if (!begun_ && !ended_) begin(transfer.machine.prompt());
+  } else if (const auto* step = std::get_if<handoff::StepRequested>(&event)) {
+    steps_.emplace_back(step->position, step->token);
+    pump();
+  } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
+    if (const auto found = unacknowledged_.find({to, acknowledged->key}); found != unacknowledged_.end()) {
+      if (workspace_) workspace_->release(found->second);
+      unacknowledged_.erase(found);
+    }
+  } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
+    if (to != plan::kCoordinator) return;
+    // The coordinator is done with this node, or lost to it; either way nobody needs more of it.
+    if (over->reason == handoff::SenderEnded::Reason::kCommitted) {
+      finishing_ = true;
+      commit_complete();
+    } else {
+      stop(over->error);
+    }
+  }
+}
+
+void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) {
+  if (const auto* accepted = std::get_if<handoff::AcceptedByPeer>(&event)) {
+    if (accepted->accepted.pace == handoff::Pace::kEmulated) times_.peer_emulated = true;
+    if (++accepted_ == incoming_.size()) times_.accepted = now();
+  } else if (const auto* slice = std::get_if<handoff::SliceReady>(&event)) {
+    on_slice(transfer, *slice);
+  } else if (const auto* done = std::get_if<handoff::DoneReceived>(&event)) {
+    times_.peer_overrun = std::max(times_.peer_overrun, done->done.late_ppm / 1e6);
+    const auto end = transfer.machine.stats().last_compute_end;
+    if (end) times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(*end), *end);
+  } else if (const auto* over = std::get_if<handoff::ReceiverEnded>(&event)) {
+    ended_transfers_.push_back(transfer.machine.stats());
+    if (over->reason == handoff::ReceiverEnded::Reason::kReleased) return;
+    // A node that had accepted can only have failed, whatever it says now: one that was restarted knows of nothing.
+    const ErrorCode code = transfer.machine.accepted() ? ErrorCode::kUnavailable : over->error.code;
+    fail_with({code, over->error.to_string(), transfer.peer.name});
+  }
+}
+
+void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {
+  fail_with({error.code, error.message, transfer.peer.name + " at " + transfer.peer.address});
+}
+
+std::shared_ptr<const void> Session::keep_alive(ByteSpan payload) {
+  return workspace_ ? workspace_->keep_alive(payload) : nullptr;
+}
+
+void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice) {
+  if (ended_) return;
+  Result<void> taken;
+  switch (slice.key.kind) {
+    case handoff::SliceKind::kKv: taken = take_kv(slice); break;
+    case handoff::SliceKind::kHidden: taken = take_hidden(slice); break;
+    case handoff::SliceKind::kLogits: break;  // below: what it starts must find it held
+    default: taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
+  }
+  if (!taken) return fail_with(taken.error());
+  if (slice.key.kind == handoff::SliceKind::kLogits) {
+    const auto logits = to_floats(slice.part(0), slice.dtypes[0], host_.widths.logits_values);
+    transfer.machine.held(slice.key, now());
+    if (!logits) return fail_with(logits.error());
+    logits_arrived(slice.key.first_position, *logits);
+  } else {
+    transfer.machine.held(slice.key, now());
+  }
+  if (ended_) return;
+  if (slice.key.kind == handoff::SliceKind::kKv) {
+    if (decode_ready()) times_.kv_complete = now();
+    report_prefilled();
+  }
+  commit_complete();
+  pump();
+}
+
+Result<void> Session::take_kv(const handoff::SliceReady& slice) {
+  return workspace_->write_kv(slice.key.layer, slice.key.first_position, slice.key.tokens, slice.dtypes[0],
+                              slice.part(0), slice.part(1));
+}
+
+Result<void> Session::take_hidden(const handoff::SliceReady& slice) {
+  const std::size_t values = std::size_t{slice.key.tokens} * host_.widths.hidden_values;
+  hidden_inbox_[slice.key.first_position] = TRY(to_floats(slice.part(0), slice.dtypes[0], values));
+  return {};
+}
+
+void Session::logits_arrived(std::uint32_t position, std::span<const float> logits) {
+  logits_seen_ = true;
+  if (observer_ != nullptr) observer_->on_logits(position, logits);
+}
+
+void Session::report_prefilled() {
+  if (observer_ != nullptr) observer_->on_prefilled(current_salvage_position(), open_.prompt_tokens);
+}
+
+}  // namespace baton::node

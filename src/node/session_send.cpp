@@ -1,0 +1,81 @@
+// What a session sends: K and V, hidden states, logits, and how far it is.
+#include <algorithm>
+
+#include "node/session.h"
+
+namespace baton::node {
+
+namespace {
+
+Result<Bytes> to_bytes(std::span<const float> values, handoff::DType dtype) {
+  Bytes bytes(handoff::encoded_size(dtype, values.size()));
+  TRY(handoff::convert(handoff::DType::kF32, std::as_bytes(values), dtype, bytes));
+  return bytes;
+}
+
+}  // namespace
+
+void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
+  const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
+  if (!rows) return fail_with(rows.error());
+  send(to, {{handoff::SliceKind::kKv, layer, chunk.first_position, chunk.tokens}, *rows});
+}
+
+void Session::send_hidden(const Pass& pass, plan::NodeIndex to) {
+  auto encoded = to_bytes(pass.hidden_out, open_.hidden);
+  if (!encoded) return fail_with(encoded.error());
+  const ByteSpan bytes = workspace_->keep(std::move(*encoded));
+  send(to, {{handoff::SliceKind::kHidden, pass.layers.end, pass.chunk.first_position, pass.chunk.tokens}, {bytes, {}}});
+}
+
+void Session::send_logits(const Pass& pass) {
+  auto encoded = to_bytes(pass.logits, handoff::DType::kF32);
+  if (!encoded) return fail_with(encoded.error());
+  const ByteSpan bytes = workspace_->keep(std::move(*encoded));
+  send(plan::kCoordinator, {{handoff::SliceKind::kLogits, layers_, pass.chunk.end_position() - 1, 1}, {bytes, {}}});
+}
+
+void Session::send(plan::NodeIndex to, const handoff::OfferedSlice& slice) {
+  if (const auto transfer = outgoing_[to].lock()) {
+    offer(*transfer, slice);
+  } else {
+    unclaimed_[to].push_back(slice);
+  }
+}
+
+void Session::offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice) {
+  if (const auto offered = transfer.machine.offer(slice); !offered) return fail_with(offered.error());
+  unacknowledged_[{transfer.machine.open().receiver, slice.key}] = slice.parts[0];
+  transfer.wake();
+}
+
+void Session::finish_prefill() {
+  // A copy: a failure on the way clears the map.
+  const auto transfers = outgoing_;
+  for (const auto& [to, weak] : transfers) {
+    const auto transfer = weak.lock();
+    if (transfer && !ended_) finish_prefill_of(*transfer);
+  }
+}
+
+void Session::finish_prefill_of(OutgoingTransfer& transfer) {
+  const auto end = times_.last_prefill_compute.value_or(now());
+  const auto late_ppm = static_cast<std::uint32_t>(std::min(times_.prefill_emulation.overrun_fraction() * 1e6, 1e9));
+  if (const auto finished = transfer.machine.finish(end.time_since_epoch().count(), late_ppm); !finished)
+    fail_with(finished.error());
+  transfer.wake();
+}
+
+void Session::report_progress() {
+  using handoff::WorkState;
+  const WorkState state = computing_ ? WorkState::kComputing : ended_ ? WorkState::kIdle : WorkState::kWaitingForInput;
+  const auto predicted_us = std::chrono::duration_cast<std::chrono::microseconds>(slowest_layer_).count();
+  for (const auto& [to, weak] : outgoing_) {
+    if (const auto transfer = weak.lock()) {
+      transfer->machine.progress(work_counter_, state,
+                                 static_cast<std::uint32_t>(std::min<long long>(predicted_us, UINT32_MAX)));
+    }
+  }
+}
+
+}  // namespace baton::node
