@@ -15,6 +15,7 @@ constexpr auto kPlainGlobals = joined(kEmbeddingAndNorm, kOwnOutput);
 constexpr auto kRopeFactorGlobals = joined(kPlainGlobals, kRopeFactorTables);
 constexpr auto kAllRopeGlobals = joined(kRopeFactorGlobals, kLongRopeTables);
 constexpr auto kLongRopeGlobals = joined(kPlainGlobals, kLongRopeTables);
+constexpr auto kBiasedNormGlobals = joined(kPlainGlobals, kOutputNormBiases);
 constexpr auto kBiasedGlobals = joined(kPlainGlobals, kOutputBiases);
 
 constexpr auto kPlainLayer = joined(kPreNorms, kAttention, kAttentionInputBiases, kGatedNetwork);
@@ -34,6 +35,19 @@ constexpr auto kOlmo2Layer = joined(kAttention, kAttentionInputBiases, kWholeNor
 constexpr auto kExaone4Layer = joined(kAttention, kAttentionInputBiases, kHeadNorms, kGatedNetwork, kPostNorms);
 constexpr auto kCommandLayer =
     joined(kAttentionNorms, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kNormPerHead, kGatedNetwork);
+
+constexpr auto kQwen2MoeLayer =
+    joined(kPreNorms, kAttention, kAttentionInputBiases, kExpertNetwork, kSharedExpert, kSharedExpertRouter);
+constexpr auto kOlmoeLayer = joined(kPreNorms, kAttention, kWholeNorms, kExpertNetwork);
+constexpr auto kMinimaxLayer = joined(kOlmoeLayer, kSelection);
+constexpr auto kHunyuanMoeLayer =
+    joined(kPreNorms, kAttention, kAttentionInputBiases, kHeadNorms, kExpertNetwork, kSharedExpert);
+constexpr auto kSeedLayer =
+    joined(kPreNormsByPlace, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kGatedNetwork);
+constexpr auto kErnieLayer = joined(kPlainLayer, kAttentionOutputBiases);
+constexpr auto kErnieMoeLayer = joined(kErnieLayer, kExpertNetwork, kOptionalSelection, kSharedExpert);
+constexpr auto kStarcoder2Layer =
+    joined(kPreNorms, kPreNormBiases, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kUngatedNetwork);
 
 constexpr std::array kNoExperts = {NeutralKey{"expert_count", 0}};
 constexpr std::array kNoExpertGroups = {NeutralKey{"expert_group_count", 1}};
@@ -214,6 +228,98 @@ constexpr std::array kDescriptions = {
         .fused_tensors = kFusedInputs,
         .neutral_keys = kNoExperts,
     },
+    Description{
+        .architecture = "qwen2moe",
+        .experts = {.gating = Gating::kSoftmax, .weight_sum = WeightSum::kAsGated},
+        .layer_tensors = kQwen2MoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "olmoe",
+        .head_norm = HeadNorm::kAllHeadsTogether,
+        .experts = {.gating = Gating::kSoftmax, .weight_sum = WeightSum::kAsGated},
+        .layer_tensors = kOlmoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
+    },
+    Description{
+        .architecture = "granitemoe",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kUnlessFileDeclines,
+        .scales = kGraniteScales,
+        .layer_tensors = kLlamaLayer,
+        .global_tensors = kAllRopeGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "hunyuan-dense",
+        .head_norm = HeadNorm::kEachHeadAfterRope,
+        .layer_tensors = kQwen3Layer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "hunyuan-moe",
+        .head_norm = HeadNorm::kEachHeadAfterRope,
+        .layer_tensors = kHunyuanMoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "seed_oss",
+        .layer_tensors = kSeedLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "ernie4_5",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "ernie4_5-moe",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieMoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "internlm2",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "starcoder2",
+        .norm = NormKind::kLayer,
+        .activation = Activation::kPlainGelu,
+        .layer_tensors = kStarcoder2Layer,
+        .global_tensors = kBiasedNormGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "minimax-m2",
+        .head_norm = HeadNorm::kAllHeadsTogether,
+        .experts = {.gating = Gating::kSigmoid, .weight_sum = WeightSum::kOne},
+        .layer_tensors = kMinimaxLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
+    },
 };
 
 }  // namespace
@@ -233,7 +339,8 @@ bool is_multiplied(LayerTensor role) {
     case kExpertDown:
     case kSharedGate:
     case kSharedUp:
-    case kSharedDown: return true;
+    case kSharedDown:
+    case kSharedRouter: return true;
     default: return false;
   }
 }

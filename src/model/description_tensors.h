@@ -119,6 +119,20 @@ inline constexpr std::array kSharedExpert = {
     sparse(kSharedDown, kMatrix, "ffn_down_shexp.weight", kSharedFeedForward, kEmbedding, kOptional),
 };
 
+inline constexpr std::array kOptionalSelection = {
+    sparse(kSelectionBias, kVector, "exp_probs_b.bias", kExperts, kNone, kOptional),
+};
+// One row: what the shared expert gives is weighed by a single number.
+inline constexpr std::array kSharedExpertRouter = {
+    sparse(kSharedRouter, kMatrix, "ffn_gate_inp_shexp.weight", kEmbedding, kNone, kRequired),
+};
+inline constexpr std::array kUngatedNetwork = {
+    dense(kUp, "ffn_up.weight", kEmbedding, kFeedForward),
+    dense(kDown, "ffn_down.weight", kFeedForward, kEmbedding),
+    dense_bias(kUpBias, "ffn_up.bias", kFeedForward),
+    dense_bias(kDownBias, "ffn_down.bias", kEmbedding),
+};
+
 constexpr GlobalTensorRule global_vector(GlobalTensor role, std::string_view name, Dimension columns, Need need) {
   return {role, kVector, name, columns, kNone, need};
 }
@@ -131,6 +145,9 @@ inline constexpr std::array kOwnOutput = {
 };
 inline constexpr std::array kOutputBiases = {
     global_vector(GlobalTensor::kOutputBias, "output.bias", kVocabulary, kOptional),
+};
+inline constexpr std::array kOutputNormBiases = {
+    global_vector(GlobalTensor::kOutputNormBias, "output_norm.bias", kEmbedding, kRequired),
 };
 inline constexpr std::array kRopeFactorTables = {
     global_vector(GlobalTensor::kRopeFactors, "rope_freqs.weight", kHalfRopeWidth, kOptional),
