@@ -12,7 +12,7 @@ namespace baton::engine {
 namespace {
 
 std::unique_ptr<Engine> small_engine() {
-  return test::make_engine(test::reference_model("llama-dense"), test::small_options());
+  return test::make_engine(test::reference_model("golden/llama-dense"), test::small_options());
 }
 
 TEST(Executor, RunsJobsInOrderOnOneThread) {

@@ -1,6 +1,7 @@
 #include "engine/forward_pass.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "engine/cell_pool.h"
@@ -22,6 +23,16 @@ std::size_t round_up_to(std::size_t value, std::size_t step) { return (value + s
 
 std::uint32_t first_visible(std::uint32_t position, std::uint32_t window) {
   return window == 0 || position + 1 <= window ? 0 : position + 1 - window;
+}
+
+std::vector<float> query_temperatures(const model::Hyperparameters& numbers,
+                                      const std::vector<std::int32_t>& positions) {
+  std::vector<float> factors;
+  for (const std::int32_t position : positions) {
+    const auto lengths = static_cast<float>(static_cast<std::uint32_t>(position) / numbers.temperature_length);
+    factors.push_back(1.0F + numbers.temperature_slope * std::log1p(lengths));
+  }
+  return factors;
 }
 
 template <typename T>
@@ -76,7 +87,7 @@ ggml_tensor* ForwardPass::rows_of(ggml_context* context, ggml_tensor* all, std::
 
 ggml_context* ForwardPass::fresh_graph_context() {
   const std::size_t spans = windows_.empty() ? 1 : windows_.front().spans.size();
-  const std::size_t size = std::max(model::layer_graph_size(spans), kHeadGraphSize);
+  const std::size_t size = std::max(model::layer_graph_size(shape_, spans), kHeadGraphSize);
   if (size > graph_size_) {
     graph_context_ = make_context(size, size);
     graph_size_ = size;
@@ -98,6 +109,8 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                   .mask = ggml_new_tensor_2d(input, GGML_TYPE_F16, kCellBlock, rows)};
   ggml_tensor* numbers = ggml_new_tensor_1d(input, GGML_TYPE_I32, rows);
   ggml_tensor* cells = ggml_new_tensor_1d(input, GGML_TYPE_I64, rows);
+  ggml_tensor* temperatures =
+      model_.hyperparameters().temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(input, GGML_TYPE_F32, 1, 1, rows);
   windows_.clear();
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     ggml_context* context = fresh_graph_context();
@@ -110,6 +123,7 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                           .k_cache = cache_.k(layer),
                                           .v_cache = cache_.v(layer),
                                           .rope_factors = weights_.rope_factors(),
+                                          .temperatures = temperatures,
                                           .spans = std::span(&span, 1)};
     const model::KeptRows kept{
         .kind = model::KeptRows::Kind::kSome, .rows = numbers, .destination = rows_of(context, head_rows_, 0, rows)};
@@ -120,7 +134,7 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
   if (layers.end == shape_.layer_count) {
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
-    build_head(context, graph, model_.hyperparameters(), weights_.output_norm(), weights_.output(),
+    build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(),
                rows_of(context, head_rows_, 0, rows));
     TRY(device_.check_supported(graph));
   }
@@ -202,11 +216,14 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
     const std::uint32_t window = shape_.layers[layer].attention_window;
     if (std::ranges::find(windows_, window, &WindowInputs::window) == windows_.end()) windows_.push_back({window, {}});
   }
-  input_context_ = make_context(4 + windows_.size() * batch.spans.size());
+  input_context_ = make_context(5 + windows_.size() * batch.spans.size());
   ggml_context* context = input_context_.get();
   positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
   cells_ = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
   tokens_ = batch.layers.begin == 0 ? ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_) : nullptr;
+  const model::Hyperparameters& numbers = model_.hyperparameters();
+  temperatures_ =
+      numbers.temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(context, GGML_TYPE_F32, 1, 1, row_count_);
   kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
   for (WindowInputs& inputs : windows_) make_masks(batch, inputs);
   TRY(place_inputs());
@@ -214,6 +231,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   set(positions_, positions);
   set(cells_, cells);
   set(kept_, kept);
+  if (temperatures_ != nullptr) set(temperatures_, query_temperatures(numbers, positions));
   if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
   if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
   for (const WindowInputs& inputs : windows_) {
@@ -268,6 +286,7 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
                                   .k_cache = cache_.k(layer),
                                   .v_cache = cache_.v(layer),
                                   .rope_factors = weights_.rope_factors(),
+                                  .temperatures = temperatures_,
                                   .spans = inputs_for(layer).spans};
   model::KeptRows kept;
   if (layer + 1 == shape_.layer_count) {
@@ -288,8 +307,8 @@ Result<void> ForwardPass::run_head(std::span<float> logits) {
     const std::uint32_t count = std::min(kHeadRows, kept_count_ - first);
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
-    ggml_tensor* result = build_head(context, graph, model_.hyperparameters(), weights_.output_norm(),
-                                     weights_.output(), rows_of(context, head_rows_, first, count));
+    ggml_tensor* result = build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(),
+                                     rows_of(context, head_rows_, first, count));
     ggml_set_output(result);
     TRY(compute(graph, head_allocator_.get()));
     ggml_backend_tensor_get(result, logits.data() + first * vocabulary, 0, count * vocabulary * sizeof(float));

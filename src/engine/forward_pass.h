@@ -83,6 +83,7 @@ class ForwardPass {
   ggml_tensor* positions_ = nullptr;
   ggml_tensor* cells_ = nullptr;
   ggml_tensor* kept_ = nullptr;
+  ggml_tensor* temperatures_ = nullptr;
   std::vector<WindowInputs> windows_;
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;

@@ -125,17 +125,26 @@ Result<GgmlDevice> GgmlDevice::open(const std::string& name, unsigned threads) {
   return result;
 }
 
-ggml_backend_buffer_type_t GgmlDevice::repacked_memory_for(ggml_type type, std::int64_t columns,
-                                                           std::int64_t rows) const {
+ggml_backend_buffer_type_t GgmlDevice::repacked_memory_for(const ggml_tensor& matrix) const {
+  constexpr std::int64_t kTokens = 512;
+  constexpr std::int64_t kChosen = 2;
   for (ggml_backend_buffer_type_t kind : extra_kinds_) {
     // The backend looks at the buffer that the weight lies in, so give it an empty one of that kind.
     const GgmlBuffer empty(ggml_backend_buft_alloc_buffer(kind, 0));
     if (empty == nullptr) continue;
-    const GgmlContext context = make_context(3);
-    ggml_tensor* weight = ggml_new_tensor_2d(context.get(), type, columns, rows);
+    const GgmlContext context = make_context(4);
+    ggml_tensor* weight = ggml_new_tensor_3d(context.get(), matrix.type, matrix.ne[0], matrix.ne[1], matrix.ne[2]);
     weight->buffer = empty.get();
-    ggml_tensor* input = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, columns, 512);
-    if (ggml_backend_dev_supports_op(device_, ggml_mul_mat(context.get(), weight, input))) return kind;
+    ggml_tensor* product = nullptr;
+    if (matrix.ne[2] > 1) {
+      ggml_tensor* input = ggml_new_tensor_3d(context.get(), GGML_TYPE_F32, matrix.ne[0], 1, kTokens);
+      ggml_tensor* chosen = ggml_new_tensor_2d(context.get(), GGML_TYPE_I32, kChosen, kTokens);
+      product = ggml_mul_mat_id(context.get(), weight, input, chosen);
+    } else {
+      ggml_tensor* input = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, matrix.ne[0], kTokens);
+      product = ggml_mul_mat(context.get(), weight, input);
+    }
+    if (ggml_backend_dev_supports_op(device_, product)) return kind;
   }
   return nullptr;
 }

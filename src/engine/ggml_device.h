@@ -38,9 +38,10 @@ class GgmlDevice {
   // Whether the CPU can read and write the device's memory through a pointer.
   bool is_host_memory() const { return ggml_backend_buft_is_host(memory()); }
 
-  // The memory kind that multiplies by a matrix of this type and shape fastest: the first of the device's extra kinds
-  // (weights repacked on arrival) that supports it, or nullptr where plain memory is best.
-  ggml_backend_buffer_type_t repacked_memory_for(ggml_type type, std::int64_t columns, std::int64_t rows) const;
+  // The memory kind that multiplies by a matrix (or by chosen ones of several, where it has three dimensions) of this
+  // type and shape fastest: the first of the device's extra kinds (weights repacked on arrival) that supports it, or
+  // nullptr where plain memory is best.
+  ggml_backend_buffer_type_t repacked_memory_for(const ggml_tensor& matrix) const;
   // A buffer over memory that is already there and stays, or nullptr where the device cannot compute on it.
   GgmlBuffer wrap(const void* data, std::size_t size, std::size_t largest_tensor) const;
   // kNoCapacity where the device has not that much.

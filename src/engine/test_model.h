@@ -13,9 +13,9 @@
 
 namespace baton::engine::test {
 
-// One of tests/reference/golden, such as "llama-dense".
+// A file of tests/reference without its ending, such as "golden/llama-dense" or "tiny/gpt-oss".
 inline std::shared_ptr<const Model> reference_model(const std::string& name) {
-  auto model = Model::open(std::string(BATON_SOURCE_DIR) + "/tests/reference/golden/" + name + ".gguf");
+  auto model = Model::open(std::string(BATON_SOURCE_DIR) + "/tests/reference/" + name + ".gguf");
   EXPECT_TRUE(model.has_value()) << model.error().to_string();
   return model.value_or(nullptr);
 }

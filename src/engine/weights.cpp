@@ -1,8 +1,10 @@
 #include "engine/weights.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <thread>
+#include <utility>
 
 namespace baton::engine {
 
@@ -52,13 +54,18 @@ Result<void> Weights::ensure(LayerRange layers, const std::function<Result<void>
     for (std::size_t role = 0; role < model::kLayerTensorCount; ++role) {
       const model::TensorInfo* info = hyperparameters.layers[layer].tensors[role];
       if (info == nullptr) continue;
-      wanted.push_back({info, info->shape[1] > 1 ? Use::kMultiply : Use::kOther, &layers_[layer].tensors[role]});
+      const bool multiplied = model::is_multiplied(static_cast<model::LayerTensor>(role));
+      wanted.push_back({info, multiplied ? Use::kMultiply : Use::kOther, &layers_[layer].tensors[role]});
     }
     done.push_back(layer);
   }
   if (layers.end == count && !loaded_[count + 1]) {
-    wanted.push_back({hyperparameters.global(model::GlobalTensor::kOutputNorm), Use::kOther, &output_norm_});
-    wanted.push_back({&hyperparameters.output_matrix(), Use::kMultiply, &output_});
+    using enum model::GlobalTensor;
+    wanted.push_back({hyperparameters.global(kOutputNorm), Use::kOther, &head_.norm});
+    wanted.push_back({&hyperparameters.output_matrix(), Use::kMultiply, &head_.output});
+    for (const auto& [role, slot] : {std::pair{kOutputNormBias, &head_.norm_bias}, {kOutputBias, &head_.output_bias}}) {
+      if (const auto* bias = hyperparameters.global(role)) wanted.push_back({bias, Use::kOther, slot});
+    }
     done.push_back(count + 1);
   }
   TRY(load(wanted));
@@ -79,10 +86,9 @@ Result<void> Weights::load(std::span<const Wanted> wanted) {
   std::vector<ggml_tensor*> tensors;
   for (const Wanted& want : wanted) {
     const auto type = static_cast<ggml_type>(want.info->type);
-    const auto columns = static_cast<std::int64_t>(want.info->shape[0]);
-    const auto rows = static_cast<std::int64_t>(want.info->shape[1]);
-    ggml_tensor* tensor = rows == 1 && want.use == Use::kOther ? ggml_new_tensor_1d(context.get(), type, columns)
-                                                               : ggml_new_tensor_2d(context.get(), type, columns, rows);
+    std::array<std::int64_t, model::kMaxTensorDimensions> shape{};
+    std::ranges::copy(want.info->shape, shape.begin());
+    ggml_tensor* tensor = ggml_new_tensor(context.get(), type, static_cast<int>(shape.size()), shape.data());
     ggml_set_name(tensor, want.info->name.c_str());
     if (ggml_nbytes(tensor) != want.info->bytes) {
       return fail(ErrorCode::kInternal, "ggml and the file disagree about the size of '" + want.info->name + "'");
@@ -97,8 +103,7 @@ Result<void> Weights::load(std::span<const Wanted> wanted) {
 }
 
 Result<void> Weights::place(ggml_tensor* tensor, const Wanted& wanted, std::vector<Upload>& uploads) {
-  ggml_backend_buffer_type_t repacked =
-      wanted.use == Use::kMultiply ? device_.repacked_memory_for(tensor->type, tensor->ne[0], tensor->ne[1]) : nullptr;
+  ggml_backend_buffer_type_t repacked = wanted.use == Use::kMultiply ? device_.repacked_memory_for(*tensor) : nullptr;
   if (repacked == nullptr && can_map(*wanted.info)) {
     void* address = const_cast<std::byte*>(model_->file().tensor_bytes(*wanted.info).data());
     if (ggml_backend_tensor_alloc(mapping_.get(), tensor, address) != GGML_STATUS_SUCCESS) {

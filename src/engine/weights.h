@@ -29,8 +29,7 @@ class Weights {
 
   const model::LayerWeights& layer(std::uint32_t layer) const { return layers_[layer]; }
   ggml_tensor* embedding() const { return embedding_; }
-  ggml_tensor* output_norm() const { return output_norm_; }
-  ggml_tensor* output() const { return output_; }
+  const model::HeadWeights& head() const { return head_; }
   ggml_tensor* rope_factors() const { return rope_factors_; }
   void add_to(EngineStats& stats) const;
 
@@ -60,8 +59,7 @@ class Weights {
   std::vector<GgmlBuffer> buffers_;
   std::vector<model::LayerWeights> layers_;
   ggml_tensor* embedding_ = nullptr;
-  ggml_tensor* output_norm_ = nullptr;
-  ggml_tensor* output_ = nullptr;
+  model::HeadWeights head_;
   ggml_tensor* rope_factors_ = nullptr;
   std::uint64_t mapped_bytes_ = 0;
   std::uint64_t copied_bytes_ = 0;

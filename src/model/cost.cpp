@@ -1,6 +1,7 @@
 #include "model/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace baton::model {
 
@@ -19,6 +20,13 @@ std::uint64_t attended_positions(TokenRun run, std::uint64_t window) {
   return ramp + (end - growing_end) * window;
 }
 
+double experts_touched(const LayerShape& layer, std::uint64_t tokens) {
+  if (layer.expert_count == 0) return 0;
+  const auto experts = static_cast<double>(layer.expert_count);
+  const double missed = 1.0 - static_cast<double>(layer.experts_per_token) / experts;
+  return experts * (1.0 - std::pow(missed, static_cast<double>(tokens)));
+}
+
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs) {
   const LayerShape& numbers = shape.layers[layer];
   double tokens = 0;
@@ -30,15 +38,21 @@ double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const
   // The query-key product and the weighted sum of values cost 2 FLOPs per element each.
   const double attention_width =
       static_cast<double>(shape.head_count) * (shape.key_head_width + shape.value_head_width) / 2.0;
-  return 2.0 * static_cast<double>(numbers.weight_count) * tokens + 4.0 * attention_width * attended;
+  double weights_used = static_cast<double>(numbers.weight_count - numbers.expert_weight_count);
+  if (numbers.expert_count > 0) {
+    weights_used += static_cast<double>(numbers.expert_weight_count) * numbers.experts_per_token / numbers.expert_count;
+  }
+  return 2.0 * weights_used * tokens + 4.0 * attention_width * attended;
 }
 
 double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,
                    double kv_bytes_per_token) {
   const LayerShape& numbers = shape.layers[layer];
   double kv_tokens = 0;
+  std::uint64_t tokens = 0;
   for (const TokenRun& run : runs) {
     if (run.token_count == 0) continue;
+    tokens += run.token_count;
     // Each position's K and V is read once by the run, however many of its tokens look at it, and the run's own
     // are written.
     const std::uint64_t end = run.first_position + run.token_count;
@@ -47,7 +61,12 @@ double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const
         window == 0 || run.first_position + 1 < window ? 0 : run.first_position + 1 - window;
     kv_tokens += static_cast<double>(end - first_seen) + static_cast<double>(run.token_count);
   }
-  return static_cast<double>(numbers.weight_bytes) + kv_tokens * kv_bytes_per_token;
+  double weight_bytes = static_cast<double>(numbers.weight_bytes - numbers.expert_weight_bytes);
+  if (numbers.expert_count > 0) {
+    weight_bytes +=
+        static_cast<double>(numbers.expert_weight_bytes) * experts_touched(numbers, tokens) / numbers.expert_count;
+  }
+  return weight_bytes + kv_tokens * kv_bytes_per_token;
 }
 
 Cost layer_cost(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,

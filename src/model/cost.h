@@ -1,8 +1,9 @@
 // What a layer costs: the one formula that emulated devices, the planner and the demo share.
 //   FLOPs = 2 x weights x tokens + 4 x (heads x head width) x sum of attended positions
 //   bytes = weight bytes as in the file, once for the whole batch, + KV bytes read and written
-// The sum over positions is exact and capped at the layer's attention window. The embedding lookup is free; the output
-// head counts where logits are computed. Pure functions.
+// The sum over positions is exact and capped at the layer's attention window. Of E experts a token uses k: it costs
+// k/E of their FLOPs, and t tokens that choose independently read E (1 - (1 - k/E)^t) of them. The embedding lookup is
+// free; the output head counts where logits are computed. Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,9 @@ struct Cost {
 // Positions attended by all tokens of the run together: each sees itself and those before it, `window` at most (0:
 // all).
 std::uint64_t attended_positions(TokenRun run, std::uint64_t window);
+
+// Experts of the layer that this many tokens are expected to read.
+double experts_touched(const LayerShape& layer, std::uint64_t tokens);
 
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs);
 // `kv_bytes_per_token`: one token's K and V in this layer, in the cache's type.

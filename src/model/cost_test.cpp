@@ -34,7 +34,7 @@ ModelShape small_shape() {
   shape.kv_head_count = 2;
   shape.key_head_width = 8;
   shape.value_head_width = 8;
-  shape.layers = {{.weight_count = 1000, .weight_bytes = 560, .attention_window = 0}};
+  shape.layers = {{.weight_count = 1000, .weight_bytes = 560}};
   shape.head_weight_count = 300;
   shape.head_weight_bytes = 170;
   return shape;
@@ -63,6 +63,25 @@ TEST(Cost, ReadsNoMoreKvThanTheWindow) {
   const std::array runs = {TokenRun{100, 2}};
   // Position 100 sees 97..100, position 101 sees 98..101: five cells read, two written.
   EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, runs, 1), 560 + 7);
+}
+
+TEST(Cost, OfExpertsIsThatOfThoseTheTokensChoose) {
+  ModelShape shape = small_shape();
+  shape.layers[0].expert_count = 8;
+  shape.layers[0].experts_per_token = 2;
+  shape.layers[0].expert_weight_count = 800;
+  shape.layers[0].expert_weight_bytes = 400;
+  const std::array one = {TokenRun{0, 1}};
+  const std::array two = {TokenRun{0, 1}, TokenRun{0, 1}};
+  const double attention = 4.0 * 4 * 8;
+  EXPECT_DOUBLE_EQ(layer_flops(shape, 0, one), 2.0 * (200 + 200) + attention);
+  EXPECT_DOUBLE_EQ(layer_flops(shape, 0, two), 2 * layer_flops(shape, 0, one));
+  // One token reads two experts of eight; two tokens meet in some: 8 (1 - (3/4)^2) = 3.5.
+  EXPECT_DOUBLE_EQ(experts_touched(shape.layers[0], 1), 2);
+  EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, one, 0), 160 + 100);
+  EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, two, 0), 160 + 175);
+  // A long prompt reads them all.
+  EXPECT_NEAR(experts_touched(shape.layers[0], 512), 8, 1e-9);
 }
 
 TEST(Cost, OfTheHeadIsNothingWithoutRows) {

@@ -1,131 +1,353 @@
 #include "model/description.h"
 
 #include <algorithm>
-#include <array>
 #include <format>
+
+#include "model/description_tensors.h"
 
 namespace baton::model {
 
 namespace {
 
-using enum LayerTensor;
-using enum Dimension;
-using enum Need;
+using namespace tensors;
 
-template <typename T, std::size_t... sizes>
-constexpr auto joined(const std::array<T, sizes>&... parts) {
-  std::array<T, (sizes + ...)> all{};
-  auto out = all.begin();
-  ((out = std::copy(parts.begin(), parts.end(), out)), ...);
-  return all;
-}
+constexpr auto kPlainGlobals = joined(kEmbeddingAndNorm, kOwnOutput);
+constexpr auto kRopeFactorGlobals = joined(kPlainGlobals, kRopeFactorTables);
+constexpr auto kAllRopeGlobals = joined(kRopeFactorGlobals, kLongRopeTables);
+constexpr auto kLongRopeGlobals = joined(kPlainGlobals, kLongRopeTables);
+constexpr auto kBiasedNormGlobals = joined(kPlainGlobals, kOutputNormBiases);
+constexpr auto kBiasedGlobals = joined(kPlainGlobals, kOutputBiases);
 
-// Attention and a gated feed-forward network, as nearly every dense model since Llama has them.
-constexpr std::array kGatedBlock = {
-    LayerTensorRule{kAttentionNorm, "attn_norm.weight", kEmbedding, kNone, kRequired},
-    LayerTensorRule{kQuery, "attn_q.weight", kEmbedding, kQueryWidth, kRequired},
-    LayerTensorRule{kKey, "attn_k.weight", kEmbedding, kKeyWidth, kRequired},
-    LayerTensorRule{kValue, "attn_v.weight", kEmbedding, kValueWidth, kRequired},
-    LayerTensorRule{kAttentionOutput, "attn_output.weight", kAttentionWidth, kEmbedding, kRequired},
-    LayerTensorRule{kFeedForwardNorm, "ffn_norm.weight", kEmbedding, kNone, kRequired},
-    LayerTensorRule{kGate, "ffn_gate.weight", kEmbedding, kFeedForward, kRequired},
-    LayerTensorRule{kUp, "ffn_up.weight", kEmbedding, kFeedForward, kRequired},
-    LayerTensorRule{kDown, "ffn_down.weight", kFeedForward, kEmbedding, kRequired},
-};
-constexpr std::array kAttentionInputBiases = {
-    LayerTensorRule{kQueryBias, "attn_q.bias", kQueryWidth, kNone, kOptional},
-    LayerTensorRule{kKeyBias, "attn_k.bias", kKeyWidth, kNone, kOptional},
-    LayerTensorRule{kValueBias, "attn_v.bias", kValueWidth, kNone, kOptional},
-};
-constexpr std::array kOutputBiases = {
-    LayerTensorRule{kAttentionOutputBias, "attn_output.bias", kEmbedding, kNone, kOptional},
-    LayerTensorRule{kGateBias, "ffn_gate.bias", kFeedForward, kNone, kOptional},
-    LayerTensorRule{kUpBias, "ffn_up.bias", kFeedForward, kNone, kOptional},
-    LayerTensorRule{kDownBias, "ffn_down.bias", kEmbedding, kNone, kOptional},
-};
-constexpr std::array kHeadNorms = {
-    LayerTensorRule{kQueryNorm, "attn_q_norm.weight", kKeyHeadWidth, kNone, kRequired},
-    LayerTensorRule{kKeyNorm, "attn_k_norm.weight", kKeyHeadWidth, kNone, kRequired},
-};
-constexpr std::array kPostNorms = {
-    LayerTensorRule{kAttentionPostNorm, "post_attention_norm.weight", kEmbedding, kNone, kRequired},
-    LayerTensorRule{kFeedForwardPostNorm, "post_ffw_norm.weight", kEmbedding, kNone, kRequired},
-};
+constexpr auto kPlainLayer = joined(kPreNorms, kAttention, kAttentionInputBiases, kGatedNetwork);
+constexpr auto kLlamaLayer =
+    joined(kPlainLayer, kAttentionOutputBiases, kGatedNetworkBiases, kExpertNetwork, kSharedExpert);
+constexpr auto kQwen3Layer = joined(kPlainLayer, kHeadNorms);
+constexpr auto kQwen3MoeLayer = joined(kPreNorms, kAttention, kAttentionInputBiases, kHeadNorms, kExpertNetwork);
+constexpr auto kGemma2Layer = joined(kPlainLayer, kPostNorms);
+constexpr auto kGemma3Layer = joined(kPlainLayer, kHeadNorms, kPostNorms);
+constexpr auto kPhi3Layer = joined(kPlainLayer, kAttentionOutputBiases);
+constexpr auto kGptOssLayer = joined(kPreNormsByPlace, kAttention, kAttentionInputBiases, kAttentionOutputBiases,
+                                     kSinks, kExpertNetwork, kExpertBiases);
+constexpr auto kGlm4MoeLayer = joined(kPreNormsByPlace, kAttention, kAttentionInputBiases, kOptionalHeadNorms,
+                                      kGatedNetwork, kExpertNetwork, kSelection, kSharedExpert);
+// Norms only behind what they norm.
+constexpr auto kOlmo2Layer = joined(kAttention, kAttentionInputBiases, kWholeNorms, kGatedNetwork, kPostNorms);
+constexpr auto kExaone4Layer = joined(kAttention, kAttentionInputBiases, kHeadNorms, kGatedNetwork, kPostNorms);
+constexpr auto kCommandLayer =
+    joined(kAttentionNorms, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kNormPerHead, kGatedNetwork);
 
-constexpr auto kLlamaLayer = joined(kGatedBlock, kAttentionInputBiases, kOutputBiases);
-constexpr auto kQwen3Layer = joined(kGatedBlock, kAttentionInputBiases, kHeadNorms);
-constexpr auto kGemma3Layer = joined(kGatedBlock, kAttentionInputBiases, kHeadNorms, kPostNorms);
+constexpr auto kQwen2MoeLayer =
+    joined(kPreNorms, kAttention, kAttentionInputBiases, kExpertNetwork, kSharedExpert, kSharedExpertRouter);
+constexpr auto kOlmoeLayer = joined(kPreNorms, kAttention, kWholeNorms, kExpertNetwork);
+constexpr auto kMinimaxLayer = joined(kOlmoeLayer, kSelection);
+constexpr auto kHunyuanMoeLayer =
+    joined(kPreNorms, kAttention, kAttentionInputBiases, kHeadNorms, kExpertNetwork, kSharedExpert);
+constexpr auto kSeedLayer =
+    joined(kPreNormsByPlace, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kGatedNetwork);
+constexpr auto kErnieLayer = joined(kPlainLayer, kAttentionOutputBiases);
+constexpr auto kErnieMoeLayer = joined(kErnieLayer, kExpertNetwork, kOptionalSelection, kSharedExpert);
+constexpr auto kStarcoder2Layer =
+    joined(kPreNorms, kPreNormBiases, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kUngatedNetwork);
 
-constexpr std::array kPlainGlobals = {
-    GlobalTensorRule{GlobalTensor::kTokenEmbedding, "token_embd.weight", kEmbedding, kVocabulary, kRequired},
-    GlobalTensorRule{GlobalTensor::kOutputNorm, "output_norm.weight", kEmbedding, kNone, kRequired},
-    GlobalTensorRule{GlobalTensor::kOutput, "output.weight", kEmbedding, kVocabulary, kOptional},
-};
-constexpr std::array kRopeFactorGlobals = {
-    GlobalTensorRule{GlobalTensor::kRopeFactors, "rope_freqs.weight", kHalfRopeWidth, kNone, kOptional},
-};
-constexpr auto kLlamaGlobals = joined(kPlainGlobals, kRopeFactorGlobals);
+constexpr std::array kNoExperts = {NeutralKey{"expert_count", 0}};
+constexpr std::array kNoExpertGroups = {NeutralKey{"expert_group_count", 1}};
+constexpr auto kOnlyRoutedExperts = joined(kNoExpertGroups, std::array{NeutralKey{"expert_shared_count", 0}});
 
-constexpr std::array kDenseOnly = {NeutralKey{"expert_count", 0}};
-constexpr auto kMistral3Neutral = joined(kDenseOnly, std::array{NeutralKey{"attention.temperature_scale", 0}});
-constexpr auto kGemma3Neutral = joined(kDenseOnly, std::array{NeutralKey{"final_logit_softcapping", 0}});
+constexpr std::array kAttentionScaleKey = {ScaleKey{Scale::kAttention, "attention.scale", 0}};
+constexpr std::array kMistral3Scales = {ScaleKey{Scale::kTemperatureSlope, "attention.temperature_scale", 0}};
+constexpr std::array kGemma2Scales = {ScaleKey{Scale::kAttentionCap, "attn_logit_softcapping", 50},
+                                      ScaleKey{Scale::kLogitCap, "final_logit_softcapping", 30}};
+constexpr std::array kGemma3Scales = {ScaleKey{Scale::kLogitCap, "final_logit_softcapping", 0}};
+constexpr auto kGraniteScales =
+    joined(kAttentionScaleKey, std::array{ScaleKey{Scale::kEmbedding, "embedding_scale", 0},
+                                          ScaleKey{Scale::kResidual, "residual_scale", 0},
+                                          ScaleKey{Scale::kLogitsDivisor, "logit_scale", 0}});
+constexpr std::array kCommandScales = {ScaleKey{Scale::kLogits, "logit_scale", 0}};
+
+using Windows = SlidingWindows;
 
 constexpr std::array kDescriptions = {
     Description{
         .architecture = "llama",
         .rope = RopeKind::kNeighbours,
-        .activation = Activation::kSilu,
-        .attention = AttentionPattern::kFull,
-        .embedding_scale = EmbeddingScale::kNone,
-        .default_sliding_period = 0,
-        .default_sliding_rope_base = 0,
-        .layers_scaled_by_embedding = 0,
+        .scales = kAttentionScaleKey,
         .layer_tensors = kLlamaLayer,
-        .global_tensors = kLlamaGlobals,
-        .neutral_keys = kDenseOnly,
+        .global_tensors = kAllRopeGlobals,
+        .fused_tensors = kFusedInputs,
     },
     Description{
         .architecture = "mistral3",
         .rope = RopeKind::kNeighbours,
-        .activation = Activation::kSilu,
-        .attention = AttentionPattern::kFull,
-        .embedding_scale = EmbeddingScale::kNone,
-        .default_sliding_period = 0,
-        .default_sliding_rope_base = 0,
-        .layers_scaled_by_embedding = 0,
+        .scales = kMistral3Scales,
         .layer_tensors = kLlamaLayer,
-        .global_tensors = kLlamaGlobals,
-        .neutral_keys = kMistral3Neutral,
+        .global_tensors = kRopeFactorGlobals,
+        .fused_tensors = kFusedInputs,
+    },
+    Description{
+        .architecture = "qwen2",
+        .layer_tensors = kPlainLayer,
+        .global_tensors = kBiasedGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
     },
     Description{
         .architecture = "qwen3",
-        .rope = RopeKind::kHalves,
-        .activation = Activation::kSilu,
-        .attention = AttentionPattern::kFull,
-        .embedding_scale = EmbeddingScale::kNone,
-        .default_sliding_period = 0,
-        .default_sliding_rope_base = 0,
-        .layers_scaled_by_embedding = 0,
         .layer_tensors = kQwen3Layer,
         .global_tensors = kPlainGlobals,
-        .neutral_keys = kDenseOnly,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "qwen3moe",
+        .layer_tensors = kQwen3MoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
+    },
+    Description{
+        .architecture = "gemma2",
+        .activation = Activation::kGelu,
+        .windows = {.presence = Windows::Presence::kByFile, .default_period = 2, .default_window = 4096},
+        .embedding_scale = EmbeddingScale::kRootOfWidth,
+        .layers_scaled_by_embedding = 46,  // the 27B model
+        .scales = kGemma2Scales,
+        .layer_tensors = kGemma2Layer,
+        .global_tensors = kEmbeddingAndNorm,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
     },
     Description{
         .architecture = "gemma3",
-        .rope = RopeKind::kHalves,
         .activation = Activation::kGelu,
-        .attention = AttentionPattern::kSlidingByFile,
+        .windows = {.presence = Windows::Presence::kByFile,
+                    .default_period = 6,
+                    .rope = Windows::Rope::kUnstretched,
+                    .default_rope_base = 10000},
         .embedding_scale = EmbeddingScale::kRootOfWidth,
-        .default_sliding_period = 6,
-        .default_sliding_rope_base = 10000,
         .layers_scaled_by_embedding = 62,  // the 27B model
+        .scales = kGemma3Scales,
         .layer_tensors = kGemma3Layer,
         .global_tensors = kPlainGlobals,
-        .neutral_keys = kGemma3Neutral,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "phi3",
+        .layer_tensors = kPhi3Layer,
+        .global_tensors = kLongRopeGlobals,
+        .fused_tensors = kFusedInputsAndGate,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "gpt-oss",
+        .activation = Activation::kClampedSilu,
+        .windows = {.presence = Windows::Presence::kByFile, .default_period = 2},
+        .experts = {.gating = Gating::kSoftmaxOfChosen, .weight_sum = WeightSum::kAsGated},
+        .layer_tensors = kGptOssLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
+    },
+    Description{
+        .architecture = "glm4",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kGemma2Layer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputsAndGate,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "glm4moe",
+        .experts = {.gating = Gating::kSigmoid, .weight_sum = WeightSum::kByFile},
+        .layer_tensors = kGlm4MoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "olmo2",
+        .head_norm = HeadNorm::kAllHeadsTogether,
+        .windows = {.presence = Windows::Presence::kByFile, .default_period = 4, .rope = Windows::Rope::kUnstretched},
+        .layer_tensors = kOlmo2Layer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "smollm3",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kThreeOfFour,
+        .scales = kAttentionScaleKey,
+        .layer_tensors = kPlainLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "granite",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kUnlessFileDeclines,
+        .scales = kGraniteScales,
+        .layer_tensors = kLlamaLayer,
+        .global_tensors = kAllRopeGlobals,
+        .fused_tensors = kFusedInputs,
+    },
+    Description{
+        .architecture = "command-r",
+        .rope = RopeKind::kNeighbours,
+        .norm = NormKind::kLayer,
+        .block = BlockKind::kParallel,
+        .scales = kCommandScales,
+        .layer_tensors = kCommandLayer,
+        .global_tensors = kEmbeddingAndNorm,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "cohere2",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kSlidingOnes,
+        .norm = NormKind::kLayer,
+        .block = BlockKind::kParallel,
+        .windows = {.presence = Windows::Presence::kByFile, .default_period = 4},
+        .scales = kCommandScales,
+        .layer_tensors = kCommandLayer,
+        .global_tensors = kEmbeddingAndNorm,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "exaone4",
+        .rope_layers = RopeLayers::kSlidingOnes,
+        .windows = {.presence = Windows::Presence::kByFile,
+                    .default_period = 4,
+                    .default_window = 4096,
+                    .only_of_depth = 64},  // the 32B model
+        .layer_tensors = kExaone4Layer,
+        .global_tensors = kRopeFactorGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "qwen2moe",
+        .experts = {.gating = Gating::kSoftmax, .weight_sum = WeightSum::kAsGated},
+        .layer_tensors = kQwen2MoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "olmoe",
+        .head_norm = HeadNorm::kAllHeadsTogether,
+        .experts = {.gating = Gating::kSoftmax, .weight_sum = WeightSum::kAsGated},
+        .layer_tensors = kOlmoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
+    },
+    Description{
+        .architecture = "granitemoe",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kUnlessFileDeclines,
+        .scales = kGraniteScales,
+        .layer_tensors = kLlamaLayer,
+        .global_tensors = kAllRopeGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "hunyuan-dense",
+        .head_norm = HeadNorm::kEachHeadAfterRope,
+        .layer_tensors = kQwen3Layer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "hunyuan-moe",
+        .head_norm = HeadNorm::kEachHeadAfterRope,
+        .layer_tensors = kHunyuanMoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "seed_oss",
+        .layer_tensors = kSeedLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "ernie4_5",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "ernie4_5-moe",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieMoeLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
+    },
+    Description{
+        .architecture = "internlm2",
+        .rope = RopeKind::kNeighbours,
+        .layer_tensors = kErnieLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "starcoder2",
+        .norm = NormKind::kLayer,
+        .activation = Activation::kPlainGelu,
+        .layer_tensors = kStarcoder2Layer,
+        .global_tensors = kBiasedNormGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExperts,
+    },
+    Description{
+        .architecture = "minimax-m2",
+        .head_norm = HeadNorm::kAllHeadsTogether,
+        .experts = {.gating = Gating::kSigmoid, .weight_sum = WeightSum::kOne},
+        .layer_tensors = kMinimaxLayer,
+        .global_tensors = kPlainGlobals,
+        .fused_tensors = kFusedInputs,
+        .neutral_keys = kOnlyRoutedExperts,
     },
 };
 
 }  // namespace
+
+bool is_multiplied(LayerTensor role) {
+  switch (role) {
+    case kQuery:
+    case kKey:
+    case kValue:
+    case kAttentionOutput:
+    case kGate:
+    case kUp:
+    case kDown:
+    case kRouter:
+    case kExpertGate:
+    case kExpertUp:
+    case kExpertDown:
+    case kSharedGate:
+    case kSharedUp:
+    case kSharedDown:
+    case kSharedRouter: return true;
+    default: return false;
+  }
+}
+
+bool has_role(const Description& description, LayerTensor role) {
+  return std::ranges::find(description.layer_tensors, role, &LayerTensorRule::role) != description.layer_tensors.end();
+}
 
 std::span<const Description> all_descriptions() { return kDescriptions; }
 

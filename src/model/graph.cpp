@@ -2,9 +2,40 @@
 
 #include <ggml.h>
 
+#include <limits>
+
 namespace baton::model {
 
 namespace {
+
+// gpt-oss's activation: https://github.com/openai/gpt-oss, swiglu in its reference model.
+constexpr float kClampedSiluSharpness = 1.702F;
+constexpr float kClampedSiluLimit = 7.0F;
+// Keeps a sum of weights that vanishes from dividing by zero: the smallest normal F16.
+constexpr float kLeastWeightSum = 6.103515625e-5F;
+
+// The matmuls of the whole room, so that there is one place each to replace.
+ggml_tensor* multiply(ggml_context* context, ggml_tensor* matrix, ggml_tensor* x) {
+  return ggml_mul_mat(context, matrix, x);
+}
+// matrices [columns, rows, experts], x [columns, 1 or chosen, tokens], chosen I32 [chosen, tokens]
+ggml_tensor* multiply_chosen(ggml_context* context, ggml_tensor* matrices, ggml_tensor* x, ggml_tensor* chosen) {
+  return ggml_mul_mat_id(context, matrices, x, chosen);
+}
+
+ggml_tensor* add_bias(ggml_context* context, ggml_tensor* x, ggml_tensor* bias) {
+  return bias == nullptr ? x : ggml_add(context, x, bias);
+}
+
+ggml_tensor* scaled(ggml_context* context, ggml_tensor* x, float factor) {
+  return factor == 1.0F ? x : ggml_scale(context, x, factor);
+}
+
+ggml_tensor* normed_by(ggml_context* context, ggml_tensor* x, NormKind kind, float epsilon, ggml_tensor* weight,
+                       ggml_tensor* bias) {
+  ggml_tensor* unit = kind == NormKind::kLayer ? ggml_norm(context, x, epsilon) : ggml_rms_norm(context, x, epsilon);
+  return add_bias(context, ggml_mul(context, unit, weight), bias);
+}
 
 class LayerBuilder {
  public:
@@ -22,7 +53,7 @@ class LayerBuilder {
         rows_(inputs.hidden->ne[1]) {}
 
   void build(const KeptRows& kept) {
-    ggml_tensor* normed = norm(inputs_.hidden, LayerTensor::kAttentionNorm);
+    ggml_tensor* normed = norm(inputs_.hidden, LayerTensor::kAttentionNorm, LayerTensor::kAttentionNormBias);
     const bool wants_rows = kept.kind != KeptRows::Kind::kNone;
     ggml_tensor* query = wants_rows ? make_query(normed) : nullptr;
     store_key_and_value(normed);
@@ -33,40 +64,59 @@ class LayerBuilder {
     if (kept.kind == KeptRows::Kind::kSome) {
       attended = ggml_get_rows(context_, attended, kept.rows);
       stream = ggml_get_rows(context_, stream, kept.rows);
+      if (description_.block == BlockKind::kParallel) normed = ggml_get_rows(context_, normed, kept.rows);
     }
     attended = project(attended, LayerTensor::kAttentionOutput, LayerTensor::kAttentionOutputBias);
-    stream = ggml_add_inplace(context_, stream, norm_if_there(attended, LayerTensor::kAttentionPostNorm));
-    ggml_tensor* fed = feed_forward(norm(stream, LayerTensor::kFeedForwardNorm));
-    stream = ggml_add_inplace(context_, stream, norm_if_there(fed, LayerTensor::kFeedForwardPostNorm));
+    stream = join(stream, norm(attended, LayerTensor::kAttentionPostNorm));
+    if (description_.block == BlockKind::kSequential) {
+      normed = norm(stream, LayerTensor::kFeedForwardNorm, LayerTensor::kFeedForwardNormBias);
+    }
+    stream = join(stream, norm(feed_forward(normed), LayerTensor::kFeedForwardPostNorm));
     if (kept.kind == KeptRows::Kind::kSome) stream = ggml_cpy(context_, stream, kept.destination);
     ggml_build_forward_expand(graph_, stream);
   }
 
  private:
-  ggml_tensor* norm(ggml_tensor* x, LayerTensor weight) {
-    return ggml_mul(context_, ggml_rms_norm(context_, x, hyperparameters_.norm_epsilon), weights_.get(weight));
+  ggml_tensor* weight(LayerTensor role) const { return weights_.get(role); }
+
+  // A norm that the layer has not leaves its input as it is.
+  ggml_tensor* norm(ggml_tensor* x, LayerTensor role, LayerTensor bias = LayerTensor::kCount) {
+    if (weight(role) == nullptr) return x;
+    ggml_tensor* shift = bias == LayerTensor::kCount ? nullptr : weight(bias);
+    return normed_by(context_, x, description_.norm, hyperparameters_.norm_epsilon, weight(role), shift);
   }
-  ggml_tensor* norm_if_there(ggml_tensor* x, LayerTensor weight) {
-    return weights_.get(weight) == nullptr ? x : norm(x, weight);
+  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix, LayerTensor bias) {
+    return add_bias(context_, multiply(context_, weight(matrix), x), weight(bias));
   }
-  ggml_tensor* project(ggml_tensor* x, LayerTensor weight, LayerTensor bias) {
-    ggml_tensor* y = ggml_mul_mat(context_, weights_.get(weight), x);
-    return weights_.get(bias) == nullptr ? y : ggml_add(context_, y, weights_.get(bias));
+  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix) { return multiply(context_, weight(matrix), x); }
+
+  ggml_tensor* join(ggml_tensor* stream, ggml_tensor* added) {
+    return ggml_add_inplace(context_, stream, scaled(context_, added, hyperparameters_.residual_scale));
   }
 
   ggml_tensor* rotate(ggml_tensor* x) {
+    const RopeParameters& rope = layer_.rope;
+    if (!rope.rotates) return x;
     const int mode = description_.rope == RopeKind::kHalves ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    // No YaRN: its extrapolation is off (0), magnitude is kept (1), and its two ramp bounds are not used.
     return ggml_rope_ext(context_, x, inputs_.positions, inputs_.rope_factors,
                          static_cast<int>(hyperparameters_.rope_width), mode,
-                         static_cast<int>(hyperparameters_.rope_original_context_tokens), layer_.rope_base,
-                         layer_.rope_scale, 0.0F, 1.0F, 32.0F, 1.0F);
+                         static_cast<int>(hyperparameters_.rope_original_context_tokens), rope.base, rope.scale,
+                         rope.extrapolation, rope.magnitude, rope.fast_turns, rope.slow_turns);
+  }
+
+  // Splits a projection into heads, norms and rotates it.
+  ggml_tensor* heads(ggml_tensor* x, std::uint32_t count, LayerTensor head_norm) {
+    if (description_.head_norm == HeadNorm::kAllHeadsTogether) x = norm(x, head_norm);
+    x = ggml_reshape_3d(context_, x, shape_.key_head_width, count, rows_);
+    if (description_.head_norm == HeadNorm::kEachHead) x = norm(x, head_norm);
+    x = rotate(x);
+    return description_.head_norm == HeadNorm::kEachHeadAfterRope ? norm(x, head_norm) : x;
   }
 
   ggml_tensor* make_query(ggml_tensor* normed) {
     ggml_tensor* query = project(normed, LayerTensor::kQuery, LayerTensor::kQueryBias);
-    query = ggml_reshape_3d(context_, query, shape_.key_head_width, shape_.head_count, rows_);
-    query = rotate(norm_if_there(query, LayerTensor::kQueryNorm));
+    query = heads(query, shape_.head_count, LayerTensor::kQueryNorm);
+    if (inputs_.temperatures != nullptr) query = ggml_mul(context_, query, inputs_.temperatures);
     // Before K and V in the graph, so that the three matmuls of one input follow each other.
     ggml_build_forward_expand(graph_, query);
     return query;
@@ -76,8 +126,7 @@ class LayerBuilder {
     ggml_tensor* key = project(normed, LayerTensor::kKey, LayerTensor::kKeyBias);
     ggml_tensor* value = project(normed, LayerTensor::kValue, LayerTensor::kValueBias);
     ggml_build_forward_expand(graph_, value);
-    key = ggml_reshape_3d(context_, key, shape_.key_head_width, shape_.kv_head_count, rows_);
-    key = rotate(norm_if_there(key, LayerTensor::kKeyNorm));
+    key = heads(key, shape_.kv_head_count, LayerTensor::kKeyNorm);
     key = ggml_reshape_2d(context_, key, shape_.k_width(), rows_);
     ggml_build_forward_expand(graph_, ggml_set_rows(context_, inputs_.k_cache, key, inputs_.cells));
     ggml_build_forward_expand(graph_, ggml_set_rows(context_, inputs_.v_cache, value, inputs_.cells));
@@ -89,6 +138,17 @@ class LayerBuilder {
                         ggml_row_size(cache->type, head_width), span.first_cell * cache->nb[1]);
   }
 
+  ggml_tensor* attend_span(ggml_tensor* query, const AttentionSpan& span) {
+    ggml_tensor* out = ggml_flash_attn_ext(context_, query, cached(inputs_.k_cache, shape_.key_head_width, span),
+                                           cached(inputs_.v_cache, shape_.value_head_width, span), span.mask,
+                                           hyperparameters_.attention_scale, 0.0F, hyperparameters_.attention_cap);
+    ggml_prec_set_acc(out, GGML_PREC_F32);
+    if (weight(LayerTensor::kAttentionSinks) != nullptr) {
+      ggml_flash_attn_ext_add_sinks(out, weight(LayerTensor::kAttentionSinks));
+    }
+    return out;
+  }
+
   ggml_tensor* attend(ggml_tensor* query) {
     ggml_tensor* joined = nullptr;
     for (const AttentionSpan& span : inputs_.spans) {
@@ -97,24 +157,91 @@ class LayerBuilder {
         part = ggml_view_3d(context_, query, query->ne[0], query->ne[1], span.row_count, query->nb[1], query->nb[2],
                             span.first_row * query->nb[2]);
       }
-      part = ggml_permute(context_, part, 0, 2, 1, 3);
-      ggml_tensor* out = ggml_flash_attn_ext(context_, part, cached(inputs_.k_cache, shape_.key_head_width, span),
-                                             cached(inputs_.v_cache, shape_.value_head_width, span), span.mask,
-                                             hyperparameters_.attention_scale, 0.0F, 0.0F);
-      ggml_prec_set_acc(out, GGML_PREC_F32);
+      ggml_tensor* out = attend_span(ggml_permute(context_, part, 0, 2, 1, 3), span);
       out = ggml_reshape_2d(context_, out, std::int64_t{shape_.value_head_width} * shape_.head_count, span.row_count);
       joined = joined == nullptr ? out : ggml_concat(context_, joined, out, 1);
     }
     return joined;
   }
 
+  ggml_tensor* activate(ggml_tensor* gate, ggml_tensor* up) {
+    switch (description_.activation) {
+      case Activation::kSilu: return ggml_swiglu_split(context_, gate, up);
+      case Activation::kGelu: return ggml_geglu_split(context_, gate, up);
+      case Activation::kClampedSilu:
+        return ggml_swiglu_oai(context_, gate, up, kClampedSiluSharpness, kClampedSiluLimit);
+      case Activation::kPlainGelu: return ggml_gelu(context_, up);
+    }
+    return up;
+  }
+
   ggml_tensor* feed_forward(ggml_tensor* x) {
+    if (weight(LayerTensor::kRouter) != nullptr) return experts(x);
     ggml_tensor* up = project(x, LayerTensor::kUp, LayerTensor::kUpBias);
     ggml_build_forward_expand(graph_, up);
-    ggml_tensor* gate = project(x, LayerTensor::kGate, LayerTensor::kGateBias);
-    ggml_tensor* gated = description_.activation == Activation::kSilu ? ggml_swiglu_split(context_, gate, up)
-                                                                      : ggml_geglu_split(context_, gate, up);
-    return project(gated, LayerTensor::kDown, LayerTensor::kDownBias);
+    const bool gated = weight(LayerTensor::kGate) != nullptr;
+    ggml_tensor* gate = gated ? project(x, LayerTensor::kGate, LayerTensor::kGateBias) : nullptr;
+    return project(activate(gate, up), LayerTensor::kDown, LayerTensor::kDownBias);
+  }
+
+  ggml_tensor* experts(ggml_tensor* x) {
+    ggml_tensor* scores = project(x, LayerTensor::kRouter, LayerTensor::kRouterBias);
+    ggml_tensor* weights = scores;
+    if (hyperparameters_.gating == Gating::kSoftmax) weights = ggml_soft_max(context_, scores);
+    if (hyperparameters_.gating == Gating::kSigmoid) weights = ggml_sigmoid(context_, scores);
+    ggml_tensor* preferred = add_bias(context_, weights, weight(LayerTensor::kSelectionBias));
+    const auto used = static_cast<int>(shape_.experts_per_token);
+    ggml_tensor* chosen = ggml_argsort_top_k(context_, preferred, used);
+    weights = weights_of(weights, chosen);
+    ggml_build_forward_expand(graph_, weights);
+
+    ggml_tensor* input = ggml_reshape_3d(context_, x, x->ne[0], 1, x->ne[1]);
+    ggml_tensor* up = expert_project(input, LayerTensor::kExpertUp, LayerTensor::kExpertUpBias, chosen);
+    ggml_tensor* gate = expert_project(input, LayerTensor::kExpertGate, LayerTensor::kExpertGateBias, chosen);
+    ggml_tensor* result =
+        expert_project(activate(gate, up), LayerTensor::kExpertDown, LayerTensor::kExpertDownBias, chosen);
+    result = sum_of_chosen(ggml_mul(context_, result, weights));
+    return weight(LayerTensor::kSharedUp) == nullptr ? result : ggml_add(context_, result, shared_expert(x));
+  }
+
+  // [1, chosen, tokens]
+  ggml_tensor* weights_of(ggml_tensor* all, ggml_tensor* chosen) {
+    const std::int64_t tokens = all->ne[1];
+    const std::int64_t used = chosen->ne[0];
+    ggml_tensor* weights = ggml_get_rows(context_, ggml_reshape_3d(context_, all, 1, all->ne[0], tokens), chosen);
+    weights = ggml_reshape_2d(context_, weights, used, tokens);
+    if (hyperparameters_.gating == Gating::kSoftmaxOfChosen) weights = ggml_soft_max(context_, weights);
+    if (hyperparameters_.expert_weights_sum_to_one) {
+      ggml_tensor* sum = ggml_clamp(context_, ggml_sum_rows(context_, weights), kLeastWeightSum,
+                                    std::numeric_limits<float>::infinity());
+      weights = ggml_div(context_, weights, sum);
+    }
+    weights = scaled(context_, weights, hyperparameters_.expert_weight_scale);
+    return ggml_reshape_3d(context_, weights, 1, used, tokens);
+  }
+
+  ggml_tensor* expert_project(ggml_tensor* x, LayerTensor matrices, LayerTensor biases, ggml_tensor* chosen) {
+    ggml_tensor* y = multiply_chosen(context_, weight(matrices), x, chosen);
+    return weight(biases) == nullptr ? y : ggml_add_id(context_, y, weight(biases), chosen);
+  }
+
+  // x [embedding, chosen, tokens] -> [embedding, tokens]
+  ggml_tensor* sum_of_chosen(ggml_tensor* x) {
+    ggml_tensor* sum = nullptr;
+    for (std::int64_t index = 0; index < x->ne[1]; ++index) {
+      ggml_tensor* part =
+          ggml_view_2d(context_, x, x->ne[0], x->ne[2], x->nb[2], static_cast<std::size_t>(index) * x->nb[1]);
+      sum = sum == nullptr ? part : ggml_add(context_, sum, part);
+    }
+    return sum;
+  }
+
+  ggml_tensor* shared_expert(ggml_tensor* x) {
+    ggml_tensor* up = project(x, LayerTensor::kSharedUp);
+    ggml_tensor* gate = project(x, LayerTensor::kSharedGate);
+    ggml_tensor* result = project(activate(gate, up), LayerTensor::kSharedDown);
+    if (weight(LayerTensor::kSharedRouter) == nullptr) return result;
+    return ggml_mul(context_, result, ggml_sigmoid(context_, project(x, LayerTensor::kSharedRouter)));
   }
 
   ggml_context* context_;
@@ -138,19 +265,26 @@ void build_layer(ggml_context* context, ggml_cgraph* graph, const Hyperparameter
 
 void build_embedding(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
                      ggml_tensor* table, ggml_tensor* tokens, ggml_tensor* hidden) {
-  ggml_tensor* rows = ggml_get_rows(context, table, tokens);
-  if (hyperparameters.embedding_scale != 1.0F) rows = ggml_scale(context, rows, hyperparameters.embedding_scale);
+  ggml_tensor* rows = scaled(context, ggml_get_rows(context, table, tokens), hyperparameters.embedding_scale);
   ggml_build_forward_expand(graph, ggml_cpy(context, rows, hidden));
 }
 
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
-                        ggml_tensor* norm, ggml_tensor* output, ggml_tensor* rows) {
-  ggml_tensor* normed = ggml_mul(context, ggml_rms_norm(context, rows, hyperparameters.norm_epsilon), norm);
-  ggml_tensor* logits = ggml_mul_mat(context, output, normed);
+                        const Description& description, const HeadWeights& weights, ggml_tensor* rows) {
+  ggml_tensor* normed =
+      normed_by(context, rows, description.norm, hyperparameters.norm_epsilon, weights.norm, weights.norm_bias);
+  ggml_tensor* logits = add_bias(context, multiply(context, weights.output, normed), weights.output_bias);
+  logits = scaled(context, logits, hyperparameters.logit_scale);
+  if (hyperparameters.logit_cap != 0) {
+    logits = ggml_tanh(context, ggml_scale(context, logits, 1.0F / hyperparameters.logit_cap));
+    logits = ggml_scale(context, logits, hyperparameters.logit_cap);
+  }
   ggml_build_forward_expand(graph, logits);
   return logits;
 }
 
-std::size_t layer_graph_size(std::size_t spans) { return 64 + 8 * spans; }
+std::size_t layer_graph_size(const ModelShape& shape, std::size_t spans) {
+  return 128 + 8 * spans + 2 * std::size_t{shape.experts_per_token};
+}
 
 }  // namespace baton::model

@@ -39,6 +39,7 @@ struct LayerInputs {
   ggml_tensor* k_cache = nullptr;    // [kv heads x head width, cells]
   ggml_tensor* v_cache = nullptr;
   ggml_tensor* rope_factors = nullptr;  // F32 [rope width / 2] or nullptr
+  ggml_tensor* temperatures = nullptr;  // F32 [1, 1, rows]: factors on the queries, or nullptr
   std::span<const AttentionSpan> spans;
 };
 
@@ -63,11 +64,19 @@ void build_layer(ggml_context* context, ggml_cgraph* graph, const Hyperparameter
 void build_embedding(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
                      ggml_tensor* table, ggml_tensor* tokens, ggml_tensor* hidden);
 
+// The head's tensors on the device; the biases are nullptr where the model has none.
+struct HeadWeights {
+  ggml_tensor* norm = nullptr;
+  ggml_tensor* norm_bias = nullptr;
+  ggml_tensor* output = nullptr;
+  ggml_tensor* output_bias = nullptr;
+};
+
 // The output norm and matrix on `rows` (F32 [embedding, n]). Returns the logits, F32 [vocabulary, n].
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
-                        ggml_tensor* norm, ggml_tensor* output, ggml_tensor* rows);
+                        const Description& description, const HeadWeights& weights, ggml_tensor* rows);
 
 // Upper bounds for a layer's graph with that many spans: tensors made, and nodes.
-std::size_t layer_graph_size(std::size_t spans);
+std::size_t layer_graph_size(const ModelShape& shape, std::size_t spans);
 
 }  // namespace baton::model

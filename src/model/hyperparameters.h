@@ -4,33 +4,47 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/result.h"
 #include "model/description.h"
 #include "model/gguf.h"
+#include "model/rope_parameters.h"
 #include "model/shape.h"
 
 namespace baton::model {
 
 struct LayerHyperparameters {
-  float rope_base = 0;
-  float rope_scale = 1;  // on positions: 1 / the linear stretch of the context
-  // nullptr for optional tensors that the file has not. They point into the GgufFile that was read.
+  RopeParameters rope;
+  // nullptr for tensors that the layer has not. They point into the GgufFile that was read, or to `parts` below.
   std::array<const TensorInfo*, kLayerTensorCount> tensors{};
 
   const TensorInfo* tensor(LayerTensor role) const { return tensors[static_cast<std::size_t>(role)]; }
 };
 
+// Factors and caps that are 0 are not there.
 struct Hyperparameters {
   ModelShape shape;
   float norm_epsilon = 0;
   float attention_scale = 0;  // on the dot product of query and key
+  float attention_cap = 0;
   float embedding_scale = 1;
+  float residual_scale = 1;
+  float logit_scale = 1;
+  float logit_cap = 0;
+  // Queries grow by 1 + slope * ln(1 + floor(position / length)).
+  float temperature_slope = 0;
+  std::uint32_t temperature_length = 0;
+  Gating gating = Gating::kSoftmax;
+  bool expert_weights_sum_to_one = false;
+  float expert_weight_scale = 1;
   std::uint32_t rope_width = 0;  // elements of a head that are rotated
   std::uint32_t rope_original_context_tokens = 0;
   std::vector<LayerHyperparameters> layers;
   std::array<const TensorInfo*, kGlobalTensorCount> globals{};
+  // Tensors that are rows of one in the file (a fused QKV matrix).
+  std::vector<std::unique_ptr<TensorInfo>> parts;
 
   const TensorInfo* global(GlobalTensor role) const { return globals[static_cast<std::size_t>(role)]; }
   // The matrix that makes logits: the token embedding where the two are tied.

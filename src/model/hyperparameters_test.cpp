@@ -101,7 +101,7 @@ TEST(Hyperparameters, OfASoundFileAreRead) {
   EXPECT_EQ(found.shape.k_width(), 32U);
   EXPECT_EQ(found.shape.vocabulary_size, 32U);
   EXPECT_EQ(found.rope_width, 16U);
-  EXPECT_FLOAT_EQ(found.layers[1].rope_base, 10000.0F);
+  EXPECT_FLOAT_EQ(found.layers[1].rope.base, 10000.0F);
   EXPECT_FLOAT_EQ(found.attention_scale, 0.25F);
   EXPECT_EQ(found.shape.layers[0].weight_count, 64U + 64 * 64 + 64 * 32 * 2 + 64 * 64 + 64 + 64 * 96 * 3);
   EXPECT_EQ(found.output_matrix().name, "token_embd.weight") << "tied where there is no output.weight";
@@ -165,11 +165,12 @@ TEST(Hyperparameters, WithNumbersThatAreNotFiniteAreRefused) {
 
 TEST(Hyperparameters, ThatAskForOtherArithmeticAreRefused) {
   FakeModel experts;
+  experts.architecture = "qwen2";
   experts.numbers["expert_count"] = 8;
-  expect_error(experts, ErrorCode::kUnsupported, "llama.expert_count");
-  FakeModel yarn;
-  yarn.texts["rope.scaling.type"] = "yarn";
-  expect_error(yarn, ErrorCode::kUnsupported, "yarn");
+  expect_error(experts, ErrorCode::kUnsupported, "qwen2.expert_count");
+  FakeModel stretched;
+  stretched.texts["rope.scaling.type"] = "spiral";
+  expect_error(stretched, ErrorCode::kUnsupported, "spiral");
   FakeModel scaled;
   scaled.add("blk.0.attn_q.scale", {1});
   EXPECT_TRUE(read(scaled).result.has_value()) << "a factor of 1 changes nothing";
@@ -183,7 +184,106 @@ TEST(Hyperparameters, StretchPositionsLinearly) {
   model.reals["rope.scaling.factor"] = 8;
   const Read outcome = read(model);
   ASSERT_TRUE(outcome.result.has_value());
-  EXPECT_FLOAT_EQ(outcome.result->layers[0].rope_scale, 0.125F);
+  EXPECT_FLOAT_EQ(outcome.result->layers[0].rope.scale, 0.125F);
+}
+
+TEST(Hyperparameters, StretchPositionsByYarn) {
+  FakeModel model;
+  model.texts["rope.scaling.type"] = "yarn";
+  model.reals["rope.scaling.factor"] = 32;
+  model.numbers["rope.scaling.original_context_length"] = 64;
+  const Read plain = read(model);
+  ASSERT_TRUE(plain.result.has_value()) << plain.result.error().to_string();
+  const RopeParameters& rope = plain.result->layers[0].rope;
+  EXPECT_FLOAT_EQ(rope.scale, 1.0F / 32);
+  EXPECT_FLOAT_EQ(rope.extrapolation, 1);
+  EXPECT_FLOAT_EQ(rope.magnitude, 1) << "ggml adds the paper's factor itself";
+  EXPECT_EQ(plain.result->rope_original_context_tokens, 64U);
+  // All dimensions weighed against the rotated ones: what ggml adds is taken off again.
+  model.reals["rope.scaling.yarn_log_multiplier"] = 1;
+  const Read weighed = read(model);
+  ASSERT_TRUE(weighed.result.has_value());
+  EXPECT_FLOAT_EQ(weighed.result->layers[0].rope.magnitude, 1.0F / (0.1F * std::log(32.0F) + 1.0F));
+}
+
+TEST(Hyperparameters, TakeTheRowsOfAFusedTensor) {
+  FakeModel model;
+  for (const char* part : {"q", "k", "v"}) model.tensors.erase(std::string("blk.1.attn_") + part + ".weight");
+  model.add("blk.1.attn_qkv.weight", {64, 128});
+  model.add("blk.1.attn_qkv.bias", {128});
+  const Read outcome = read(model);
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  const TensorInfo& whole = *outcome.file->find_tensor("blk.1.attn_qkv.weight");
+  const LayerHyperparameters& layer = outcome.result->layers[1];
+  EXPECT_EQ(layer.tensor(LayerTensor::kQuery)->offset, whole.offset);
+  EXPECT_EQ(layer.tensor(LayerTensor::kKey)->offset, whole.offset + 64 * 64 * sizeof(float));
+  EXPECT_EQ(layer.tensor(LayerTensor::kValue)->shape[1], 32U);
+  EXPECT_EQ(layer.tensor(LayerTensor::kValue)->offset + layer.tensor(LayerTensor::kValue)->bytes,
+            whole.offset + whole.bytes);
+  EXPECT_EQ(layer.tensor(LayerTensor::kKeyBias)->shape[0], 32U);
+  EXPECT_EQ(outcome.result->shape.layers[1].weight_count, outcome.result->shape.layers[0].weight_count + 128);
+  model.tensors["blk.1.attn_qkv.weight"].second[1] = 127;
+  expect_error(model, ErrorCode::kCorrupt, "'blk.1.attn_qkv.weight' is [");
+}
+
+FakeModel sparse_llama() {
+  FakeModel model;
+  model.numbers["expert_count"] = 4;
+  model.numbers["expert_used_count"] = 2;
+  for (const char* part : {"gate", "up", "down"}) model.tensors.erase(std::string("blk.1.ffn_") + part + ".weight");
+  model.add("blk.1.ffn_gate_inp.weight", {64, 4});
+  model.add("blk.1.ffn_gate_exps.weight", {64, 48, 4});
+  model.add("blk.1.ffn_up_exps.weight", {64, 48, 4});
+  model.add("blk.1.ffn_down_exps.weight", {48, 64, 4});
+  return model;
+}
+
+TEST(Hyperparameters, CountTheWeightsOfExpertsApart) {
+  const Read outcome = read(sparse_llama());
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  const ModelShape& shape = outcome.result->shape;
+  EXPECT_EQ(shape.expert_feed_forward_width, 48U);
+  EXPECT_EQ(shape.layers[0].expert_count, 0U);
+  EXPECT_EQ(shape.layers[1].expert_count, 4U);
+  EXPECT_EQ(shape.layers[1].experts_per_token, 2U);
+  EXPECT_EQ(shape.layers[1].expert_weight_count, 3U * 64 * 48 * 4);
+  EXPECT_EQ(shape.layers[1].weight_count, 64U + 64 * 64 + 64 * 32 * 2 + 64 * 64 + 64 + 64 * 4 + 3 * 64 * 48 * 4);
+}
+
+TEST(Hyperparameters, OfExpertsMustAgree) {
+  FakeModel many = sparse_llama();
+  many.numbers["expert_used_count"] = 5;
+  expect_error(many, ErrorCode::kCorrupt, "llama.expert_used_count");
+  FakeModel gate = sparse_llama();
+  gate.numbers["expert_gating_func"] = 4;
+  expect_error(gate, ErrorCode::kCorrupt, "llama.expert_gating_func");
+  FakeModel width = sparse_llama();
+  width.numbers["expert_feed_forward_length"] = 96;
+  expect_error(width, ErrorCode::kCorrupt, "llama.expert_feed_forward_length");
+  FakeModel shared = sparse_llama();
+  shared.numbers["expert_shared_count"] = 1;
+  expect_error(shared, ErrorCode::kCorrupt, "blk.1.ffn_up_shexp.weight");
+  shared.add("blk.1.ffn_up_shexp.weight", {64, 96});
+  shared.add("blk.1.ffn_gate_shexp.weight", {64, 96});
+  expect_error(shared, ErrorCode::kCorrupt, "blk.1.ffn_down_shexp.weight");
+  FakeModel dense;
+  dense.numbers["expert_count"] = 4;
+  expect_error(dense, ErrorCode::kCorrupt, "llama.expert_count");
+  for (const char* lost : {"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight", "blk.1.ffn_down_exps.weight"}) {
+    FakeModel model = sparse_llama();
+    model.tensors.erase(lost);
+    expect_error(model, ErrorCode::kCorrupt, lost);
+  }
+}
+
+TEST(Hyperparameters, LeaveDraftersOut) {
+  FakeModel model;
+  model.numbers["nextn_predict_layers"] = 1;
+  const Read outcome = read(model);
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  EXPECT_EQ(outcome.result->shape.layer_count, 1U);
+  model.numbers["nextn_predict_layers"] = 2;
+  expect_error(model, ErrorCode::kCorrupt, "llama.nextn_predict_layers");
 }
 
 TEST(Hyperparameters, NeedEveryTensor) {
@@ -250,8 +350,8 @@ TEST(Hyperparameters, SayWhichLayersSlide) {
   ASSERT_TRUE(period.result.has_value()) << period.result.error().to_string();
   EXPECT_EQ(period.result->shape.layers[0].attention_window, 5U);
   EXPECT_EQ(period.result->shape.layers[1].attention_window, 0U);
-  EXPECT_FLOAT_EQ(period.result->layers[0].rope_base, 1e4F);
-  EXPECT_FLOAT_EQ(period.result->layers[1].rope_base, 1e6F);
+  EXPECT_FLOAT_EQ(period.result->layers[0].rope.base, 1e4F);
+  EXPECT_FLOAT_EQ(period.result->layers[1].rope.base, 1e6F);
   EXPECT_FLOAT_EQ(period.result->embedding_scale, 8.0F);
 
   FakeModel by_list = gemma();

@@ -9,16 +9,25 @@ namespace baton::model {
 
 // One layer's numbers that differ from layer to layer.
 struct LayerShape {
-  std::uint64_t weight_count = 0;      // parameters
+  std::uint64_t weight_count = 0;      // parameters, those of all experts included
   std::uint64_t weight_bytes = 0;      // as they lie in the file
   std::uint32_t attention_window = 0;  // tokens a position can see, itself included; 0: all before it
+  // Where tokens are routed to some of many experts; 0 in a dense layer.
+  std::uint32_t expert_count = 0;
+  std::uint32_t experts_per_token = 0;
+  std::uint64_t expert_weight_count = 0;  // of weight_count, what is divided among the experts
+  std::uint64_t expert_weight_bytes = 0;
 };
 
 struct ModelShape {
   std::string architecture;
   std::uint32_t layer_count = 0;
   std::uint32_t embedding_width = 0;
-  std::uint32_t feed_forward_width = 0;
+  std::uint32_t feed_forward_width = 0;  // of dense layers; 0 where there are none
+  std::uint32_t expert_count = 0;        // of sparse layers; 0 where there are none
+  std::uint32_t experts_per_token = 0;
+  std::uint32_t expert_feed_forward_width = 0;
+  std::uint32_t shared_feed_forward_width = 0;  // of the expert that every token passes through; 0: there is none
   std::uint32_t head_count = 0;
   std::uint32_t kv_head_count = 0;
   std::uint32_t key_head_width = 0;
