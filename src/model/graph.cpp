@@ -49,8 +49,12 @@ class LayerBuilder {
   ggml_tensor* norm_if_there(ggml_tensor* x, LayerTensor weight) {
     return weights_.get(weight) == nullptr ? x : norm(x, weight);
   }
+  ggml_tensor* multiply(LayerTensor weight, ggml_tensor* x) {
+    ggml_tensor* y = inputs_.kernels == nullptr ? nullptr : inputs_.kernels->multiply(context_, weight, x);
+    return y != nullptr ? y : ggml_mul_mat(context_, weights_.get(weight), x);
+  }
   ggml_tensor* project(ggml_tensor* x, LayerTensor weight, LayerTensor bias) {
-    ggml_tensor* y = ggml_mul_mat(context_, weights_.get(weight), x);
+    ggml_tensor* y = multiply(weight, x);
     return weights_.get(bias) == nullptr ? y : ggml_add(context_, y, weights_.get(bias));
   }
 
@@ -89,6 +93,21 @@ class LayerBuilder {
                         ggml_row_size(cache->type, head_width), span.first_cell * cache->nb[1]);
   }
 
+  // `query` [head width, heads, the span's rows].
+  ggml_tensor* attend_span(ggml_tensor* query, const AttentionSpan& span) {
+    ggml_tensor* keys = cached(inputs_.k_cache, shape_.key_head_width, span);
+    ggml_tensor* values = cached(inputs_.v_cache, shape_.value_head_width, span);
+    const float scale = hyperparameters_.attention_scale;
+    if (inputs_.kernels != nullptr) {
+      ggml_tensor* out = inputs_.kernels->attend(context_, query, keys, values, span, scale);
+      if (out != nullptr) return out;
+    }
+    query = ggml_permute(context_, query, 0, 2, 1, 3);
+    ggml_tensor* out = ggml_flash_attn_ext(context_, query, keys, values, span.mask, scale, 0.0F, 0.0F);
+    ggml_prec_set_acc(out, GGML_PREC_F32);
+    return ggml_reshape_2d(context_, out, std::int64_t{shape_.value_head_width} * shape_.head_count, span.row_count);
+  }
+
   ggml_tensor* attend(ggml_tensor* query) {
     ggml_tensor* joined = nullptr;
     for (const AttentionSpan& span : inputs_.spans) {
@@ -97,12 +116,7 @@ class LayerBuilder {
         part = ggml_view_3d(context_, query, query->ne[0], query->ne[1], span.row_count, query->nb[1], query->nb[2],
                             span.first_row * query->nb[2]);
       }
-      part = ggml_permute(context_, part, 0, 2, 1, 3);
-      ggml_tensor* out = ggml_flash_attn_ext(context_, part, cached(inputs_.k_cache, shape_.key_head_width, span),
-                                             cached(inputs_.v_cache, shape_.value_head_width, span), span.mask,
-                                             hyperparameters_.attention_scale, 0.0F, 0.0F);
-      ggml_prec_set_acc(out, GGML_PREC_F32);
-      out = ggml_reshape_2d(context_, out, std::int64_t{shape_.value_head_width} * shape_.head_count, span.row_count);
+      ggml_tensor* out = attend_span(part, span);
       joined = joined == nullptr ? out : ggml_concat(context_, joined, out, 1);
     }
     return joined;
