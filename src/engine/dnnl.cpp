@@ -218,6 +218,7 @@ class DnnlMatrix : public KernelMatrix {
     // For the life of the thread; ggml's threads stay.
     thread_local AlignedBytes scratch;
     thread_local AlignedBytes narrow;
+    const OneThread one;  // where ggml has one thread, this is no OpenMP region
     try {
       const auto kernel = form_->kernel(count);
       void* source = const_cast<float*>(activations);

@@ -162,7 +162,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   if (impl->device.info().kind == DeviceKind::kCpu && impl->options.prefill_pack != PrefillPack::kOff) {
     impl->prefill_weights =
         std::make_unique<PrefillWeights>(impl->model, impl->options.prefill_pack, impl->options.threads);
-    impl->prefill_kernels = std::make_unique<PrefillKernels>(*impl->prefill_weights, impl->options.while_packing);
+    impl->prefill_kernels = std::make_unique<PrefillKernels>(*impl->prefill_weights);
   }
   impl->pass = TRY(ForwardPass::create(*impl->model, impl->device, impl->weights, impl->cache,
                                        impl->prefill_kernels.get(), impl->options.max_chunk_tokens));
@@ -200,7 +200,11 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
   TRY(impl_->cache.ensure(layers));
   TRY(impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); }));
   if (impl_->prefill_weights == nullptr) return {};
-  return impl_->prefill_weights->add(layers, stats().mapped_weight_bytes);
+  TRY(impl_->prefill_weights->add(layers, stats().mapped_weight_bytes));
+  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    if (impl_->options.while_packing == WhilePacking::kWait) impl_->prefill_weights->wait_until_packed(layer);
+  }
+  return {};
 }
 
 Result<Sequence> Engine::reserve(std::uint32_t tokens) {

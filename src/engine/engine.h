@@ -6,8 +6,8 @@
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
-// another mix of spans may change the last bits, and so may a pass that did not wait for packed weights
-// (EngineOptions::while_packing).
+// another mix of spans may change the last bits, and so may weights that are not packed yet
+// (WhilePacking::kComputeWithout).
 #pragma once
 
 #include <cstdint>
@@ -126,7 +126,8 @@ class Engine {
 
   // Whether every layer of the range can run here now. Any thread.
   bool holds(LayerRange layers) const;
-  // Loads those layers of the range that are missing. Executor thread; may take seconds.
+  // Loads those layers of the range that are missing. Executor thread; may take seconds, with WhilePacking::kWait some
+  // for each billion quantised weights more.
   Result<void> ensure_layers(LayerRange layers);
 
   // Cells for that many tokens, in every layer held now or later. Never waits: kNoCapacity where no gap is large

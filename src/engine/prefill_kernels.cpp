@@ -15,15 +15,13 @@ constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
 
 }  // namespace
 
-PrefillKernels::PrefillKernels(PrefillWeights& weights, WhilePacking while_packing)
-    : weights_(weights), while_packing_(while_packing) {}
+PrefillKernels::PrefillKernels(PrefillWeights& weights) : weights_(weights) {}
 
 void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows) {
   layer_ = layer;
   attentions_.clear();
   if (rows < kLeastRows || weights_.is_packed(layer)) return;
-  if (while_packing_ == WhilePacking::kWait || rows >= kRowsWorthWaiting ||
-      weights_.progress().total_bytes <= kPackedAtOnceBytes) {
+  if (rows >= kRowsWorthWaiting || weights_.progress().total_bytes <= kPackedAtOnceBytes) {
     weights_.wait_until_packed(layer);
   }
 }

@@ -20,9 +20,10 @@ class PrefillKernels : public model::Kernels {
   // From this many rows on: below, reading the weights once is what takes the time.
   static constexpr std::int64_t kLeastRows = 16;
 
-  PrefillKernels(PrefillWeights& weights, WhilePacking while_packing);
+  explicit PrefillKernels(PrefillWeights& weights);
 
-  // Before the graph of a layer is built for a pass of `rows`; it waits where the layer must be packed first.
+  // Before the graph of a layer is built for a pass of `rows`: waits until the layer is packed where that is quicker than
+  // computing without.
   void begin_layer(std::uint32_t layer, std::uint32_t rows);
   ggml_tensor* multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) override;
   ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
@@ -46,7 +47,6 @@ class PrefillKernels : public model::Kernels {
   void keep_first_error(Error error);
 
   PrefillWeights& weights_;
-  const WhilePacking while_packing_;
   std::uint32_t layer_ = 0;
   std::array<Product, model::kLayerTensorCount> products_;  // of the layer's graph
   std::deque<Attention> attentions_;                        // the same, for each span

@@ -20,8 +20,9 @@ enum class PrefillPack : std::uint8_t {
   kOff,   // ggml alone
 };
 
-// What a pass of few rows does when it comes to a layer whose weights are still being packed. The bits of its result
-// depend on it. A pass of many rows waits in any case, which is also the quickest.
+// Whether layers count as loaded before their weights are packed. If they do, passes of few rows compute without packed
+// weights at first, and the bits of their results depend on how far the packing has got; passes of many rows wait,
+// which is also the quickest.
 enum class WhilePacking : std::uint8_t { kWait, kComputeWithout };
 
 struct PackingProgress {

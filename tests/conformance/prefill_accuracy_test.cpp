@@ -1,6 +1,6 @@
 // What prefill rounds, against the same model with every weight widened to F32 and computed by ggml in F32. The default
-// must be at least as close to that as ggml's own path is for the type; figures are printed with --gtest_output or
-// in the test's own lines.
+// must be at least as close to that as ggml's own path is for the type. Prints the relative RMS of the logits' errors,
+// which docs/performance.md shows.
 #include <ggml.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -101,7 +101,7 @@ TEST_P(PrefillAccuracyOf, IsAtLeastThatOfGgmlUnlessACoarserModeIsAskedFor) {
   const auto exact = logits(wide, PrefillPack::kF32);
   const auto error_of = [&](PrefillPack pack) { return std::sqrt(test::nmse(logits(typed, pack), exact)); };
   const double ggml = error_of(PrefillPack::kOff);
-  std::cout << std::format("relative RMS of logits, {}: ggml {:.2e}", model::facts(GetParam()).name, ggml);
+  std::cout << std::format("{}: off {:.2e}", model::facts(GetParam()).name, ggml);
   for (const PrefillPack pack : {PrefillPack::kAuto, PrefillPack::kBf16, PrefillPack::kInt8, PrefillPack::kF32}) {
     const double error = error_of(pack);
     std::cout << std::format(", {} {:.2e}", prefill_pack_name(pack), error);
