@@ -19,6 +19,10 @@ libboost1.88-dev|libboost1.90-dev|libboost-dev 1.88
 libglaze-dev 8
 libggml-dev 0.27
 "
+# What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone.
+kWishedPackages="
+libdnnl-dev 3.7
+"
 kLintPackages="
 clang-format-19 0
 clang-tidy-19 0
@@ -66,12 +70,21 @@ missing_packages() {
   done <<<"$1"
 }
 
-# candidate NAME: the version that apt would install and the priority of its source; nothing when it has none.
+# candidate NAME LEAST: the version of at least LEAST that apt prefers, and the priority of its source; nothing when
+# there is none. A pinned source may have it where the candidate for an ordinary install is too old.
 candidate() {
-  LC_ALL=C apt-cache policy "$1" 2>/dev/null | awk '
-    $1 == "Candidate:" { wanted = $2 }
+  local version priority best="" best_priority=-1
+  while read -r version priority; do
+    if ((priority > best_priority)) && { [[ $2 == 0 ]] || dpkg --compare-versions "$version" ge "$2"; }; then
+      best=$version best_priority=$priority
+    fi
+  done < <(LC_ALL=C apt-cache policy "$1" 2>/dev/null | awk '
     $1 == "***" { $1 = ""; $0 = $0 }
-    wanted && wanted != "(none)" && $1 == wanted && $2 ~ /^-?[0-9]+$/ { print wanted, $2; exit }'
+    in_table && NF == 2 && $2 ~ /^-?[0-9]+$/ { version = $1 }
+    # The line below a version names a source; what is only installed has no source to come from.
+    in_table && version && /^ +-?[0-9]+ / && !/dpkg\/status/ { print version, $1 }
+    /Version table:/ { in_table = 1 }')
+  if [[ -n $best ]]; then echo "$best $best_priority"; fi
 }
 
 # resolve LINES: "NAME PRIORITY" for each that apt can install well enough, "NAME none" for the others.
@@ -81,11 +94,9 @@ resolve() {
     [[ -n $names ]] || continue
     found=
     for name in ${names//|/ }; do
-      read -r version priority < <(candidate "$name") || continue
-      if [[ $least == 0 ]] || dpkg --compare-versions "$version" ge "$least"; then
-        found="$name $priority"
-        break
-      fi
+      read -r version priority < <(candidate "$name" "$least") || continue
+      found="$name $priority"
+      break
     done
     echo "${found:-${names%%|*} none}"
   done <<<"$1"
@@ -200,6 +211,7 @@ set_up() {
   if [[ ${BATON_SKIP_SETUP:-} == 1 ]]; then echo "BATON_SKIP_SETUP is set: nothing installed"; return; fi
   if has_apt; then
     install_table "$kBuildPackages"
+    if can_install_wishes; then install_table "$kWishedPackages"; fi
     if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
   elif command -v brew >/dev/null; then
     local missing
@@ -216,10 +228,17 @@ set_up() {
   echo "Every dependency is installed."
 }
 
+# Whether something wished for is missing and to be had.
+can_install_wishes() {
+  local missing
+  missing=$(missing_packages "$kWishedPackages")
+  [[ -n $missing ]] && ! resolve "$missing" | grep -q ' none$'
+}
+
 # Sets up only where something is missing: a tenth of a second when nothing is.
 ensure_set_up() {
   [[ ${BATON_SKIP_SETUP:-} == 1 ]] && return
-  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]]; then return; fi
+  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]] && ! can_install_wishes; then return; fi
   if ! has_apt && command -v brew >/dev/null && [[ -z $(missing_from_brew) ]]; then return; fi
   set_up >&2
 }

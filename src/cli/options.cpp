@@ -38,6 +38,11 @@ void DeviceFlags::add_to(CLI::App& command) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command.add_option("--cache-type", cache_type, "Type of the KV cache: f16 or q8_0")->capture_default_str();
+  command
+      .add_option("--prefill-pack", prefill_pack,
+                  "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (faster, coarser), "
+                  "int8 (half the memory), f32 (closest), off (ggml alone)")
+      ->capture_default_str();
   command.add_option("--emulate-tflops", emulate_tflops, "Emulate a device of this many TFLOPS (with --emulate-gbps)");
   command.add_option("--emulate-gbps", emulate_gbps, "Emulate a device of this many GB/s (with --emulate-tflops)");
 }
@@ -49,6 +54,7 @@ Result<engine::EngineOptions> DeviceFlags::engine_options() const {
   options.context_tokens = context_tokens;
   options.max_chunk_tokens = chunk_tokens;
   options.cache_type = TRY(engine::parse_cache_type(cache_type));
+  options.prefill_pack = TRY(engine::parse_prefill_pack(prefill_pack));
   if ((emulate_tflops != 0) != (emulate_gbps != 0)) {
     return fail(ErrorCode::kInvalidArgument, "--emulate-tflops and --emulate-gbps describe one device: give both");
   }

@@ -26,13 +26,15 @@ namespace baton::cli {
 // --json, which turns `format` to kJson; that must live as long as the command.
 void add_json_flag(CLI::App& command, OutputFormat& format, const std::string& description);
 
-// Which device computes, and how: --device, --threads, --ctx, --chunk, --cache-type, --emulate-tflops, --emulate-gbps.
+// Which device computes, and how: --device, --threads, --ctx, --chunk, --cache-type, --prefill-pack, --emulate-tflops,
+// --emulate-gbps.
 struct DeviceFlags {
   std::string device;
   unsigned threads = 0;
   std::uint32_t context_tokens = 0;  // 0: the command's own choice
   std::uint32_t chunk_tokens = 512;
   std::string cache_type = "f16";
+  std::string prefill_pack = "auto";
   double emulate_tflops = 0;
   double emulate_gbps = 0;
 

@@ -104,6 +104,9 @@ Result<void> run(const RunFlags& flags) {
   }
   options.layers = own_layers(request.plan);
   const bool alone = request.plan.nodes.size() == 1;
+  // A short prompt is answered at once, even where weights are still being packed. Nodes that share a request must
+  // compute alike, and so must two runs that are compared.
+  if (alone && !flags.deterministic) options.while_packing = engine::WhilePacking::kComputeWithout;
   const net::Identity identity = TRY(flags.link.identity());
 
   const auto loop = TRY(net::EventLoop::create());

@@ -8,6 +8,8 @@
 #include "engine/forward_pass.h"
 #include "engine/ggml_device.h"
 #include "engine/kv_cache.h"
+#include "engine/prefill_kernels.h"
+#include "engine/prefill_weights.h"
 #include "engine/weights.h"
 
 namespace baton::engine {
@@ -31,6 +33,9 @@ struct Engine::Impl {
   KvCache cache;
   std::shared_ptr<CellPool> cells;
   std::optional<Emulation> emulation;
+  // Null where ggml computes everything.
+  std::unique_ptr<PrefillWeights> prefill_weights;
+  std::unique_ptr<PrefillKernels> prefill_kernels;
   std::unique_ptr<ForwardPass> pass;
 
   Impl(std::shared_ptr<const Model> model_in, EngineOptions options_in, GgmlDevice device_in)
@@ -154,8 +159,13 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   impl->emulation = std::move(emulation);
   TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
                        impl->options.layers->size()));
-  impl->pass =
-      TRY(ForwardPass::create(*impl->model, impl->device, impl->weights, impl->cache, impl->options.max_chunk_tokens));
+  if (impl->device.info().kind == DeviceKind::kCpu && impl->options.prefill_pack != PrefillPack::kOff) {
+    impl->prefill_weights =
+        std::make_unique<PrefillWeights>(impl->model, impl->options.prefill_pack, impl->options.threads);
+    impl->prefill_kernels = std::make_unique<PrefillKernels>(*impl->prefill_weights);
+  }
+  impl->pass = TRY(ForwardPass::create(*impl->model, impl->device, impl->weights, impl->cache,
+                                       impl->prefill_kernels.get(), impl->options.max_chunk_tokens));
   std::unique_ptr<Engine> engine(new Engine(std::move(impl)));
   TRY(engine->ensure_layers(*engine->options().layers));
   return engine;
@@ -166,6 +176,9 @@ const model::ModelShape& Engine::shape() const { return impl_->shape(); }
 const EngineOptions& Engine::options() const { return impl_->options; }
 const DeviceInfo& Engine::device() const { return impl_->device.info(); }
 bool Engine::emulated() const { return impl_->emulation.has_value(); }
+PackingProgress Engine::packing() const {
+  return impl_->prefill_weights == nullptr ? PackingProgress{} : impl_->prefill_weights->progress();
+}
 bool Engine::holds(LayerRange layers) const { return impl_->weights.holds(layers); }
 std::uint32_t Engine::free_cells() const { return impl_->cells->free_cells(); }
 const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
@@ -173,6 +186,7 @@ const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
 EngineStats Engine::stats() const {
   EngineStats stats;
   impl_->weights.add_to(stats);
+  stats.packed_weight_bytes = packing().total_bytes;
   stats.kv_bytes = impl_->cache.bytes();
   stats.compute_bytes = impl_->pass->memory_bytes();
   return stats;
@@ -184,7 +198,13 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
   }
   if (holds(layers)) return {};
   TRY(impl_->cache.ensure(layers));
-  return impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); });
+  TRY(impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); }));
+  if (impl_->prefill_weights == nullptr) return {};
+  TRY(impl_->prefill_weights->add(layers, stats().mapped_weight_bytes));
+  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    if (impl_->options.while_packing == WhilePacking::kWait) impl_->prefill_weights->wait_until_packed(layer);
+  }
+  return {};
 }
 
 Result<Sequence> Engine::reserve(std::uint32_t tokens) {

@@ -6,7 +6,8 @@
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
-// another mix of spans may change the last bits.
+// another mix of spans may change the last bits, and so may weights that are not packed yet
+// (WhilePacking::kComputeWithout).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include "engine/device.h"
 #include "engine/emulation.h"
 #include "engine/model.h"
+#include "engine/prefill_pack.h"
 #include "engine/sequence.h"
 #include "model/shape.h"
 
@@ -38,6 +40,8 @@ struct EngineOptions {
   std::uint32_t context_tokens = 4096;   // KV cells in all, rounded up to a multiple of 256
   std::uint32_t max_chunk_tokens = 512;  // the most tokens of one forward pass
   CacheType cache_type = CacheType::kF16;
+  PrefillPack prefill_pack = PrefillPack::kAuto;
+  WhilePacking while_packing = WhilePacking::kWait;
   std::optional<EmulatedDevice> emulation;
   std::optional<LayerRange> layers;  // whose weights and KV to hold; all by default
 };
@@ -97,6 +101,7 @@ struct EngineStats {
   std::uint64_t mapped_weight_bytes = 0;    // used in place from the file
   std::uint64_t copied_weight_bytes = 0;    // copied to the device as they are
   std::uint64_t repacked_weight_bytes = 0;  // copied in the device's own layout
+  std::uint64_t packed_weight_bytes = 0;    // copies for prefill, with those still being made
   std::uint64_t kv_bytes = 0;
   std::uint64_t compute_bytes = 0;  // activations and inputs
 };
@@ -116,9 +121,13 @@ class Engine {
   bool emulated() const;
   EngineStats stats() const;  // executor thread
 
+  // How far the packing of weights for prefill has got, of the layers loaded so far. Any thread.
+  PackingProgress packing() const;
+
   // Whether every layer of the range can run here now. Any thread.
   bool holds(LayerRange layers) const;
-  // Loads those layers of the range that are missing. Executor thread; may take seconds.
+  // Loads those layers of the range that are missing. Executor thread; may take seconds, with WhilePacking::kWait some
+  // for each billion quantised weights more.
   Result<void> ensure_layers(LayerRange layers);
 
   // Cells for that many tokens, in every layer held now or later. Never waits: kNoCapacity where no gap is large

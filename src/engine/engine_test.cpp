@@ -461,6 +461,45 @@ std::shared_ptr<const Model> synthetic_model(model::SynthOptions options, model:
   return opened.value_or(nullptr);
 }
 
+// 42 million quantised weights: too many for passes of few rows to wait until they are packed.
+std::shared_ptr<const Model> model_to_pack() {
+  return synthetic_model({.embd = 1024, .layers = 4, .heads = 16, .kv_heads = 4, .ff = 2560, .vocab = 323},
+                         model::TensorType::kQ8_0);
+}
+
+TEST(Engine, IsPackedWhenItIsThereUnlessItMayComputeWithout) {
+  const auto model = model_to_pack();
+  ASSERT_NE(model, nullptr);
+  const auto engine = make_engine(model, small_options());
+  const PackingProgress progress = engine->packing();
+  EXPECT_EQ(progress.packed_bytes, progress.total_bytes);
+  EXPECT_EQ(engine->stats().packed_weight_bytes, progress.total_bytes);
+  if (progress.total_bytes == 0) GTEST_SKIP() << "nothing is packed on this processor";
+
+  const auto tokens = some_tokens(*engine, 300);
+  Sequence first = reserve(*engine, 300);
+  const auto expected = run_chunks(*engine, first, tokens, 100);
+  EngineOptions eager = small_options();
+  eager.while_packing = WhilePacking::kComputeWithout;
+  const auto early = make_engine(model, eager);
+  Sequence second = reserve(*early, 300);
+  // Its first chunk may or may not find packed weights: the result is the same but for rounding.
+  EXPECT_LT(nmse(run_chunks(*early, second, tokens, 100), expected), 1e-3);
+  Sequence third = reserve(*early, 300);
+  // A chunk of many rows waits, and from then on there is nothing left to wait for.
+  run_span(*early, third, 0, std::span(tokens).first(200));
+  Sequence fourth = reserve(*early, 300);
+  EXPECT_EQ(run_chunks(*early, fourth, tokens, 100), expected);
+}
+
+TEST(Engine, PacksNothingWhenItIsToldSo) {
+  const auto model = model_to_pack();
+  ASSERT_NE(model, nullptr);
+  EngineOptions options = small_options();
+  options.prefill_pack = PrefillPack::kOff;
+  EXPECT_EQ(make_engine(model, options)->packing().total_bytes, 0U);
+}
+
 // Repacked or not, each type must compute what the matrix says, in shapes that are no multiple of anything but a block.
 void compute_with_types(const model::SynthOptions& shape, int types_at_least) {
   std::vector<float> exact;

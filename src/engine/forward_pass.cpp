@@ -43,12 +43,13 @@ void set(ggml_tensor* tensor, const std::vector<T>& values) {
 }  // namespace
 
 ForwardPass::ForwardPass(const Model& model, const GgmlDevice& device, const Weights& weights, KvCache& cache,
-                         std::uint32_t max_rows)
+                         PrefillKernels* kernels, std::uint32_t max_rows)
     : model_(model),
       shape_(model.shape()),
       device_(device),
       weights_(weights),
       cache_(cache),
+      kernels_(kernels),
       max_rows_(max_rows),
       layer_allocator_(ggml_gallocr_new(device.memory())),
       head_allocator_(ggml_gallocr_new(device.memory())) {}
@@ -57,8 +58,8 @@ ForwardPass::~ForwardPass() = default;
 
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const Model& model, const GgmlDevice& device,
                                                          const Weights& weights, KvCache& cache,
-                                                         std::uint32_t max_rows) {
-  std::unique_ptr<ForwardPass> pass(new ForwardPass(model, device, weights, cache, max_rows));
+                                                         PrefillKernels* kernels, std::uint32_t max_rows) {
+  std::unique_ptr<ForwardPass> pass(new ForwardPass(model, device, weights, cache, kernels, max_rows));
   TRY(pass->allocate_rows());
   return pass;
 }
@@ -106,7 +107,9 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                   .row_count = rows,
                                   .first_cell = 0,
                                   .kv_count = kCellBlock,
-                                  .mask = ggml_new_tensor_2d(input, GGML_TYPE_F16, kCellBlock, rows)};
+                                  .mask = ggml_new_tensor_2d(input, GGML_TYPE_F16, kCellBlock, rows),
+                                  .first_row_cell = 0,
+                                  .window = 0};
   ggml_tensor* numbers = ggml_new_tensor_1d(input, GGML_TYPE_I32, rows);
   ggml_tensor* cells = ggml_new_tensor_1d(input, GGML_TYPE_I64, rows);
   ggml_tensor* temperatures =
@@ -124,7 +127,8 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                           .v_cache = cache_.v(layer),
                                           .rope_factors = weights_.rope_factors(),
                                           .temperatures = temperatures,
-                                          .spans = std::span(&span, 1)};
+                                          .spans = std::span(&span, 1),
+                                          .kernels = nullptr};
     const model::KeptRows kept{
         .kind = model::KeptRows::Kind::kSome, .rows = numbers, .destination = rows_of(context, head_rows_, 0, rows)};
     build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer),
@@ -151,7 +155,9 @@ void ForwardPass::make_masks(const Batch& batch, WindowInputs& inputs) {
          .row_count = span.token_count,
          .first_cell = std::uint64_t{span.sequence->first_cell_} + first_seen,
          .kv_count = seen_end - first_seen,
-         .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, span.token_count)});
+         .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, span.token_count),
+         .first_row_cell = span.first_position - first_seen,
+         .window = inputs.window});
     row += span.token_count;
   }
 }
@@ -278,6 +284,7 @@ Result<void> ForwardPass::embed() {
 
 Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   clear_padding(batch, layer);
+  if (kernels_ != nullptr) kernels_->begin_layer(layer, row_count_);
   ggml_context* context = fresh_graph_context();
   ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
   const model::LayerInputs inputs{.hidden = rows_of(context, hidden_, 0, row_count_),
@@ -287,7 +294,8 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
                                   .v_cache = cache_.v(layer),
                                   .rope_factors = weights_.rope_factors(),
                                   .temperatures = temperatures_,
-                                  .spans = inputs_for(layer).spans};
+                                  .spans = inputs_for(layer).spans,
+                                  .kernels = kernels_};
   model::KeptRows kept;
   if (layer + 1 == shape_.layer_count) {
     kept.kind = kept_count_ == 0 ? model::KeptRows::Kind::kNone : model::KeptRows::Kind::kSome;
@@ -298,7 +306,8 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   }
   build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer), inputs,
               kept);
-  return compute(graph, layer_allocator_.get());
+  TRY(compute(graph, layer_allocator_.get()));
+  return kernels_ == nullptr ? Result<void>{} : kernels_->take_result();
 }
 
 Result<void> ForwardPass::run_head(std::span<float> logits) {

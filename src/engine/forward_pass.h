@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/ggml_device.h"
 #include "engine/kv_cache.h"
+#include "engine/prefill_kernels.h"
 #include "engine/weights.h"
 #include "model/graph.h"
 
@@ -20,8 +21,10 @@ namespace baton::engine {
 // Executor thread only. Borrows all that it is made with.
 class ForwardPass {
  public:
+  // `kernels` may be null: ggml then computes everything.
   static Result<std::unique_ptr<ForwardPass>> create(const Model& model, const GgmlDevice& device,
-                                                     const Weights& weights, KvCache& cache, std::uint32_t max_rows);
+                                                     const Weights& weights, KvCache& cache, PrefillKernels* kernels,
+                                                     std::uint32_t max_rows);
   ForwardPass(const ForwardPass&) = delete;
   ForwardPass& operator=(const ForwardPass&) = delete;
   ~ForwardPass();
@@ -47,7 +50,7 @@ class ForwardPass {
   };
 
   ForwardPass(const Model& model, const GgmlDevice& device, const Weights& weights, KvCache& cache,
-              std::uint32_t max_rows);
+              PrefillKernels* kernels, std::uint32_t max_rows);
   Result<void> allocate_rows();
 
   Result<void> prepare_inputs(const Batch& batch);
@@ -69,6 +72,7 @@ class ForwardPass {
   const GgmlDevice& device_;
   const Weights& weights_;
   KvCache& cache_;
+  PrefillKernels* const kernels_;
   const std::uint32_t max_rows_;
 
   GgmlContext rows_context_;

@@ -86,9 +86,12 @@ class LayerBuilder {
     return normed_by(context_, x, description_.norm, hyperparameters_.norm_epsilon, weight(role), shift);
   }
   ggml_tensor* project(ggml_tensor* x, LayerTensor matrix, LayerTensor bias) {
-    return add_bias(context_, multiply(context_, weight(matrix), x), weight(bias));
+    return add_bias(context_, project(x, matrix), weight(bias));
   }
-  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix) { return multiply(context_, weight(matrix), x); }
+  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix) {
+    ggml_tensor* y = inputs_.kernels == nullptr ? nullptr : inputs_.kernels->multiply(context_, matrix, x);
+    return y != nullptr ? y : multiply(context_, weight(matrix), x);
+  }
 
   ggml_tensor* join(ggml_tensor* stream, ggml_tensor* added) {
     return ggml_add_inplace(context_, stream, scaled(context_, added, hyperparameters_.residual_scale));
@@ -138,15 +141,22 @@ class LayerBuilder {
                         ggml_row_size(cache->type, head_width), span.first_cell * cache->nb[1]);
   }
 
+  // `query` [head width, heads, the span's rows].
   ggml_tensor* attend_span(ggml_tensor* query, const AttentionSpan& span) {
-    ggml_tensor* out = ggml_flash_attn_ext(context_, query, cached(inputs_.k_cache, shape_.key_head_width, span),
-                                           cached(inputs_.v_cache, shape_.value_head_width, span), span.mask,
-                                           hyperparameters_.attention_scale, 0.0F, hyperparameters_.attention_cap);
-    ggml_prec_set_acc(out, GGML_PREC_F32);
-    if (weight(LayerTensor::kAttentionSinks) != nullptr) {
-      ggml_flash_attn_ext_add_sinks(out, weight(LayerTensor::kAttentionSinks));
+    ggml_tensor* keys = cached(inputs_.k_cache, shape_.key_head_width, span);
+    ggml_tensor* values = cached(inputs_.v_cache, shape_.value_head_width, span);
+    ggml_tensor* sinks = weight(LayerTensor::kAttentionSinks);
+    const float scale = hyperparameters_.attention_scale;
+    const float cap = hyperparameters_.attention_cap;
+    if (inputs_.kernels != nullptr && sinks == nullptr && cap == 0) {
+      ggml_tensor* out = inputs_.kernels->attend(context_, query, keys, values, span, scale);
+      if (out != nullptr) return out;
     }
-    return out;
+    query = ggml_permute(context_, query, 0, 2, 1, 3);
+    ggml_tensor* out = ggml_flash_attn_ext(context_, query, keys, values, span.mask, scale, 0.0F, cap);
+    ggml_prec_set_acc(out, GGML_PREC_F32);
+    if (sinks != nullptr) ggml_flash_attn_ext_add_sinks(out, sinks);
+    return ggml_reshape_2d(context_, out, std::int64_t{shape_.value_head_width} * shape_.head_count, span.row_count);
   }
 
   ggml_tensor* attend(ggml_tensor* query) {
@@ -157,8 +167,7 @@ class LayerBuilder {
         part = ggml_view_3d(context_, query, query->ne[0], query->ne[1], span.row_count, query->nb[1], query->nb[2],
                             span.first_row * query->nb[2]);
       }
-      ggml_tensor* out = attend_span(ggml_permute(context_, part, 0, 2, 1, 3), span);
-      out = ggml_reshape_2d(context_, out, std::int64_t{shape_.value_head_width} * shape_.head_count, span.row_count);
+      ggml_tensor* out = attend_span(part, span);
       joined = joined == nullptr ? out : ggml_concat(context_, joined, out, 1);
     }
     return joined;

@@ -30,6 +30,22 @@ struct AttentionSpan {
   std::uint64_t first_cell = 0;  // of the keys and values looked at
   std::uint32_t kv_count = 0;    // how many, whole blocks
   ggml_tensor* mask = nullptr;   // F16 [kv_count, row_count], 0 or -infinity
+  // What the mask says: row r sees the cells up to first_cell + first_row_cell + r, and `window` at most (0: all).
+  std::uint32_t first_row_cell = 0;
+  std::uint32_t window = 0;
+};
+
+// Another way than ggml's own to do a layer's heavy work, offered by the engine for its device and batch.
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+  // `input` (F32 [columns, rows]) times the layer's matrix: F32 [matrix rows, rows], or nullptr where ggml is to do it.
+  virtual ggml_tensor* multiply(ggml_context* context, LayerTensor weight, ggml_tensor* input) = 0;
+  // Attention of a span's rows, softmax(scale x query x key) x value as the span's mask allows: `query` F32 [head
+  // width, heads, rows], `keys` and `values` [head width, cells, KV heads] of the cache. F32 [head width x heads,
+  // rows], or nullptr.
+  virtual ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
+                              const AttentionSpan& span, float scale) = 0;
 };
 
 struct LayerInputs {
@@ -41,6 +57,7 @@ struct LayerInputs {
   ggml_tensor* rope_factors = nullptr;  // F32 [rope width / 2] or nullptr
   ggml_tensor* temperatures = nullptr;  // F32 [1, 1, rows]: factors on the queries, or nullptr
   std::span<const AttentionSpan> spans;
+  Kernels* kernels = nullptr;  // or nullptr: ggml does everything
 };
 
 // What happens after a layer's K and V are written.

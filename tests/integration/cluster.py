@@ -93,10 +93,13 @@ class Node:
 class Cluster:
     """A folder with a model and keys, and the nodes that run on it. Use as a context."""
 
+    def __init__(self, weights="f16"):
+        self.weights = weights
+
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="baton-test-"))
         self.model = self.folder / "model.gguf"
-        synth(self.model)
+        synth(self.model, weights=self.weights)
         self.nodes = []
         self.local_fingerprint = self.fingerprint("local")
         return self
@@ -157,9 +160,9 @@ def check_output(arguments):
     return subprocess.run([BATON, *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=RUN_TIMEOUT_S).stdout
 
 
-def synth(path, *flags):
+def synth(path, *flags, weights="f16"):
     check_output(["synth", str(path), "--embd", "64", "--layers", str(LAYERS), "--heads", "4", "--kv-heads", "2", "--ff", "128",
-                  "--vocab", "400", "--type", "f16", *flags])
+                  "--vocab", "400", "--type", weights, *flags])
 
 
 class Proxy:

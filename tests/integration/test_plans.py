@@ -6,9 +6,11 @@ from cluster import Cluster
 class Plans(unittest.TestCase):
     """Every shape of plan on three real processes: the text is the same wherever the work is done."""
 
+    WEIGHTS = "f16"
+
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
+        cls.cluster = Cluster(cls.WEIGHTS).__enter__()
         cls.a = cls.cluster.node("A")
         cls.b = cls.cluster.node("B")
         cls.peers = ["--peer", cls.a.peer(), "--peer", cls.b.peer()]
@@ -52,6 +54,12 @@ class Plans(unittest.TestCase):
         sampled = self.cluster.run("--temp", "1", "--seed", "3")
         split = self.cluster.run(*self.peers, "--prefill-on", "A", "--split", "4", "--temp", "1", "--seed", "3")
         self.assertEqual(split["tokens"], sampled["tokens"])
+
+
+class PlansWithPackedWeights(Plans):
+    """The same where each process packs copies of the weights while it starts: how far it has got changes nothing."""
+
+    WEIGHTS = "q8_0"
 
 
 if __name__ == "__main__":

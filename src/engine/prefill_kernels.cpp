@@ -1,0 +1,92 @@
+#include "engine/prefill_kernels.h"
+
+#include <ggml.h>
+
+#include <utility>
+
+namespace baton::engine {
+
+namespace {
+
+// A pass of so many rows is done sooner when it waits for a layer than when it computes without.
+constexpr std::uint32_t kRowsWorthWaiting = 128;
+// So little is packed sooner than anyone notices: a pass of any size waits, and its bits never depend on chance.
+constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
+
+}  // namespace
+
+PrefillKernels::PrefillKernels(PrefillWeights& weights) : weights_(weights) {}
+
+void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows) {
+  layer_ = layer;
+  attentions_.clear();
+  if (rows < kLeastRows || weights_.is_packed(layer)) return;
+  if (rows >= kRowsWorthWaiting || weights_.progress().total_bytes <= kPackedAtOnceBytes) {
+    weights_.wait_until_packed(layer);
+  }
+}
+
+ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) {
+  if (input->ne[1] < kLeastRows || ggml_n_dims(input) > 2 || !ggml_is_contiguous(input)) return nullptr;
+  const KernelMatrix* matrix = weights_.find(layer_, weight);
+  if (matrix == nullptr) return nullptr;
+  Product& product = products_[static_cast<std::size_t>(weight)];
+  product = {matrix, this};
+  return ggml_custom_4d(context, GGML_TYPE_F32, matrix->rows(), input->ne[1], 1, 1, &input, 1, compute_product,
+                        GGML_N_TASKS_MAX, &product);
+}
+
+void PrefillKernels::compute_product(ggml_tensor* result, int thread, int threads, void* product) {
+  const auto& [matrix, owner] = *static_cast<const Product*>(product);
+  const ggml_tensor* input = result->src[0];
+  const std::int64_t first = result->ne[1] * thread / threads;
+  const std::int64_t end = result->ne[1] * (thread + 1) / threads;
+  if (first == end) return;
+  auto done = matrix->multiply(static_cast<const float*>(input->data) + first * input->ne[0],
+                               static_cast<float*>(result->data) + first * result->ne[0], end - first);
+  if (!done) owner->keep_first_error(std::move(done.error()));
+}
+
+ggml_tensor* PrefillKernels::attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
+                                    const model::AttentionSpan& span, float scale) {
+  const bool in_order = ggml_is_contiguous(query) && query->type == GGML_TYPE_F32;
+  if (span.row_count < kLeastRows || !in_order || keys->type != GGML_TYPE_F16 || values->type != GGML_TYPE_F16 ||
+      span.kv_count % AttentionKernel::kCellTile != 0) {
+    return nullptr;
+  }
+  auto kernel = find_attention_kernel({.heads = query->ne[1],
+                                       .kv_heads = keys->ne[2],
+                                       .key_width = keys->ne[0],
+                                       .value_width = values->ne[0],
+                                       .scale = scale});
+  if (kernel == nullptr) return nullptr;
+  attentions_.push_back({std::move(kernel), span, this});
+  ggml_tensor* inputs[] = {query, keys, values};
+  return ggml_custom_4d(context, GGML_TYPE_F32, values->ne[0] * query->ne[1], span.row_count, 1, 1, inputs, 3,
+                        compute_attention, GGML_N_TASKS_MAX, &attentions_.back());
+}
+
+void PrefillKernels::compute_attention(ggml_tensor* result, int thread, int threads, void* attention) {
+  const auto& [kernel, span, owner] = *static_cast<const Attention*>(attention);
+  auto done = kernel->compute({.queries = static_cast<const float*>(result->src[0]->data),
+                               .keys = static_cast<const std::byte*>(result->src[1]->data),
+                               .values = static_cast<const std::byte*>(result->src[2]->data),
+                               .rows = span.row_count,
+                               .first_row = span.first_row_cell,
+                               .window = span.window,
+                               .results = static_cast<float*>(result->data)},
+                              thread, threads);
+  if (!done) owner->keep_first_error(std::move(done.error()));
+}
+
+void PrefillKernels::keep_first_error(Error error) {
+  const std::lock_guard lock(mutex_);
+  if (result_) result_ = std::unexpected(std::move(error));
+}
+
+Result<void> PrefillKernels::take_result() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(result_, {});
+}
+
+}  // namespace baton::engine

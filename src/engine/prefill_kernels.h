@@ -1,0 +1,58 @@
+// The graph builder's kernels on a CPU: products and attention of many rows by oneDNN. Private to the engine room.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+
+#include "engine/attention_kernel.h"
+#include "engine/kernel_matrix.h"
+#include "engine/prefill_weights.h"
+#include "model/graph.h"
+
+namespace baton::engine {
+
+// Executor thread only; the products it adds to a graph run on ggml's threads. It must outlive the graph's computation.
+class PrefillKernels : public model::Kernels {
+ public:
+  // From this many rows on: below, reading the weights once is what takes the time.
+  static constexpr std::int64_t kLeastRows = 16;
+
+  explicit PrefillKernels(PrefillWeights& weights);
+
+  // Before the graph of a layer is built for a pass of `rows`: waits until the layer is packed where that is quicker than
+  // computing without.
+  void begin_layer(std::uint32_t layer, std::uint32_t rows);
+  ggml_tensor* multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) override;
+  ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
+                      const model::AttentionSpan& span, float scale) override;
+
+  // What went wrong in computations since the last call.
+  Result<void> take_result();
+
+ private:
+  struct Product {
+    const KernelMatrix* matrix = nullptr;
+    PrefillKernels* owner = nullptr;
+  };
+  struct Attention {
+    std::shared_ptr<const AttentionKernel> kernel;
+    model::AttentionSpan span;
+    PrefillKernels* owner = nullptr;
+  };
+  static void compute_product(ggml_tensor* result, int thread, int threads, void* product);
+  static void compute_attention(ggml_tensor* result, int thread, int threads, void* attention);
+  void keep_first_error(Error error);
+
+  PrefillWeights& weights_;
+  std::uint32_t layer_ = 0;
+  std::array<Product, model::kLayerTensorCount> products_;  // of the layer's graph
+  std::deque<Attention> attentions_;                        // the same, for each span
+
+  std::mutex mutex_;
+  Result<void> result_;
+};
+
+}  // namespace baton::engine

@@ -1,0 +1,36 @@
+// What the user may ask of prefill on a CPU: --prefill-pack.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace baton::engine {
+
+// How passes of many rows multiply by the layers' weights. Weights that are not used where they lie in the file are
+// packed when they are loaded: copied in the order that the processor's matrix kernels read.
+enum class PrefillPack : std::uint8_t {
+  // Only what is at least as close to exact arithmetic as ggml's own path: F32 activations with F16 and F32 weights, in
+  // place; BF16 with BF16 weights, in place, and with packed copies of quantised ones, where memory suffices for them.
+  kAuto,
+  kBf16,  // BF16 for every weight: for F16 and F32 ones faster and coarser
+  kInt8,  // as kBf16, but quantised weights are kept in 8 bits with a scale for each 32: half the memory, slower
+  kF32,   // F32 activations for every weight: closest, slower; quantised weights are kept as F16
+  kOff,   // ggml alone
+};
+
+// Whether layers count as loaded before their weights are packed. If they do, passes of few rows compute without packed
+// weights at first, and the bits of their results depend on how far the packing has got; passes of many rows wait,
+// which is also the quickest.
+enum class WhilePacking : std::uint8_t { kWait, kComputeWithout };
+
+struct PackingProgress {
+  std::uint64_t packed_bytes = 0;
+  std::uint64_t total_bytes = 0;
+};
+
+std::string_view prefill_pack_name(PrefillPack pack);  // "auto", "bf16", "int8", "f32", "off"
+Result<PrefillPack> parse_prefill_pack(std::string_view name);
+
+}  // namespace baton::engine
