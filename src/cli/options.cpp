@@ -99,8 +99,9 @@ Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const e
 
 Result<LayerRange> parse_layers(std::string_view text) {
   LayerRange range;
-  const char* const end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, range.begin);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto first = std::from_chars(begin, end, range.begin);
   if (first.ec == std::errc() && first.ptr != end && *first.ptr == '-') {
     const auto second = std::from_chars(first.ptr + 1, end, range.end);
     if (second.ec == std::errc() && second.ptr == end && !range.empty()) return range;

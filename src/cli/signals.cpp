@@ -25,7 +25,7 @@ sigset_t watched_signals() {
 SignalWatch::SignalWatch(std::function<void()> on_signal) {
   const sigset_t signals = watched_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  thread_ = std::jthread([on_signal = std::move(on_signal), signals](std::stop_token stop) {
+  thread_ = std::jthread([on_signal = std::move(on_signal), signals](const std::stop_token& stop) {
     bool asked = false;
     while (true) {
       int signal = 0;

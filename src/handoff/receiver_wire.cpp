@@ -189,7 +189,7 @@ std::optional<Body> Receiver::next_opening() {
   if (prompt_sent_ == prompt_.size()) return std::nullopt;
   const auto rest = std::span(prompt_).subspan(prompt_sent_);
   const auto part = rest.first(std::min(rest.size(), kTokensPerPromptFrame));
-  const Prompt prompt{prompt_sent_, {part.begin(), part.end()}};
+  Prompt prompt{prompt_sent_, {part.begin(), part.end()}};
   prompt_sent_ += static_cast<std::uint32_t>(part.size());
   return prompt;
 }

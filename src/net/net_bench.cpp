@@ -134,7 +134,7 @@ int receive(const Settings& settings, const Identity& identity, int port_pipe) {
   const auto transport = must(Transport::create(*loop, identity, settings.link));
   ListenOptions options;
   options.is_trusted = [&](const Fingerprint& peer) { return peer == identity.fingerprint(); };
-  const auto on_accept = [&](std::shared_ptr<Connection> connection) {
+  const auto on_accept = [&](const std::shared_ptr<Connection>& connection) {
     const auto handler = std::make_shared<Receiver>(settings.bytes);
     handler->connection = connection;
     connection->start(handler);

@@ -110,7 +110,7 @@ struct TestNode {
 
   void listen(std::function<bool(const Fingerprint&)> is_trusted, ListenOptions options = {}) {
     options.is_trusted = std::move(is_trusted);
-    const auto on_accept = [this](std::shared_ptr<Connection> connection) {
+    const auto on_accept = [this](const std::shared_ptr<Connection>& connection) {
       auto handler = std::make_shared<Recorder>(loop);
       handler->connection = connection;
       accepted.push_back(handler);
