@@ -139,7 +139,8 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
     if (spec.name == "disaggregated") {
       std::vector<double> overlaps;
       for (const RunResult& run : runs)
-        overlaps.push_back(1 - run.timings.exposed_transfer_s / run.transfer.transfer_s);
+        overlaps.push_back(run.transfer.transfer_s > 0 ? 1 - run.timings.exposed_transfer_s / run.transfer.transfer_s
+                                                       : 0);
       demo.overlap = median(std::move(overlaps));
     }
     if (flags.format == OutputFormat::kText) {

@@ -8,7 +8,9 @@
 namespace baton::engine {
 
 Executor::Executor(std::unique_ptr<Engine> engine, std::size_t queue_limit)
-    : engine_(std::move(engine)), queue_limit_(queue_limit), thread_([this](std::stop_token stop) { run(stop); }) {}
+    : engine_(std::move(engine)),
+      queue_limit_(queue_limit),
+      thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Executor::~Executor() { request_stop(); }
 
@@ -39,7 +41,7 @@ std::size_t Executor::queued() const {
   return jobs_.size();
 }
 
-void Executor::run(std::stop_token stop) {
+void Executor::run(const std::stop_token& stop) {
   name_this_thread("executor");
   while (true) {
     Job job;

@@ -40,7 +40,7 @@ class Executor {
   const Engine& engine() const { return *engine_; }
 
  private:
-  void run(std::stop_token stop);
+  void run(const std::stop_token& stop);
 
   std::unique_ptr<Engine> engine_;
   const std::size_t queue_limit_;

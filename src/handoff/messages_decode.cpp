@@ -51,6 +51,15 @@ Result<std::size_t> get_count(ByteReader& in, std::size_t bytes_each, std::size_
   return count;
 }
 
+// A clock's nanoseconds. What lies further away than years of uptime is made up, and would overflow what is reckoned
+// with it.
+Result<std::int64_t> get_time(ByteReader& in) {
+  constexpr std::int64_t kLatest = std::int64_t{1} << 58U;
+  const auto time_ns = TRY(in.read<std::int64_t>());
+  if (time_ns < -kLatest || time_ns > kLatest) return malformed(std::format("{} ns is no time of a clock", time_ns));
+  return time_ns;
+}
+
 Result<WireError> get_error(ByteReader& in) {
   const auto code = TRY(in.read<std::uint8_t>());
   if (code >= wire::kErrorCodes.size()) return malformed(std::format("error code {} means nothing", code));
@@ -178,7 +187,7 @@ Result<Body> get_slice(ByteReader& in) {
   header.part_bytes[0] = TRY(in.read<std::uint32_t>());
   header.part_bytes[1] = TRY(in.read<std::uint32_t>());
   header.checksum = TRY(in.read<std::uint64_t>());
-  header.sent_at_ns = TRY(in.read<std::int64_t>());
+  header.sent_at_ns = TRY(get_time(in));
   header.offset = TRY(in.read<std::uint32_t>());
   header.length = TRY(in.read<std::uint32_t>());
   const std::uint64_t end = std::uint64_t{header.offset} + header.length;
@@ -206,7 +215,7 @@ Result<Body> get_done(ByteReader& in) {
   Done done;
   done.slices = TRY(in.read<std::uint64_t>());
   done.payload_bytes = TRY(in.read<std::uint64_t>());
-  done.last_compute_end_ns = TRY(in.read<std::int64_t>());
+  done.last_compute_end_ns = TRY(get_time(in));
   done.late_ppm = TRY(in.read<std::uint32_t>());
   return done;
 }
@@ -231,7 +240,7 @@ Result<Body> get_body(Type type, ByteReader& in) {
     case Type::kCommit: return Commit{};
     case Type::kCancel: return Cancel { TRY(get_error(in))
       };
-    case Type::kPing: return Ping { TRY(in.read<std::int64_t>())
+    case Type::kPing: return Ping { TRY(get_time(in))
       };
     case Type::kAccepted: return get_accepted(in);
     case Type::kRefused: return Refused { TRY(get_error(in))
@@ -243,8 +252,8 @@ Result<Body> get_body(Type type, ByteReader& in) {
       };
     case Type::kReleased: return Released{};
     case Type::kPong: {
-      const auto receiver_time = TRY(in.read<std::int64_t>());
-      return Pong { receiver_time, TRY(in.read<std::int64_t>()) };
+      const auto receiver_time = TRY(get_time(in));
+      return Pong { receiver_time, TRY(get_time(in)) };
     }
   }
   return malformed(std::format("message type {} means nothing in version 1", static_cast<unsigned>(type)));

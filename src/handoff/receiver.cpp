@@ -13,6 +13,8 @@ constexpr std::size_t kSpareBuffers = 8;
 constexpr std::size_t kRepeatedSteps = 256;
 // However slow the sender says that it is.
 constexpr Duration kLongestStall = std::chrono::minutes(10);
+// Times that a sender made up may add up to more than a clock can hold.
+constexpr double kLongestSumNs = 9e18;
 
 }  // namespace
 
@@ -227,7 +229,8 @@ bool Receiver::finished() const { return over() && (!cancel_due_ || !attached_);
 TransferStats Receiver::stats() const {
   TransferStats stats = stats_;
   const std::int64_t offset = best_ping_ ? best_ping_->offset_ns : 0;
-  stats.transfer = Duration(transfer_ns_ + static_cast<std::int64_t>(transfer_slices_) * offset);
+  const double transfer_ns = transfer_ns_ + static_cast<double>(transfer_slices_) * static_cast<double>(offset);
+  stats.transfer = Duration(static_cast<std::int64_t>(std::clamp(transfer_ns, -kLongestSumNs, kLongestSumNs)));
   stats.clock_offset_ns = offset;
   if (best_ping_) stats.round_trip = best_ping_->round_trip;
   if (done_) {

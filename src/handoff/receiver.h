@@ -242,7 +242,7 @@ class Receiver {
 
   std::optional<PingSample> best_ping_;
   TransferStats stats_;
-  std::int64_t transfer_ns_ = 0;  // sum of arrival - sent_at, each on its own clock; stats() takes out the offset
+  double transfer_ns_ = 0;  // sum of arrival - sent_at, each on its own clock; stats() takes out the offset
   std::uint64_t transfer_slices_ = 0;
 };
 

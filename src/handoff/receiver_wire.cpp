@@ -133,7 +133,7 @@ std::vector<ReceiverEvent> Receiver::on_complete(Slot& slot, TimePoint now) {
   ++stats_.slices;
   stats_.payload_bytes += header.payload_bytes();
   if (header.key.kind == SliceKind::kKv) {
-    transfer_ns_ += now.time_since_epoch().count() - header.sent_at_ns;
+    transfer_ns_ += static_cast<double>(now.time_since_epoch().count() - header.sent_at_ns);
     ++transfer_slices_;
   }
   if (header.key.kind == SliceKind::kLogits) {
@@ -189,7 +189,7 @@ std::optional<Body> Receiver::next_opening() {
   if (prompt_sent_ == prompt_.size()) return std::nullopt;
   const auto rest = std::span(prompt_).subspan(prompt_sent_);
   const auto part = rest.first(std::min(rest.size(), kTokensPerPromptFrame));
-  const Prompt prompt{prompt_sent_, {part.begin(), part.end()}};
+  Prompt prompt{prompt_sent_, {part.begin(), part.end()}};
   prompt_sent_ += static_cast<std::uint32_t>(part.size());
   return prompt;
 }

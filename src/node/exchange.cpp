@@ -12,7 +12,8 @@ namespace baton::node {
 namespace {
 
 constexpr auto kTickInterval = std::chrono::milliseconds(20);
-constexpr auto kDialTimeout = std::chrono::seconds(3);
+// As long as a session tries to reach a node; a first dial that is not answered is not worth more either.
+constexpr auto kDialTimeout = std::chrono::seconds(2);
 constexpr auto kRedialDelay = std::chrono::milliseconds(100);
 // Longer than a receiver tries to come back, so that cells are not held for one that never will.
 constexpr auto kReceiverGrace = std::chrono::seconds(10);
@@ -23,6 +24,11 @@ auto values_of(const Map& map) {
   values.reserve(map.size());
   for (const auto& [id, value] : map) values.push_back(value);
   return values;
+}
+
+template <typename Event, typename Events>
+bool has(const Events& events) {
+  return std::ranges::any_of(events, [](const auto& event) { return std::holds_alternative<Event>(event); });
 }
 
 // Dialling again cannot change what these say.
@@ -164,8 +170,9 @@ void Exchange::on_message(const std::shared_ptr<PeerLink>& link, const handoff::
         const handoff::Open& open = transfer->machine.open();
         if (open.plan.nodes[open.receiver].fingerprint != link->peer().to_string()) return;
         const auto events = transfer->machine.receive(message, time);
-        if (std::ranges::any_of(events,
-                                [](const auto& event) { return std::holds_alternative<handoff::Attached>(event); })) {
+        // A word that breaks a connection breaks the one that it came by, which need not be the transfer's own.
+        if (has<handoff::ConnectionLost>(events) && transfer->link != link) link->close();
+        if (has<handoff::Attached>(events)) {
           if (transfer->link) transfer->link->drop(*transfer);
           transfer->link = link;
           link->carry(transfer);

@@ -118,6 +118,9 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
     return fail(ErrorCode::kRefused, "the request's lease is longer than a day");
   }
+  if (open.prefix_tokens != 0) {
+    return fail(ErrorCode::kUnsupported, "this node keeps no cells of earlier requests, so it holds no prefix");
+  }
   const engine::Engine& engine = executor_->engine();
   if (open.chunk_tokens > engine.options().max_chunk_tokens) {
     return fail(ErrorCode::kInvalidArgument,
@@ -137,6 +140,7 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
 Result<Exchange::OpenDecision> Node::on_open(const handoff::Open& open, const net::Fingerprint& peer) {
   TRY(check_open(open, peer));
   auto session = TRY(session_for(open));
+  TRY(session->check_serves(open.receiver));
   return Exchange::OpenDecision{session, [session](const auto& transfer) { session->serve(transfer); }};
 }
 

@@ -99,6 +99,7 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
     return;
   }
   observer_.on_logits(logits);
+  if (ended_) return;
   const auto token = sampler_.sample(logits, index, sequence_);
   if (!token) {
     session_->stop(token.error());
@@ -140,6 +141,7 @@ void Request::on_failed(const Error& error) {
 void Request::recover(const Error& error) {
   ++recoveries_;
   observer_.on_recovery(error);
+  if (ended_) return;
   const std::uint32_t held = session_->salvage_position();
   add_transfers(*session_);
   session_.reset();

@@ -71,13 +71,15 @@ void Session::open_incoming() {
   if (incoming_.empty()) times_.accepted = now();
 }
 
+Result<void> Session::check_serves(plan::NodeIndex to) const {
+  if (ended_) return fail(ErrorCode::kRefused, "the request is over");
+  const auto found = outgoing_.find(to);
+  if (found == outgoing_.end() || found->second.expired()) return {};
+  return fail(ErrorCode::kRefused, "the transfer is already open");
+}
+
 void Session::serve(const std::shared_ptr<OutgoingTransfer>& transfer) {
   const plan::NodeIndex to = transfer->machine.open().receiver;
-  if (ended_ || outgoing_[to].lock()) {
-    transfer->machine.refuse(
-        {ErrorCode::kRefused, ended_ ? "the request is over" : "the transfer is already open", {}});
-    return;
-  }
   outgoing_[to] = transfer;
   const bool emulated = host_.executor.engine().emulated();
   transfer->machine.accept({.prefix_tokens = open_.prefix_tokens,
@@ -200,10 +202,11 @@ std::uint32_t Session::current_salvage_position() const {
 }
 
 std::vector<handoff::TransferStats> Session::transfer_stats() const {
-  std::vector<handoff::TransferStats> stats = ended_transfers_;
+  std::vector<handoff::TransferStats> stats;
+  for (const auto& [from, ended] : ended_transfers_) stats.push_back(ended);
   for (const auto& [from, weak] : incoming_) {
     const auto transfer = weak.lock();
-    if (transfer && !transfer->machine.finished()) stats.push_back(transfer->machine.stats());
+    if (transfer && !ended_transfers_.contains(from)) stats.push_back(transfer->machine.stats());
   }
   return stats;
 }

@@ -68,6 +68,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // Ends all work at once and tells every node involved. Nothing is observed afterwards.
   void stop(const Error& error);
 
+  // kRefused where the request is over or has a transfer to that node.
+  Result<void> check_serves(plan::NodeIndex to) const;
+  // A node takes from us, for which check_serves() held: its transfer gets all that was and will be made for it.
   void serve(const std::shared_ptr<OutgoingTransfer>& transfer);
 
   const handoff::Open& open() const { return open_; }
@@ -169,7 +172,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // Slices computed before their receiver opened its transfer.
   std::map<plan::NodeIndex, std::vector<handoff::OfferedSlice>> unclaimed_;
   std::map<std::pair<plan::NodeIndex, handoff::SliceKey>, ByteSpan> unacknowledged_;  // each slice's first part
-  std::vector<handoff::TransferStats> ended_transfers_;
+  std::map<plan::NodeIndex, handoff::TransferStats> ended_transfers_;                 // by their senders
 
   std::uint64_t work_counter_ = 0;
   Duration slowest_layer_{};

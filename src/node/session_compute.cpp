@@ -77,7 +77,10 @@ void Session::submit(std::unique_ptr<Pass> pass) {
           self->on_pass_done(std::move(pass), result);
         });
       });
-  if (!submitted) fail_with(submitted.error());
+  if (!submitted) {
+    --in_flight_;
+    fail_with(submitted.error());
+  }
 }
 
 // On the executor's thread: touches nothing of the session but what never changes, and cancelled_.

@@ -20,6 +20,9 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
   if (std::holds_alternative<handoff::PromptArrived>(event)) {
     if (!begun_ && !ended_) begin(transfer.machine.prompt());
   } else if (const auto* step = std::get_if<handoff::StepRequested>(&event)) {
+    if (open_.plan.decode.front().node != self_) {
+      return fail_with({ErrorCode::kProtocol, "the coordinator asks this node for steps that another begins", {}});
+    }
     steps_.emplace_back(step->position, step->token);
     pump();
   } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
@@ -50,7 +53,7 @@ void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::Recei
     const auto end = transfer.machine.stats().last_compute_end;
     if (end) times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(*end), *end);
   } else if (const auto* over = std::get_if<handoff::ReceiverEnded>(&event)) {
-    ended_transfers_.push_back(transfer.machine.stats());
+    ended_transfers_.emplace(transfer.machine.open().sender, transfer.machine.stats());
     if (over->reason == handoff::ReceiverEnded::Reason::kReleased) return;
     // A node that had accepted can only have failed, whatever it says now: one that was restarted knows of nothing.
     const ErrorCode code = transfer.machine.accepted() ? ErrorCode::kUnavailable : over->error.code;
@@ -59,7 +62,10 @@ void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::Recei
 }
 
 void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {
-  fail_with({error.code, error.message, transfer.peer.name + " at " + transfer.peer.address});
+  // A machine that is switched off may have no name, and another may have its address meanwhile: it is away, no more.
+  const bool away = transfer.was_connected || error.code == ErrorCode::kNotFound;
+  const ErrorCode code = away ? ErrorCode::kUnavailable : error.code;
+  fail_with({code, error.message, transfer.peer.name + " at " + transfer.peer.address});
 }
 
 std::shared_ptr<const void> Session::keep_alive(ByteSpan payload) {
@@ -86,7 +92,7 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
   }
   if (ended_) return;
   if (slice.key.kind == handoff::SliceKind::kKv) {
-    if (decode_ready()) times_.kv_complete = now();
+    times_.kv_complete = now();
     report_prefilled();
   }
   commit_complete();
