@@ -38,6 +38,9 @@ void add_synth(CLI::App& app, Action& chosen) {
   command->add_option("--heads", shape.heads, "Attention heads")->capture_default_str();
   command->add_option("--kv-heads", shape.kv_heads, "Key and value heads")->capture_default_str();
   command->add_option("--ff", shape.ff, "Feed-forward width")->capture_default_str();
+  command->add_option("--experts", shape.experts, "Experts in every layer; 0: a dense model")->capture_default_str();
+  command->add_option("--experts-used", shape.experts_per_token, "Experts that a token passes through")
+      ->capture_default_str();
   command->add_option("--vocab", shape.vocab, "Tokens in the vocabulary")->capture_default_str();
   command->add_option("--type", flags->type, "Type of the matrices: f16, q8_0, q4_0, q4_k, ...")->capture_default_str();
   command->add_option("--seed", shape.seed, "The same seed gives the same file")->capture_default_str();

@@ -500,47 +500,6 @@ TEST(Engine, PacksNothingWhenItIsToldSo) {
   EXPECT_EQ(make_engine(model, options)->packing().total_bytes, 0U);
 }
 
-// Repacked or not, each type must compute what the matrix says, in shapes that are no multiple of anything but a block.
-void compute_with_types(const model::SynthOptions& shape, int types_at_least) {
-  std::vector<float> exact;
-  int computed = 0;
-  std::vector<model::TensorType> types = {model::TensorType::kF32};
-  for (const model::TensorTypeFacts& facts : model::all_tensor_types()) {
-    // Searching for the codes of the smallest i-quants takes seconds each.
-    const bool slow = facts.name.starts_with("iq1") || facts.name.starts_with("iq2") || facts.name.starts_with("iq3");
-    const bool weight = facts.use == model::TensorUse::kWeight && facts.type != model::TensorType::kF32;
-    if (weight && !slow) types.push_back(facts.type);
-  }
-  for (const model::TensorType type : types) {
-    const auto model = synthetic_model(shape, type);
-    if (model == nullptr) continue;
-    const auto facts = model::facts(type);
-    const auto engine = make_engine(model, small_options());
-    ASSERT_NE(engine, nullptr) << facts.name;
-    const auto tokens = some_tokens(*engine, 21);
-    Sequence at_once = reserve(*engine, 21);
-    Sequence one_by_one = reserve(*engine, 21);
-    const auto logits = run_chunks(*engine, at_once, tokens, 21);
-    EXPECT_LT(nmse(run_chunks(*engine, one_by_one, tokens, 1), logits), 1e-2) << facts.name;
-    if (exact.empty()) exact = logits;
-    // Below three bits little is left of the weights.
-    const double bits = 8.0 * facts.block_bytes / facts.block_size;
-    if (bits > 3) {
-      EXPECT_LT(nmse(logits, exact), 0.3) << facts.name;
-    }
-    ++computed;
-  }
-  EXPECT_GE(computed, types_at_least);
-}
-
-TEST(Engine, ComputesWithAllTypesOfWeight) {
-  compute_with_types({.embd = 768, .layers = 1, .heads = 12, .kv_heads = 3, .ff = 1280, .vocab = 323}, 12);
-}
-
-TEST(Engine, ComputesInOddShapesWithTypesOfSmallBlocks) {
-  compute_with_types({.embd = 160, .layers = 1, .heads = 5, .kv_heads = 5, .ff = 224, .vocab = 323}, 8);
-}
-
 TEST(Model, ThatDoesNotExistIsAnErrorThatSaysSo) {
   const auto missing = Model::open("/nonexistent.gguf");
   ASSERT_FALSE(missing.has_value());

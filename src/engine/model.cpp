@@ -2,6 +2,7 @@
 
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "model/digest_cache.h"
 
@@ -26,7 +27,11 @@ Result<std::shared_ptr<const Model>> Model::open(const std::filesystem::path& pa
 
 Result<Sha256> Model::digest() const {
   const std::lock_guard lock(digest_mutex_);
-  if (!digest_) digest_ = TRY(model::model_digest(path_));
+  if (!digest_) {
+    std::vector<std::filesystem::path> parts;
+    for (std::size_t part = 0; part < file_.part_count(); ++part) parts.push_back(file_.part_path(part));
+    digest_ = TRY(model::model_digest(parts));
+  }
   return *digest_;
 }
 

@@ -27,7 +27,8 @@ class Model {
   const model::Hyperparameters& hyperparameters() const { return hyperparameters_; }
   const model::ModelShape& shape() const { return hyperparameters_.shape; }
 
-  // The file's SHA-256. Read from its neighbour `<file>.sha256` or computed (a second per gigabyte) on the first call.
+  // The file's SHA-256, or one over those of all parts. Read from its neighbour `<file>.sha256` or computed (a second
+  // per gigabyte) on the first call.
   Result<Sha256> digest() const;
 
  private:

@@ -20,11 +20,15 @@ Weights::Weights(std::shared_ptr<const Model> model, const GgmlDevice& device)
       device_(device),
       layers_(model_->shape().layer_count),
       loaded_(model_->shape().layer_count + 2) {
-  const ByteSpan file = model_->file().bytes();
+  const model::GgufFile& file = model_->file();
   std::uint64_t largest = 0;
-  for (const model::TensorInfo& info : model_->file().tensors()) largest = std::max(largest, info.bytes);
-  mapping_ = device_.wrap(file.data(), file.size(), largest);
-  if (mapping_ != nullptr) ggml_backend_buffer_set_usage(mapping_.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+  for (const model::TensorInfo& info : file.tensors()) largest = std::max(largest, info.bytes);
+  for (std::size_t part = 0; part < file.part_count(); ++part) {
+    const ByteSpan bytes = file.part_bytes(part);
+    mappings_.push_back(device_.wrap(bytes.data(), bytes.size(), largest));
+    GgmlBuffer& mapping = mappings_.back();
+    if (mapping != nullptr) ggml_backend_buffer_set_usage(mapping.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+  }
 }
 
 Weights::~Weights() = default;
@@ -76,7 +80,7 @@ Result<void> Weights::ensure(LayerRange layers, const std::function<Result<void>
 
 bool Weights::can_map(const model::TensorInfo& info) const {
   const auto address = reinterpret_cast<std::uintptr_t>(model_->file().tensor_bytes(info).data());
-  return mapping_ != nullptr && address % kMappedAlignment == 0;
+  return mappings_[info.part] != nullptr && address % kMappedAlignment == 0;
 }
 
 Result<void> Weights::load(std::span<const Wanted> wanted) {
@@ -106,7 +110,7 @@ Result<void> Weights::place(ggml_tensor* tensor, const Wanted& wanted, std::vect
   ggml_backend_buffer_type_t repacked = wanted.use == Use::kMultiply ? device_.repacked_memory_for(*tensor) : nullptr;
   if (repacked == nullptr && can_map(*wanted.info)) {
     void* address = const_cast<std::byte*>(model_->file().tensor_bytes(*wanted.info).data());
-    if (ggml_backend_tensor_alloc(mapping_.get(), tensor, address) != GGML_STATUS_SUCCESS) {
+    if (ggml_backend_tensor_alloc(mappings_[wanted.info->part].get(), tensor, address) != GGML_STATUS_SUCCESS) {
       return fail(ErrorCode::kInternal, "cannot use '" + wanted.info->name + "' in place");
     }
     mapped_bytes_ += wanted.info->bytes;

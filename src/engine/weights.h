@@ -54,7 +54,7 @@ class Weights {
 
   std::shared_ptr<const Model> model_;
   const GgmlDevice& device_;
-  GgmlBuffer mapping_;  // over the whole file; null where the device cannot compute on it
+  std::vector<GgmlBuffer> mappings_;  // over each whole file of the model; null where the device cannot compute on it
   std::vector<GgmlContext> contexts_;
   std::vector<GgmlBuffer> buffers_;
   std::vector<model::LayerWeights> layers_;

@@ -74,6 +74,7 @@ constexpr std::array kDescriptions = {
         .layer_tensors = kLlamaLayer,
         .global_tensors = kAllRopeGlobals,
         .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
     },
     Description{
         .architecture = "mistral3",
@@ -82,6 +83,7 @@ constexpr std::array kDescriptions = {
         .layer_tensors = kLlamaLayer,
         .global_tensors = kRopeFactorGlobals,
         .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
     },
     Description{
         .architecture = "qwen2",
@@ -191,6 +193,7 @@ constexpr std::array kDescriptions = {
         .layer_tensors = kLlamaLayer,
         .global_tensors = kAllRopeGlobals,
         .fused_tensors = kFusedInputs,
+        .neutral_keys = kNoExpertGroups,
     },
     Description{
         .architecture = "command-r",

@@ -159,4 +159,14 @@ Result<Sha256> model_digest(const std::filesystem::path& path) {
   return digest;
 }
 
+Result<Sha256> model_digest(std::span<const std::filesystem::path> parts) {
+  if (parts.size() == 1) return model_digest(parts.front());
+  std::string list = "baton-parts 1\n";
+  for (const std::filesystem::path& part : parts) {
+    const Sha256 digest = TRY(model_digest(part));
+    list += digest.hex() + "\n";
+  }
+  return sha256(as_byte_span(list));
+}
+
 }  // namespace baton::model

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 
 #include "base/digest.h"
 #include "base/result.h"
@@ -13,5 +14,9 @@ namespace baton::model {
 // file's size, modification time and inode are the same. Where neither place can be written it is computed each time.
 // Several processes may do this at once. Errors: kNotFound or kIo where the model itself cannot be read.
 Result<Sha256> model_digest(const std::filesystem::path& path);
+
+// Of a model in several files, in order: the SHA-256 of a line "baton-parts 1" and a line with each file's digest, in
+// lower-case hexadecimal. Of one file it is that file's.
+Result<Sha256> model_digest(std::span<const std::filesystem::path> parts);
 
 }  // namespace baton::model

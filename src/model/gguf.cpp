@@ -83,13 +83,6 @@ Result<std::expected<T, Misfit>> read_value(ByteReader& reader, ValueType type) 
 
 }  // namespace
 
-Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
-  MappedFile mapped = TRY(MappedFile::open(path));
-  GgufFile file = TRY(parse(mapped.bytes(), path.string()));
-  file.file_ = std::move(mapped);
-  return file;
-}
-
 std::optional<ValueType> GgufFile::type_of(std::string_view key) const {
   const auto found = values_.find(key);
   if (found == values_.end()) return std::nullopt;
@@ -162,6 +155,13 @@ const TensorInfo* GgufFile::find_tensor(std::string_view tensor_name) const {
 }
 
 void GgufFile::release(ByteSpan part) const {
+  const auto begin = part.data();
+  if (begin < bytes_.data() || begin >= bytes_.data() + bytes_.size()) {
+    for (const GgufFile& other : others_) {
+      if (begin >= other.bytes_.data() && begin < other.bytes_.data() + other.bytes_.size()) return other.release(part);
+    }
+    return;
+  }
   if (file_) file_->release(part);
 }
 

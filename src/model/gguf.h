@@ -45,13 +45,15 @@ struct TensorInfo {
   // and the product of all fits in 63 bits.
   std::array<std::uint64_t, kMaxTensorDimensions> shape{1, 1, 1, 1};
   std::uint32_t dimensions = 0;  // how many the file states
-  std::uint64_t offset = 0;      // of the first byte, from the start of the file; a multiple of the alignment
+  std::uint32_t part = 0;        // which file of a split model
+  std::uint64_t offset = 0;      // of the first byte, from the start of that file; a multiple of the alignment
   std::uint64_t bytes = 0;
 
   std::uint64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
 };
 
-// An open GGUF file: its metadata by key and its tensors by name.
+// An open GGUF file: its metadata by key and its tensors by name. A model split into several files
+// ("name-00001-of-00003.gguf") is opened by its first and then looks like one.
 //
 // Opening checks all there is: after success every key, string and array lies inside the file, keys and tensor names
 // are unique, every tensor has a known type, whole blocks, and a byte range inside the file that overlaps no other.
@@ -61,6 +63,8 @@ struct TensorInfo {
 // Spans and string_views borrow from the mapping and live as long as the GgufFile (moving it keeps them valid).
 class GgufFile {
  public:
+  // Opens all parts of a split model. A part that is missing, another model's, cut short or there twice is an error
+  // that names it; so is opening any part but the first.
   static Result<GgufFile> open(const std::filesystem::path& path);
   // Reads a file that is in memory already and stays there; `name` is used in errors.
   static Result<GgufFile> parse(ByteSpan bytes, std::string name);
@@ -68,7 +72,11 @@ class GgufFile {
   const std::string& name() const { return name_; }
   std::uint32_t version() const { return version_; }
   std::uint64_t alignment() const { return alignment_; }
-  // The whole file, and the part after the header that holds the tensors.
+  // One for a file that is whole.
+  std::size_t part_count() const { return 1 + others_.size(); }
+  ByteSpan part_bytes(std::size_t part) const { return part == 0 ? bytes_ : others_[part - 1].bytes_; }
+  std::filesystem::path part_path(std::size_t part) const { return part == 0 ? name_ : others_[part - 1].name_; }
+  // The whole (first) file, and the part after the header that holds the tensors.
   ByteSpan bytes() const { return bytes_; }
   ByteSpan tensor_section() const { return bytes_.subspan(data_begin_); }
 
@@ -111,7 +119,7 @@ class GgufFile {
   // nullptr where there is none of that name. The pointer lives as long as the GgufFile is not moved from.
   const TensorInfo* find_tensor(std::string_view tensor_name) const;
   // The tensor's data in the mapping, exactly info.bytes long. `info` must come from this file.
-  ByteSpan tensor_bytes(const TensorInfo& info) const { return bytes_.subspan(info.offset, info.bytes); }
+  ByteSpan tensor_bytes(const TensorInfo& info) const { return part_bytes(info.part).subspan(info.offset, info.bytes); }
   // Tells the system that these mapped bytes are not needed soon (they are read again from the file if touched).
   void release(ByteSpan part) const;
 
@@ -131,6 +139,10 @@ class GgufFile {
   };
 
   GgufFile() = default;
+  static Result<GgufFile> open_one(const std::filesystem::path& path);
+  Result<void> open_other_parts(const std::filesystem::path& path);
+  Result<void> take_tensors_of(GgufFile part);
+  std::string_view name_of_tensor(std::string_view tensor_name) const;
   Result<const Value*> find_value(std::string_view key) const;
 
   std::string name_;
@@ -141,6 +153,7 @@ class GgufFile {
   std::uint64_t data_begin_ = 0;
   std::vector<std::string_view> keys_;
   std::unordered_map<std::string_view, Value> values_;
+  std::vector<GgufFile> others_;  // the parts after the first
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string_view, std::size_t> tensor_index_;  // views of the names inside the file's bytes
 };

@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::uint32_t kMaxWidth = 1 << 18;
 constexpr std::uint32_t kMaxLayers = 1024;
+constexpr std::uint32_t kMaxExperts = 1024;
 constexpr std::uint64_t kChunkBytes = 32 << 20;
 
 // Standard deviation of attention scores: high enough that a query looks at few of many positions, low enough that it
@@ -82,6 +83,8 @@ Result<void> check(const SynthOptions& options) {
   TRY(check_range("heads", options.heads, 1, options.embd));
   TRY(check_range("kv-heads", options.kv_heads, 1, options.heads));
   TRY(check_range("ff", options.ff, 1, kMaxWidth));
+  TRY(check_range("experts", options.experts, 0, kMaxExperts));
+  if (options.experts > 0) TRY(check_range("experts per token", options.experts_per_token, 1, options.experts));
   TRY(check_range("vocab", options.vocab, kMinSynthVocab, kMaxSynthVocab));
   TRY(check_range("pieces", options.pieces, 1, 1 << 20));
   TRY(check_range("context", options.context, 1, 1U << 30));
@@ -161,6 +164,10 @@ class Synthesizer {
     writer_.set("llama.attention.layer_norm_rms_epsilon", 1e-5F);
     writer_.set("llama.rope.dimension_count", head_width());
     writer_.set("llama.rope.freq_base", options_.rope_base);
+    if (options_.experts > 0) {
+      writer_.set("llama.expert_count", options_.experts);
+      writer_.set("llama.expert_used_count", options_.experts_per_token);
+    }
     write_synth_vocabulary(writer_, options_.vocab);
   }
 
@@ -179,9 +186,17 @@ class Synthesizer {
       TRY(state_matrix(name("attn_v"), embd, kv));
       TRY(state_matrix(name("attn_output"), embd, embd));
       TRY(state_norm(name("ffn_norm")));
-      TRY(state_matrix(name("ffn_gate"), embd, options_.ff));
-      TRY(state_matrix(name("ffn_up"), embd, options_.ff));
-      TRY(state_matrix(name("ffn_down"), options_.ff, embd));
+      if (options_.experts == 0) {
+        TRY(state_matrix(name("ffn_gate"), embd, options_.ff));
+        TRY(state_matrix(name("ffn_up"), embd, options_.ff));
+        TRY(state_matrix(name("ffn_down"), options_.ff, embd));
+        continue;
+      }
+      TRY(writer_.add_tensor(name("ffn_gate_inp"), TensorType::kF32,
+                             std::array<std::uint64_t, 2>{embd, options_.experts}));
+      TRY(state_experts(name("ffn_gate_exps"), embd, options_.ff));
+      TRY(state_experts(name("ffn_up_exps"), embd, options_.ff));
+      TRY(state_experts(name("ffn_down_exps"), options_.ff, embd));
     }
     TRY(state_norm("output_norm.weight"));
     return state_matrix("output.weight", embd, options_.vocab);
@@ -189,6 +204,9 @@ class Synthesizer {
 
   Result<void> state_matrix(std::string_view name, std::uint64_t columns, std::uint64_t rows) {
     return writer_.add_tensor(name, options_.type, std::array{columns, rows});
+  }
+  Result<void> state_experts(std::string_view name, std::uint64_t columns, std::uint64_t rows) {
+    return writer_.add_tensor(name, options_.type, std::array<std::uint64_t, 3>{columns, rows, options_.experts});
   }
   Result<void> state_norm(std::string_view name) {
     return writer_.add_tensor(name, TensorType::kF32, std::array{std::uint64_t{options_.embd}});
@@ -224,9 +242,12 @@ class Synthesizer {
       TRY(matrix(inner, options_.embd, kv));
       TRY(matrix(mixer, options_.embd, options_.embd));
       TRY(write_norm(1.0));
-      TRY(matrix(inner, options_.embd, options_.ff));
-      TRY(matrix(inner, options_.embd, options_.ff));
-      TRY(matrix(down, options_.ff, options_.embd));
+      // The rows of all experts follow each other.
+      const std::uint64_t networks = std::max(1U, options_.experts);
+      if (options_.experts > 0) TRY(write_router());
+      TRY(matrix(inner, options_.embd, options_.ff * networks));
+      TRY(matrix(inner, options_.embd, options_.ff * networks));
+      TRY(matrix(down, options_.ff, options_.embd * networks));
     }
     TRY(write_norm(kPeakLogit * halves_ * std::sqrt(1 + context_rms * context_rms) / embd));
     return write_output(embedding);
@@ -254,6 +275,17 @@ class Synthesizer {
       weights[i] = static_cast<float>(gain * (0.9 + 0.2 * static_cast<double>(mixed(seed, i) >> 11) * 0x1.0p-53));
     }
     return writer_.write(std::as_bytes(std::span(weights)));
+  }
+
+  // Scores of about 1: no expert takes all.
+  Result<void> write_router() {
+    const BlockPool rows = TRY(BlockPool::create({.type = TensorType::kF32,
+                                                  .unit = options_.embd,
+                                                  .count = options_.experts,
+                                                  .rms = static_cast<float>(1 / std::sqrt(options_.embd))},
+                                                 next_seed(), threads_));
+    for (std::uint32_t expert = 0; expert < options_.experts; ++expert) TRY(writer_.write(rows.piece(expert)));
+    return {};
   }
 
   Result<void> write_random(const BlockPool& from, std::uint64_t columns, std::uint64_t rows) {

@@ -18,6 +18,8 @@ struct SynthOptions {
   std::uint32_t heads = 32;
   std::uint32_t kv_heads = 8;
   std::uint32_t ff = 8192;
+  std::uint32_t experts = 0;  // in every layer, each of width ff; 0: a dense model
+  std::uint32_t experts_per_token = 0;
   std::uint32_t vocab = 32000;
   std::uint32_t context = 131072;  // only the stated training length: it costs nothing
   float rope_base = 10000.0F;
