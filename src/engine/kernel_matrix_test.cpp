@@ -47,7 +47,9 @@ double relative_error(const FileMatrix& matrix, const std::vector<float>& inputs
                       std::int64_t columns, std::int64_t rows) {
   double error = 0;
   double power = 0;
-  for (std::size_t index = 0; index < results.size(); ++index) {
+  // A sample where there are many, of all rows and columns.
+  const std::size_t step = results.size() < 4096 ? 1 : 67;
+  for (std::size_t index = 0; index < results.size(); index += step) {
     const float* input = inputs.data() + index / rows * columns;
     const float* weight = matrix.widened.data() + index % rows * columns;
     double exact = 0;

@@ -22,8 +22,8 @@ class PrefillKernels : public model::Kernels {
 
   explicit PrefillKernels(PrefillWeights& weights);
 
-  // Before the graph of a layer is built for a pass of `rows`: waits until the layer is packed where that is quicker than
-  // computing without.
+  // Before the graph of a layer is built for a pass of `rows`: waits until the layer is packed where that is quicker
+  // than computing without.
   void begin_layer(std::uint32_t layer, std::uint32_t rows);
   ggml_tensor* multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) override;
   ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
