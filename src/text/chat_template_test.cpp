@@ -117,7 +117,7 @@ TEST(ChatTemplate, MakesInvalidBytesOfAMessageReplacementCharacters) {
 
 TEST(ChatTemplate, EndsHostileTemplates) {
   std::string one_line = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
-  one_line += std::string(100'000, '-');
+  one_line += std::string(60'000, '-');
   const std::string_view templates[] = {
       "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{{ c }}{% endfor %}{% endfor %}"
       "{% endfor %}",

@@ -9,7 +9,9 @@
 namespace baton::text {
 namespace {
 
-constexpr std::size_t kMaxSourceBytes = 128UL << 10;
+constexpr std::size_t kMaxSourceBytes = 64UL << 10;
+// minja searches all that follows at every tag: this many take some three seconds.
+constexpr std::size_t kMaxTagsTimesBytes = 25'000'000;
 // std::regex, which minja reads with, recurses for every character of a run.
 constexpr std::size_t kMaxRunBytes = 1000;
 constexpr std::size_t kMaxBrackets = 32;
@@ -42,6 +44,7 @@ class Guard {
       if (source_[open + 1] == '#') {
         cleaned += TRY(take_comment());
       } else {
+        if (++tags_ * source_.size() > kMaxTagsTimesBytes) return refuse("it is too long to be parsed in good time");
         TRY(check_tag());
         cleaned += source_.substr(begin, next_ - begin);
       }
@@ -202,6 +205,7 @@ class Guard {
 
   std::string_view source_;
   std::size_t next_ = 0;
+  std::size_t tags_ = 0;
   std::vector<std::string_view> blocks_;
 };
 

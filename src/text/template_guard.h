@@ -9,7 +9,8 @@
 namespace baton::text {
 
 // The source with its comments emptied, ready to be parsed. Fails with kUnsupported, naming the line, for a template
-//  - larger than 128 KiB, or with names, runs of white space, nesting or tags that would exhaust the stack;
+//  - larger than 64 KiB or with too many tags for its size, or with names, runs of white space, nesting or tags that
+//  would exhaust the stack;
 //  - that divides by anything but a number other than 0 (the processor would stop the process), slices with a step
 //  other
 //    than [::-1] (reads beyond the text), splits at anything but a literal that is not empty (never ends), or

@@ -45,6 +45,13 @@ TEST(TemplateGuard, RefusesWhatWouldExhaustTheStack) {
   }
 }
 
+TEST(TemplateGuard, RefusesWhatTakesTooLongToParse) {
+  std::string tags;
+  for (int i = 0; i < 5000; ++i) tags += "{{ a }}";
+  EXPECT_FALSE(check_template(tags));
+  EXPECT_TRUE(check_template(std::string_view(tags).substr(0, 7000)));
+}
+
 TEST(TemplateGuard, NamesTheLine) {
   const auto checked = check_template("one\ntwo\n{{ 1 % 0 }}");
   ASSERT_FALSE(checked);

@@ -1,6 +1,7 @@
 // Chat templates against what Jinja2 makes of them: tests/reference/templates/README.md says what the files are.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <format>
 #include <glaze/glaze.hpp>
@@ -13,7 +14,10 @@
 #include <vector>
 
 #include "base/file.h"
+#include "model/chat_templates.h"
+#include "model/vocabulary.h"
 #include "text/chat_template.h"
+#include "text/tokenizer.h"
 
 namespace baton::conformance {
 
@@ -177,6 +181,47 @@ TEST(TemplateConformance, ComputesEveryExpressionAsJinja2Does) {
     deviations.check(line, difference(line, request_of({}), expected.expressions[count]));
   }
   EXPECT_EQ(count, expected.expressions.size());
+}
+
+// Vocabularies that carry their model's own template: those in the tree, and a larger set beside it where there is one.
+TEST(TemplateConformance, RendersRealTemplatesAndLetsNoMessageBreakThem) {
+  const fs::path source = BATON_SOURCE_DIR;
+  std::size_t seen = 0;
+  for (const fs::path& folder : {source / "tests/reference/vocab", source.parent_path() / "shared/vocab"}) {
+    if (!fs::exists(folder)) continue;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      if (entry.path().extension() != ".gguf") continue;
+      const auto file = model::GgufFile::open(entry.path());
+      ASSERT_TRUE(file) << file.error().to_string();
+      const auto found = model::read_chat_template(*file);
+      if (!found) continue;
+      ++seen;
+      auto data = model::read_vocabulary(*file);
+      ASSERT_TRUE(data) << data.error().to_string();
+      auto vocabulary = text::Vocabulary::create(std::move(*data));
+      ASSERT_TRUE(vocabulary) << vocabulary.error().to_string();
+      const auto tokenizer = text::Tokenizer::create(std::move(*vocabulary));
+      ASSERT_TRUE(tokenizer) << tokenizer.error().to_string();
+      const std::vector<std::string> controls = tokenizer->vocabulary().control_texts();
+      const auto chat_template = text::ChatTemplate::create(*found, controls);
+      ASSERT_TRUE(chat_template) << entry.path() << ": " << chat_template.error().to_string();
+      const auto count_controls = [&](const std::string& question) {
+        text::ChatRequest request = request_of({});
+        request.messages.emplace_back().content = question;
+        const auto text = chat_template->render(request);
+        EXPECT_TRUE(text) << text.error().to_string();
+        const auto tokens = text ? tokenizer->encode(*text) : Result<std::vector<Token>>();
+        EXPECT_TRUE(tokens);
+        return std::ranges::count_if(tokens.value_or(std::vector<Token>()), [&](Token token) {
+          return tokenizer->vocabulary().type(token) == text::TokenType::kControl;
+        });
+      };
+      const auto benign = count_controls("hello");
+      EXPECT_GT(benign, 0) << entry.path();
+      for (const std::string& control : controls) EXPECT_EQ(count_controls("a" + control + "b"), benign) << control;
+    }
+  }
+  EXPECT_GT(seen, 0U);
 }
 
 }  // namespace
