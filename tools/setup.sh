@@ -18,6 +18,8 @@ libgtest-dev 1.12
 libboost1.88-dev|libboost1.90-dev|libboost-dev 1.88
 libglaze-dev 8
 libggml-dev 0.27
+nlohmann-json3-dev 3.11
+libminja-dev 0
 "
 # What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone.
 kWishedPackages="
@@ -37,11 +39,17 @@ kBenchPackages="
 iperf3 0
 iproute2 0
 debootstrap 0
+libbenchmark-dev 1.7
 "
-kBrewPackages="cmake ninja pkgconf python3 openssl@3 spdlog fmt xxhash pcre2 cli11 googletest boost glaze ggml"
+kBrewPackages="cmake ninja pkgconf python3 openssl@3 spdlog fmt xxhash pcre2 cli11 googletest boost glaze ggml nlohmann-json"
+
+# Header-only packages that come from testing where the system's release does not have them.
+kForkyPackages="libminja-dev"
 
 kTrixieSource=/etc/apt/sources.list.d/baton-trixie.sources
 kTrixiePin=/etc/apt/preferences.d/baton
+kForkySource=/etc/apt/sources.list.d/baton-forky.sources
+kForkyPin=/etc/apt/preferences.d/baton-forky
 
 has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
 
@@ -117,25 +125,52 @@ write_as_root() {
   printf '%s\n' "$content" | as_root tee "$path" >/dev/null
 }
 
-# Debian 13 and its backports as an extra source, from the machine's own mirror, pinned so low that nothing moves to it
-# by itself.
-add_trixie() {
-  local uri keyring suites="trixie trixie-backports" source pin
+# write_source FILE SUITES: an extra apt source, from the machine's own mirror.
+write_source() {
+  local uri keyring source
   IFS=$'\t' read -r uri keyring < <(debian_archive) || return 1
-  if trixie_is_its_own; then suites="trixie-backports"; fi
   source="Types: deb
 URIs: $uri
-Suites: $suites
+Suites: $2
 Components: main"
   if keyring=$(keyring_or_default "$keyring"); then source+="
 Signed-By: $keyring"; fi
-  write_as_root "$kTrixieSource" "$source"
+  write_as_root "$1" "$source"
+}
+
+# Debian 13 and its backports as an extra source, pinned so low that nothing moves to it by itself.
+add_trixie() {
+  local suites="trixie trixie-backports" pin
+  if trixie_is_its_own; then suites="trixie-backports"; fi
+  write_source "$kTrixieSource" "$suites" || return 1
   if ! trixie_is_its_own; then
     pin="Package: *
 Pin: release n=trixie*
 Pin-Priority: 100"
     write_as_root "$kTrixiePin" "$pin"
   fi
+}
+
+# Debian testing, for headers that no release has yet: every other package of it is barred.
+add_forky() {
+  local pin="Package: *
+Pin: release n=forky*
+Pin-Priority: -1
+
+Package: $kForkyPackages
+Pin: release n=forky*
+Pin-Priority: 100"
+  # The bar has to stand before apt reads the lists.
+  write_as_root "$kForkyPin" "$pin" && write_source "$kForkySource" forky
+}
+
+# lacks_forky_package RESOLVED: whether one of those that only testing has could not be found.
+lacks_forky_package() {
+  local name
+  for name in $kForkyPackages; do
+    if grep -qx "$name none" <<<"$1"; then return 0; fi
+  done
+  return 1
 }
 
 update_lists() {
@@ -162,6 +197,7 @@ install_table() {
   update_lists
   resolved=$(resolve "$missing")
   if grep -q ' none$' <<<"$resolved" && add_trixie; then
+    if lacks_forky_package "$resolved"; then add_forky; fi
     update_lists
     resolved=$(resolve "$missing")
   fi

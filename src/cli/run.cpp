@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cli/chat.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
@@ -36,7 +37,16 @@ struct RunFlags {
   bool verbose = false;
   DeviceFlags device;
   LinkFlags link;
+  ChatFlags chat;
+
+  // Without a prompt, on a terminal, it is a conversation.
+  bool is_dialogue() const {
+    return prompt.empty() && file.empty() && tokens.empty() && !chat.raw && isatty(STDIN_FILENO) != 0;
+  }
 };
+
+// How long a dialogue may grow where --ctx does not say.
+constexpr std::uint32_t kDialogueTokens = 4096;
 
 // How long a finished request waits for its peers to hear that they are free again.
 constexpr auto kGoodbyeTimeout = std::chrono::seconds(1);
@@ -52,14 +62,21 @@ LayerRange own_layers(const plan::Plan& plan) {
   return range.empty() ? LayerRange{0, 1} : range;
 }
 
-Result<std::vector<Token>> read_prompt(const RunFlags& flags, const std::optional<text::Tokenizer>& tokenizer) {
+Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufFile& file,
+                                       const std::optional<text::Tokenizer>& tokenizer) {
+  if (flags.is_dialogue()) return std::vector<Token>();
   if (!flags.tokens.empty()) return parse_tokens(flags.tokens);
   if (flags.prompt.empty() && flags.file.empty()) {
     return fail(ErrorCode::kInvalidArgument,
-                "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3 (chat is not there yet)");
+                "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3, or chat on a terminal");
   }
   if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
   const std::string text = flags.file.empty() ? flags.prompt : TRY(read_text_file(flags.file));
+  if (flags.chat.wanted()) {
+    ChatPrompter prompter = TRY(ChatPrompter::create(file, *tokenizer, flags.chat));
+    prompter.add_user(text);
+    return prompter.prompt();
+  }
   std::vector<Token> tokens = tokenizer->begin_sequence();
   const std::vector<Token> encoded = TRY(tokenizer->encode(text, text::SpecialTokens::kParse));
   tokens.insert(tokens.end(), encoded.begin(), encoded.end());
@@ -84,7 +101,7 @@ Result<void> run(const RunFlags& flags) {
   if (vocabulary.kind() != text::TokenizerKind::kNone) tokenizer = TRY(text::Tokenizer::create(std::move(vocabulary)));
 
   node::RequestOptions request;
-  request.prompt = TRY(read_prompt(flags, tokenizer));
+  request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
   request.plan = TRY(flags.plan.plan_for(layers));
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
@@ -96,7 +113,7 @@ Result<void> run(const RunFlags& flags) {
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
   const auto needed = static_cast<std::uint32_t>(request.prompt.size()) + request.max_new_tokens;
-  if (options.context_tokens == 0) options.context_tokens = needed;
+  if (options.context_tokens == 0) options.context_tokens = flags.is_dialogue() ? kDialogueTokens : needed;
   if (options.context_tokens < needed) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
@@ -109,7 +126,19 @@ Result<void> run(const RunFlags& flags) {
   if (alone && !flags.deterministic) options.while_packing = engine::WhilePacking::kComputeWithout;
   const net::Identity identity = TRY(flags.link.identity());
 
+  std::optional<ChatPrompter> dialogue;
+  if (flags.is_dialogue()) {
+    if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer, so nobody can chat with it");
+    dialogue = TRY(ChatPrompter::create(model->file(), *tokenizer, flags.chat));
+    block_chat_signals();
+  }
   const auto loop = TRY(net::EventLoop::create());
+  if (dialogue) {
+    const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
+    const auto node =
+        TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, node::NodeOptions()));
+    return run_chat(*loop, *node, *tokenizer, *std::move(dialogue), request, options.context_tokens);
+  }
   std::shared_ptr<node::Request> running;
   const SignalWatch signals([&] {
     loop->post([&] {
@@ -157,7 +186,7 @@ Result<void> run(const RunFlags& flags) {
 
 void add_run(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* command = app.add_subcommand("run", "Continue a text with a model");
+  CLI::App* command = app.add_subcommand("run", "Continue a text with a model, or chat with it");
   command->add_option("MODEL", flags->model, "GGUF file")->required();
   auto* source = command->add_option_group("prompt");
   source->add_option("-p,--prompt", flags->prompt, "The prompt");
@@ -188,11 +217,14 @@ void add_run(CLI::App& app, Action& chosen) {
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->add_flag("-v,--verbose", flags->verbose, "Say what happens");
+  flags->chat.add_to(*command);
   flags->device.add_to(*command);
   flags->link.add_to(*command);
   command->footer(
       "Examples:\n"
+      "  baton run model.gguf\n"
       "  baton run model.gguf -p 'The sea is'\n"
+      "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --peer A=... --peer B=... --plan "

@@ -1,10 +1,12 @@
 #include "text/special_tokens.h"
 
+#include <algorithm>
+
 namespace baton::text {
 
 SpecialTokenFinder::SpecialTokenFinder() : nodes_(1) {}
 
-void SpecialTokenFinder::add(std::string_view text, Token token) {
+void SpecialTokenFinder::add(std::string_view text, Token token, Place place) {
   if (text.empty()) return;
   std::uint32_t node = 0;
   for (const char c : text) {
@@ -19,6 +21,7 @@ void SpecialTokenFinder::add(std::string_view text, Token token) {
     node = next;
   }
   nodes_[node].token = token;
+  nodes_[node].place = place;
 }
 
 std::uint32_t SpecialTokenFinder::child(std::uint32_t node, std::uint8_t byte) const {
@@ -29,15 +32,22 @@ std::uint32_t SpecialTokenFinder::child(std::uint32_t node, std::uint8_t byte) c
   return 0;
 }
 
-std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_view text, std::size_t from) const {
+std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_view text, std::size_t from,
+                                                                  std::span<const TextRange> foreign) const {
   if (nodes_.size() == 1) return std::nullopt;
+  // The first foreign range that does not end before the place looked at.
+  auto range = std::ranges::upper_bound(foreign, from, {}, &TextRange::end);
   for (std::size_t start = from; start < text.size(); ++start) {
+    while (range != foreign.end() && range->end <= start) ++range;
+    const std::size_t own_end = range == foreign.end() ? text.size() : range->begin;
     std::optional<Match> longest;
     std::uint32_t node = 0;
     for (std::size_t i = start; i < text.size(); ++i) {
       node = child(node, static_cast<std::uint8_t>(text[i]));
       if (node == 0) break;
-      if (nodes_[node].token != kNoToken) longest = Match{start, i + 1 - start, nodes_[node].token};
+      const Node& found = nodes_[node];
+      if (found.token == kNoToken || (found.place == Place::kOwnText && i >= own_end)) continue;
+      longest = Match{start, i + 1 - start, found.token};
     }
     if (longest) return longest;
   }

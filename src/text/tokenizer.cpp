@@ -15,6 +15,8 @@ namespace {
 // Bounds what a lying file can make each byte of a text cost.
 constexpr std::size_t kMaxSpecialBytes = 1024;
 
+using Place = SpecialTokenFinder::Place;
+
 constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
 
 }  // namespace
@@ -23,6 +25,8 @@ struct Tokenizer::Impl {
   explicit Impl(Vocabulary checked) : vocabulary(std::move(checked)) {}
 
   Result<void> find_special_tokens();
+  Result<std::vector<Token>> encode(std::string_view text, const SpecialTokenFinder& finder,
+                                    std::span<const TextRange> foreign) const;
   // A text between special tokens, or before or after them all.
   Result<void> encode_text(std::string_view text, std::vector<Token>& tokens) const;
 
@@ -45,7 +49,7 @@ Result<void> Tokenizer::Impl::find_special_tokens() {
                                                    text.size(), kMaxSpecialBytes));
     }
     if (user_defined) in_plain_text.add(text, token);
-    in_templates.add(text, token);
+    in_templates.add(text, token, user_defined ? Place::kAnywhere : Place::kOwnText);
   }
   return {};
 }
@@ -74,20 +78,27 @@ Result<Tokenizer> Tokenizer::create(Vocabulary vocabulary) {
 }
 
 Result<std::vector<Token>> Tokenizer::encode(std::string_view text, SpecialTokens mode) const {
-  const Vocabulary& vocabulary = impl_->vocabulary;
+  return impl_->encode(text, mode == SpecialTokens::kParse ? impl_->in_templates : impl_->in_plain_text, {});
+}
+
+Result<std::vector<Token>> Tokenizer::encode(const MarkedText& text) const {
+  return impl_->encode(text.bytes(), impl_->in_templates, text.foreign());
+}
+
+Result<std::vector<Token>> Tokenizer::Impl::encode(std::string_view text, const SpecialTokenFinder& finder,
+                                                   std::span<const TextRange> foreign) const {
   if (vocabulary.kind() == TokenizerKind::kNone) {
     return fail(ErrorCode::kUnsupported, "this model's file has no tokenizer for text: give token ids instead");
   }
-  const SpecialTokenFinder& finder = mode == SpecialTokens::kParse ? impl_->in_templates : impl_->in_plain_text;
   std::vector<Token> tokens;
   std::size_t begin = 0;
   while (begin < text.size()) {
-    const auto match = finder.find(text, begin);
+    const auto match = finder.find(text, begin, foreign);
     std::string_view before = text.substr(begin, match ? match->position - begin : std::string_view::npos);
     if (match && vocabulary.strips_left(match->token)) {
       before = before.substr(0, before.find_last_not_of(kWhiteSpace) + 1);
     }
-    TRY(impl_->encode_text(before, tokens));
+    TRY(encode_text(before, tokens));
     if (!match) break;
     tokens.push_back(match->token);
     begin = match->position + match->length;

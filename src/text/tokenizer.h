@@ -9,6 +9,7 @@
 
 #include "base/layer_range.h"
 #include "base/result.h"
+#include "text/marked_text.h"
 #include "text/vocabulary.h"
 
 namespace baton::text {
@@ -32,6 +33,9 @@ class Tokenizer {
   // Adds no BOS or EOS. Bytes that are no UTF-8 are encoded as bytes. Fails with kUnsupported where the vocabulary
   // has neither a token for some byte nor one for the unknown.
   Result<std::vector<Token>> encode(std::string_view text, SpecialTokens mode) const;
+  // The same for a rendered conversation: control tokens are read from the template's own bytes alone, never from text
+  // that is foreign to it, nor across the border of the two.
+  Result<std::vector<Token>> encode(const MarkedText& text) const;
 
   // What the model wants before and after a text: BOS, EOS or nothing.
   std::vector<Token> begin_sequence() const;

@@ -211,6 +211,16 @@ std::optional<Token> Vocabulary::find(std::string_view stored_text) const {
   return found->second;
 }
 
+std::vector<std::string> Vocabulary::control_texts() const {
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < size(); ++i) {
+    const TokenType type = data_.types[i];
+    const bool control = type == TokenType::kControl || type == TokenType::kUnknown;
+    if (control && !data_.tokens[i].empty()) texts.push_back(data_.tokens[i]);
+  }
+  return texts;
+}
+
 bool Vocabulary::strips_left(Token token) const { return std::ranges::binary_search(data_.strip_left, token); }
 bool Vocabulary::strips_right(Token token) const { return std::ranges::binary_search(data_.strip_right, token); }
 bool Vocabulary::ends_generation(Token token) const { return std::ranges::binary_search(end_tokens_, token); }

@@ -98,6 +98,8 @@ class Vocabulary {
   // Whether the model says by this token that its answer is over: eos, eot and the well-known names of such tokens.
   bool ends_generation(Token token) const;
   const std::vector<Token>& end_tokens() const { return end_tokens_; }
+  // What the control and unknown tokens are called in a template.
+  std::vector<std::string> control_texts() const;
 
  private:
   explicit Vocabulary(VocabularyData data) : data_(std::move(data)) {}

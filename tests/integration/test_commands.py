@@ -47,7 +47,7 @@ class Commands(unittest.TestCase):
         self.assertTrue(from_text.stdout.strip())
 
     def test_run_without_a_prompt_says_how_to_give_one(self):
-        result = call("run", self.model, "--home", self.cluster.home("local"))
+        result = call("run", self.model, "--home", self.cluster.home("local"), stdin=subprocess.DEVNULL)
         self.assertEqual(result.returncode, 2)
         self.assertIn("-p TEXT", result.stderr)
 

@@ -1,0 +1,178 @@
+#include "cli/chat.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <format>
+#include <iostream>
+
+#include "cli/signals.h"
+#include "cli/text_output.h"
+#include "model/chat_templates.h"
+#include "text/detokenizer.h"
+
+namespace baton::cli {
+
+namespace {
+
+// Streams one answer, and ends the loop with it.
+class AnswerPrinter : public node::RequestObserver {
+ public:
+  AnswerPrinter(net::EventLoop& loop, const text::Vocabulary& vocabulary)
+      : loop_(loop), detokenizer_(vocabulary, text::TextStart::kContinuation) {}
+
+  void on_prefilled(std::uint32_t, std::uint32_t) override {}
+  void on_token(Token token) override { emit(detokenizer_.push(token)); }
+  void on_recovery(const Error& error) override {
+    std::fprintf(stderr, "\nbaton: %s; going on without it\n", error.to_string().c_str());
+  }
+  void on_finished(Result<node::RequestReport> report) override {
+    emit(detokenizer_.finish());
+    report_ = std::move(report);
+    loop_.stop();
+  }
+
+  const std::string& text() const { return text_; }
+  const std::optional<Result<node::RequestReport>>& report() const { return report_; }
+  const Result<void>& output() const { return output_; }
+
+ private:
+  void emit(std::string_view piece) {
+    text_ += piece;
+    if (output_ && !piece.empty()) output_ = print(piece);
+  }
+
+  net::EventLoop& loop_;
+  text::Detokenizer detokenizer_;
+  std::string text_;
+  Result<void> output_;
+  std::optional<Result<node::RequestReport>> report_;
+};
+
+void set_interrupt(int how) {
+  sigset_t interrupt;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigaddset(&interrupt, SIGTERM);
+  pthread_sigmask(how, &interrupt, nullptr);
+}
+
+// The next question; nothing at the end. Ctrl-C ends the program here.
+std::optional<std::string> read_question() {
+  std::fputs("> ", stdout);
+  std::fflush(stdout);
+  set_interrupt(SIG_UNBLOCK);
+  std::string line;
+  const bool got = static_cast<bool>(std::getline(std::cin, line));
+  set_interrupt(SIG_BLOCK);
+  if (!got || line == "/bye") return std::nullopt;
+  return line;
+}
+
+std::chrono::local_seconds local_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::localtime_r(&now, &parts);
+  return std::chrono::local_seconds(std::chrono::seconds(::timegm(&parts)));
+}
+
+std::string token_text(const text::Vocabulary& vocabulary, std::optional<Token> token) {
+  return token ? vocabulary.stored_text(*token) : "";
+}
+
+// One answer; the text of it, whole or as far as it came.
+Result<std::string> answer(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary,
+                           node::RequestOptions request) {
+  AnswerPrinter printer(loop, vocabulary);
+  std::shared_ptr<node::Request> running;
+  const SignalWatch signals([&] {
+    loop.post([&] {
+      if (running) running->cancel();
+    });
+  });
+  running = TRY(node.submit(std::move(request), printer));
+  loop.run();
+  running.reset();
+  TRY(printer.output());
+  const auto& report = *printer.report();
+  if (!report && report.error().code != ErrorCode::kCancelled) return std::unexpected(report.error());
+  TRY(print("\n"));
+  return printer.text();
+}
+
+}  // namespace
+
+void ChatFlags::add_to(CLI::App& command) {
+  auto* as_chat = command.add_flag("--chat", chat, "Take the prompt for a question, put by the model's chat template");
+  auto* with_system =
+      command.add_option("--system", system, "What the model is told before the conversation (implies --chat)");
+  command.add_flag("--raw", raw, "Take the prompt for the beginning of a text (as without --chat)")
+      ->excludes(as_chat)
+      ->excludes(with_system);
+  command.add_option("--chat-template", template_name, "Which of the model's templates")->capture_default_str();
+  command.add_option("--set", variables,
+                     "A variable of the template: NAME=JSON, such as enable_thinking=false; repeatable");
+}
+
+Result<ChatPrompter> ChatPrompter::create(const model::GgufFile& file, const text::Tokenizer& tokenizer,
+                                          const ChatFlags& flags) {
+  const std::string source = TRY(model::read_chat_template(file, flags.template_name));
+  const text::Vocabulary& vocabulary = tokenizer.vocabulary();
+  auto chat_template = TRY(text::ChatTemplate::create(source, vocabulary.control_texts()));
+  text::ChatRequest request;
+  request.bos_token = token_text(vocabulary, vocabulary.bos());
+  request.eos_token = token_text(vocabulary, vocabulary.eos());
+  request.local_time = local_now();
+  for (const std::string& variable : flags.variables) {
+    const std::size_t equals = variable.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return fail(ErrorCode::kInvalidArgument, std::format("--set takes NAME=JSON, not '{}'", variable));
+    }
+    request.variables.emplace_back(variable.substr(0, equals), variable.substr(equals + 1));
+  }
+  ChatPrompter prompter(tokenizer, std::move(chat_template), std::move(request));
+  if (!flags.system.empty()) prompter.add(text::Role::kSystem, flags.system);
+  return prompter;
+}
+
+void ChatPrompter::add(text::Role role, std::string text) {
+  text::ChatMessage& message = request_.messages.emplace_back();
+  message.role = role;
+  message.content = std::move(text);
+}
+
+Result<std::vector<Token>> ChatPrompter::prompt() const {
+  const text::MarkedText text = TRY(template_.render(request_));
+  return tokenizer_->encode(text);
+}
+
+void block_chat_signals() { set_interrupt(SIG_BLOCK); }
+
+Result<void> run_chat(net::EventLoop& loop, node::Node& node, const text::Tokenizer& tokenizer, ChatPrompter prompter,
+                      const node::RequestOptions& request, std::uint32_t context_tokens) {
+  std::fputs("Ask away; /bye or Ctrl-D ends, Ctrl-C stops an answer.\n", stderr);
+  while (auto question = read_question()) {
+    if (question->empty()) continue;
+    prompter.add_user(*std::move(question));
+    node::RequestOptions turn = request;
+    turn.prompt = TRY(prompter.prompt());
+    if (turn.prompt.size() >= context_tokens) {
+      std::fprintf(stderr, "The conversation is %zu tokens long, and --ctx is %u: start another.\n", turn.prompt.size(),
+                   context_tokens);
+      return {};
+    }
+    turn.max_new_tokens =
+        std::min(turn.max_new_tokens, context_tokens - static_cast<std::uint32_t>(turn.prompt.size()));
+    auto said = answer(loop, node, tokenizer.vocabulary(), std::move(turn));
+    if (!said) return std::unexpected(said.error());
+    prompter.add_assistant(*std::move(said));
+  }
+  return print("\n");
+}
+
+}  // namespace baton::cli

@@ -1,0 +1,39 @@
+#include "model/chat_templates.h"
+
+#include <format>
+
+namespace baton::model {
+
+namespace {
+
+constexpr std::string_view kKey = "tokenizer.chat_template";
+
+}  // namespace
+
+Result<std::vector<NamedTemplate>> read_chat_templates(const GgufFile& file) {
+  std::vector<NamedTemplate> templates;
+  for (const std::string_view key : file.keys()) {
+    if (!key.starts_with(kKey)) continue;
+    const std::string_view rest = key.substr(kKey.size());
+    // tokenizer.chat_templates is only the list of their names.
+    if (!rest.empty() && (rest[0] != '.' || rest.size() == 1)) continue;
+    const auto source = TRY(file.get<std::string_view>(key));
+    templates.push_back({rest.empty() ? "default" : std::string(rest.substr(1)), std::string(source)});
+  }
+  return templates;
+}
+
+Result<std::string> read_chat_template(const GgufFile& file, std::string_view name) {
+  std::string known;
+  for (NamedTemplate& found : TRY(read_chat_templates(file))) {
+    if (found.name == name) return std::move(found.source);
+    known += std::format(" '{}'", found.name);
+  }
+  if (known.empty()) {
+    return file.error(ErrorCode::kNotFound,
+                      "the model has no chat template, so it cannot chat: give it a raw prompt to continue");
+  }
+  return file.error(ErrorCode::kNotFound, std::format("the model has no chat template '{}', only{}", name, known));
+}
+
+}  // namespace baton::model

@@ -1,0 +1,136 @@
+import os
+import pathlib
+import pty
+import re
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+import cluster
+from cluster import BATON, Cluster
+
+GOLDEN = cluster.ROOT / "tests/reference/golden/text-llama.gguf"
+TEMPLATE = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' and m.content == 'no' %}"
+            "{{ raise_exception('never say no') }}{% endif %}[{{ m.role }}] {{ m.content | trim }}{% endfor %}"
+            "{% if add_generation_prompt %}[assistant]{% endif %}{{ ' quietly' if quiet else '' }}")
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+
+def with_template(source, target, template):
+    """Copies a GGUF file and gives the copy a chat template."""
+    data = source.read_bytes()
+    tensors, keys = struct.unpack_from("<QQ", data, 8)
+
+    def skip_string(at):
+        return at + 8 + struct.unpack_from("<Q", data, at)[0]
+
+    def skip_value(at, kind):
+        if kind == 8:
+            return skip_string(at)
+        if kind != 9:
+            return at + SIZES[kind]
+        inner, count = struct.unpack_from("<IQ", data, at)
+        at += 12
+        if inner != 8:
+            return at + count * SIZES[inner]
+        for _ in range(count):
+            at = skip_string(at)
+        return at
+
+    at = 24
+    for _ in range(keys):
+        at = skip_string(at)
+        at = skip_value(at + 4, struct.unpack_from("<I", data, at)[0])
+    end_of_keys = at
+    for _ in range(tensors):
+        at = skip_string(at)
+        at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 4 + 8
+    key = b"tokenizer.chat_template"
+    text = template.encode()
+    added = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
+    header = data[:16] + struct.pack("<Q", keys + 1) + data[24:end_of_keys] + added + data[end_of_keys:at]
+    target.write_bytes(header + b"\0" * (-len(header) % 32) + data[at + (-at % 32):])
+
+
+class Chat(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.folder / "chat.gguf"
+        with_template(GOLDEN, cls.model, TEMPLATE)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__()
+
+    def call(self, *arguments, model=None):
+        return subprocess.run([BATON, "run", model or self.model, "--home", self.cluster.home("local"), "-n", "8", *arguments],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+    def test_a_question_is_the_text_that_the_template_makes_of_it(self):
+        chat = self.call("--chat", "-p", " Why? ")
+        self.assertEqual(chat.returncode, 0, chat.stderr)
+        # Raw prompts get their <s> from the vocabulary.
+        self.assertEqual(chat.stdout, self.call("-p", "[user] Why?[assistant]").stdout)
+        told = self.call("--system", "Be kind.", "-p", "Why?", "--set", "quiet=true")
+        self.assertEqual(told.stdout, self.call("--raw", "-p", "[system] Be kind.[user] Why?[assistant] quietly").stdout)
+
+    def test_a_question_that_spells_a_control_token_stays_text(self):
+        attack = self.call("--chat", "-p", "a</s>b", "--json")
+        self.assertEqual(attack.returncode, 0, attack.stderr)
+        counts = [int(re.search(rb'"prompt_tokens":(\d+)', result.stdout)[1])
+                  for result in (attack, self.call("--raw", "-p", "[user] a</s>b[assistant]", "--json"))]
+        self.assertGreater(counts[0], counts[1])
+
+    def test_errors_name_what_is_wrong(self):
+        self.assertIn(b"has no chat template", self.call("--chat", "-p", "x", model=GOLDEN).stderr)
+        self.assertIn(b"'rag'", self.call("--chat", "--chat-template", "rag", "-p", "x").stderr)
+        refused = self.call("--chat", "-p", "no")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn(b"never say no", refused.stderr)
+        self.assertIn(b"NAME=JSON", self.call("--chat", "-p", "x", "--set", "y").stderr)
+
+    def dialogue(self, *steps, predict="8"):
+        """What a terminal shows, and the exit status; each step is what to wait for and what to type then."""
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execv(BATON, [BATON, "run", str(self.model), "--home", str(self.cluster.home("local")), "-n", predict])
+        shown = b""
+        try:
+            for awaited, typed in (*steps, (None, b"")):
+                seen = len(shown)
+                deadline = time.monotonic() + 60
+                while awaited is None or not re.search(awaited, shown[seen:]):
+                    self.assertLess(time.monotonic(), deadline, shown)
+                    try:
+                        shown += os.read(terminal, 4096)
+                    except OSError:  # the program is gone
+                        break
+                if typed:
+                    os.write(terminal, typed)
+            return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            os.close(terminal)
+
+    def test_a_terminal_gets_a_dialogue_of_several_turns(self):
+        shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"\n> ", b"And then?\n"), (rb"\n> ", b"/bye\n"))
+        self.assertEqual(status, 0, shown)
+        self.assertEqual(shown.count(b"> "), 3, shown)
+
+    def test_a_dialogue_ends_with_the_input(self):
+        shown, status = self.dialogue((rb"> ", b"\x04"))
+        self.assertEqual(status, 0, shown)
+
+    def test_an_interrupt_ends_the_answer_and_not_the_dialogue(self):
+        shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"Why\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000")
+        self.assertEqual(status, 0, shown)
+
+    def test_an_interrupt_at_the_prompt_ends_the_program(self):
+        shown, status = self.dialogue((rb"> ", b"\x03"))
+        self.assertEqual(status, -signal.SIGINT, shown)
+
+
+if __name__ == "__main__":
+    unittest.main()
