@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <format>
+#include <map>
 #include <random>
 
 #include "base/random.h"
@@ -85,6 +86,11 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
       chunks_ = transfer.machine.flow().chunks;
       begin();
       produce();
+    } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
+      if (const auto found = unacknowledged_.find(acknowledged->key); found != unacknowledged_.end()) {
+        workspace_->release(found->second);
+        unacknowledged_.erase(found);
+      }
     } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
       if (over->reason != handoff::SenderEnded::Reason::kCommitted) return give_up(over->error);
       end();
@@ -176,9 +182,9 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
       const auto layer = static_cast<std::uint32_t>(next_ % layers_);
       const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, transfer->machine.open().codec);
       if (!rows) return give_up(rows.error());
-      const auto offered =
-          transfer->machine.offer({{handoff::SliceKind::kKv, layer, chunk.first_position, chunk.tokens}, *rows});
-      if (!offered) return give_up(offered.error());
+      const handoff::SliceKey key{handoff::SliceKind::kKv, layer, chunk.first_position, chunk.tokens};
+      if (const auto offered = transfer->machine.offer({key, *rows}); !offered) return give_up(offered.error());
+      unacknowledged_[key] = rows->front();
       ++next_;
     }
     if (next_ == total) {
@@ -204,6 +210,7 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
   std::weak_ptr<node::OutgoingTransfer> outgoing_;
   std::vector<handoff::Chunk> chunks_;
   std::size_t next_ = 0;
+  std::map<handoff::SliceKey, ByteSpan> unacknowledged_;
   TimePoint began_{};
   TimePoint ended_{};
   double cpu_s_ = 0;
@@ -245,6 +252,7 @@ Result<void> run(const Flags& flags, bool serves) {
   options.device = "CPU";
   options.threads = 1;
   options.context_tokens = flags.tokens;
+  options.prefill_pack = engine::PrefillPack::kOff;
   const auto engine = TRY(engine::Engine::create(model, options));
   const auto workspace = std::make_shared<node::Workspace>(*engine);
   TRY(workspace->reserve(flags.tokens));

@@ -7,10 +7,10 @@ namespace baton::node {
 
 namespace {
 
-Result<Bytes> to_bytes(std::span<const float> values, handoff::DType dtype) {
-  Bytes bytes(handoff::encoded_size(dtype, values.size()));
+Result<ByteSpan> keep_as(Workspace& workspace, std::span<const float> values, handoff::DType dtype) {
+  Bytes bytes = workspace.spare_bytes(handoff::encoded_size(dtype, values.size()));
   TRY(handoff::convert(handoff::DType::kF32, std::as_bytes(values), dtype, bytes));
-  return bytes;
+  return workspace.keep(std::move(bytes));
 }
 
 }  // namespace
@@ -22,17 +22,16 @@ void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex
 }
 
 void Session::send_hidden(const Pass& pass, plan::NodeIndex to) {
-  auto encoded = to_bytes(pass.hidden_out, open_.hidden);
-  if (!encoded) return fail_with(encoded.error());
-  const ByteSpan bytes = workspace_->keep(std::move(*encoded));
-  send(to, {{handoff::SliceKind::kHidden, pass.layers.end, pass.chunk.first_position, pass.chunk.tokens}, {bytes, {}}});
+  const auto bytes = keep_as(*workspace_, pass.hidden_out, open_.hidden);
+  if (!bytes) return fail_with(bytes.error());
+  send(to,
+       {{handoff::SliceKind::kHidden, pass.layers.end, pass.chunk.first_position, pass.chunk.tokens}, {*bytes, {}}});
 }
 
 void Session::send_logits(const Pass& pass) {
-  auto encoded = to_bytes(pass.logits, handoff::DType::kF32);
-  if (!encoded) return fail_with(encoded.error());
-  const ByteSpan bytes = workspace_->keep(std::move(*encoded));
-  send(plan::kCoordinator, {{handoff::SliceKind::kLogits, layers_, pass.chunk.end_position() - 1, 1}, {bytes, {}}});
+  const auto bytes = keep_as(*workspace_, pass.logits, handoff::DType::kF32);
+  if (!bytes) return fail_with(bytes.error());
+  send(plan::kCoordinator, {{handoff::SliceKind::kLogits, layers_, pass.chunk.end_position() - 1, 1}, {*bytes, {}}});
 }
 
 void Session::send(plan::NodeIndex to, const handoff::OfferedSlice& slice) {

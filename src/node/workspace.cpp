@@ -4,12 +4,11 @@ namespace baton::node {
 
 namespace {
 
-// K and V of a row of tokens, one after the other in one buffer.
+// K and V of some tokens, one after the other in one buffer.
 struct TwoParts {
   Bytes bytes;
   std::size_t k_bytes = 0;
 
-  TwoParts(std::size_t k, std::size_t v) : bytes(k + v), k_bytes(k) {}
   std::span<std::byte> k() { return std::span(bytes).first(k_bytes); }
   std::span<std::byte> v() { return std::span(bytes).subspan(k_bytes); }
 };
@@ -32,20 +31,23 @@ Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uin
   const auto view = engine_.view(sequence_, layer, first_position, tokens);
   if (view && stored == dtype) return std::array{view->k, view->v};
 
-  TwoParts raw(view ? 0 : std::size_t{layout.k_row_bytes} * tokens,
-               view ? 0 : std::size_t{layout.v_row_bytes} * tokens);
-  if (!view) TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
-  std::size_t k_bytes = raw.k_bytes;
+  TwoParts raw;
+  if (!view) {
+    raw.k_bytes = std::size_t{layout.k_row_bytes} * tokens;
+    raw.bytes = spare_bytes(raw.k_bytes + std::size_t{layout.v_row_bytes} * tokens);
+    TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
+  }
   if (stored != dtype) {
-    TwoParts coded(handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens),
-                   handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
+    TwoParts coded;
+    coded.k_bytes = handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens);
+    coded.bytes = spare_bytes(coded.k_bytes + handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
     TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
     TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
-    k_bytes = coded.k_bytes;
-    raw = std::move(coded);
+    std::swap(raw, coded);
+    if (!coded.bytes.empty()) spare_.push_back(std::move(coded.bytes));
   }
   const ByteSpan kept = keep(std::move(raw.bytes));
-  return std::array{kept.first(k_bytes), kept.subspan(k_bytes)};
+  return std::array{kept.first(raw.k_bytes), kept.subspan(raw.k_bytes)};
 }
 
 Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
@@ -53,20 +55,40 @@ Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_positi
   const engine::KvLayout& layout = engine_.kv_layout();
   const handoff::DType stored = cache_dtype(layout.type);
   if (stored == dtype) return engine_.write_kv(sequence_, layer, first_position, tokens, k, v);
-  TwoParts converted(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);
+  TwoParts converted;
+  converted.k_bytes = std::size_t{layout.k_row_bytes} * tokens;
+  converted.bytes = spare_bytes(converted.k_bytes + std::size_t{layout.v_row_bytes} * tokens);
   TRY(handoff::convert(dtype, k, stored, converted.k()));
   TRY(handoff::convert(dtype, v, stored, converted.v()));
-  return engine_.write_kv(sequence_, layer, first_position, tokens, converted.k(), converted.v());
+  TRY(engine_.write_kv(sequence_, layer, first_position, tokens, converted.k(), converted.v()));
+  spare_.push_back(std::move(converted.bytes));
+  return {};
+}
+
+Bytes Workspace::spare_bytes(std::size_t size) {
+  Bytes bytes;
+  if (!spare_.empty()) {
+    bytes = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  bytes.resize(size);
+  return bytes;
 }
 
 ByteSpan Workspace::keep(Bytes bytes) {
-  auto kept = std::make_shared<const Bytes>(std::move(bytes));
+  auto kept = std::make_shared<Bytes>(std::move(bytes));
   const ByteSpan span = *kept;
   if (!span.empty()) kept_[span.data()] = std::move(kept);
   return span;
 }
 
-void Workspace::release(ByteSpan kept) { kept_.erase(kept.data()); }
+void Workspace::release(ByteSpan kept) {
+  const auto found = kept_.find(kept.data());
+  if (found == kept_.end()) return;
+  // What a connection still reads goes when it has done so.
+  if (found->second.use_count() == 1) spare_.push_back(std::move(*found->second));
+  kept_.erase(found);
+}
 
 std::shared_ptr<const void> Workspace::keep_alive(ByteSpan part) {
   // The greatest address not above the part's; what lies in none of the buffers lies in the cache.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "base/bytes.h"
 #include "engine/engine.h"
@@ -29,13 +30,17 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
 
   // Keeps bytes readable until release() and as long as somebody holds keep_alive() of them.
   ByteSpan keep(Bytes bytes);
+  // Bytes to fill and keep(): those of an earlier slice where some are spare, for memory that is fresh from the system
+  // costs more than a slice's conversion.
+  Bytes spare_bytes(std::size_t size);
   void release(ByteSpan kept);
   std::shared_ptr<const void> keep_alive(ByteSpan part);
 
  private:
   engine::Engine& engine_;
   engine::Sequence sequence_;
-  std::map<const std::byte*, std::shared_ptr<const Bytes>, std::greater<>> kept_;  // by address
+  std::map<const std::byte*, std::shared_ptr<Bytes>, std::greater<>> kept_;  // by address
+  std::vector<Bytes> spare_;                                                 // never more than were kept at once
 };
 
 // The handoff's name of the cache's format.
