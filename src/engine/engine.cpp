@@ -112,7 +112,7 @@ struct Engine::Impl {
     if (!has_rows(sequence, layer, first, count)) {
       return invalid(std::format("no cells for layer {}, positions {} and {} more", layer, first, count));
     }
-    const KvLayout& layout = cache.layout();
+    const KvLayout& layout = cache.layout(layer);
     if (k_bytes != std::uint64_t{count} * layout.k_row_bytes || v_bytes != std::uint64_t{count} * layout.v_row_bytes) {
       return invalid("K or V of the wrong size");
     }
@@ -158,7 +158,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   auto impl = std::make_unique<Impl>(std::move(model), std::move(filled), std::move(device));
   impl->emulation = std::move(emulation);
   TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
-                       impl->options.layers->size()));
+                       *impl->options.layers));
   if (impl->device.info().kind == DeviceKind::kCpu && impl->options.prefill_pack != PrefillPack::kOff) {
     impl->prefill_weights =
         std::make_unique<PrefillWeights>(impl->model, impl->options.prefill_pack, impl->options.threads);
@@ -181,7 +181,7 @@ PackingProgress Engine::packing() const {
 }
 bool Engine::holds(LayerRange layers) const { return impl_->weights.holds(layers); }
 std::uint32_t Engine::free_cells() const { return impl_->cells->free_cells(); }
-const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
+const KvLayout& Engine::kv_layout(std::uint32_t layer) const { return impl_->cache.layout(layer); }
 
 EngineStats Engine::stats() const {
   EngineStats stats;
@@ -246,15 +246,15 @@ Result<void> Engine::write_kv(const Sequence& sequence, std::uint32_t layer, std
 
 Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count) {
   if (token_count > from.capacity() || token_count > to.capacity()) return invalid("a prefix longer than its sequence");
-  const KvLayout& layout = kv_layout();
-  Bytes k(std::size_t{token_count} * layout.k_row_bytes);
-  Bytes v(std::size_t{token_count} * layout.v_row_bytes);
   for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
     if (!impl_->cache.holds(layer)) continue;
     if (const auto rows = view(from, layer, 0, token_count)) {
       TRY(write_kv(to, layer, 0, token_count, rows->k, rows->v));
       continue;
     }
+    const KvLayout& layout = kv_layout(layer);
+    Bytes k(std::size_t{token_count} * layout.k_row_bytes);
+    Bytes v(std::size_t{token_count} * layout.v_row_bytes);
     TRY(read_kv(from, layer, 0, token_count, k, v));
     TRY(write_kv(to, layer, 0, token_count, k, v));
   }
