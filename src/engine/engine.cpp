@@ -10,6 +10,7 @@
 #include "engine/kv_cache.h"
 #include "engine/prefill_kernels.h"
 #include "engine/prefill_weights.h"
+#include "engine/sequence_states.h"
 #include "engine/weights.h"
 
 namespace baton::engine {
@@ -80,11 +81,38 @@ struct Engine::Impl {
       return invalid(std::format("{} tokens are more than a chunk of {}", rows, options.max_chunk_tokens));
     }
     TRY(check_buffers(batch, outputs, rows));
+    TRY(check_states(batch));
     const auto vocabulary = static_cast<Token>(shape().vocabulary_size);
     for (const Token token : batch.tokens) {
       if (token < 0 || token >= vocabulary) {
         return invalid(std::format("token {} is not in the vocabulary of {}", token, vocabulary));
       }
+    }
+    return {};
+  }
+
+  Result<void> check_states(const Batch& batch) const {
+    for (const BatchSpan& span : batch.spans) {
+      if (span.sequence->states_ == nullptr) continue;
+      for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+        if (!shape().layers[layer].memory.keeps_state()) continue;
+        TRY(span.sequence->states_->ensure(device, shape(), layer));
+        const auto position = span.sequence->states_->position(layer);
+        if (span.first_position == 0 || span.first_position == position) continue;
+        return invalid(std::format("layer {} keeps a state of {} tokens and cannot go on from position {}", layer,
+                                   position.value_or(0), span.first_position));
+      }
+    }
+    return {};
+  }
+
+  Result<void> check_state(const Sequence& sequence, std::uint32_t layer, std::size_t bytes) const {
+    if (sequence.pool_ != cells || layer >= shape().layer_count || !shape().layers[layer].memory.keeps_state()) {
+      return invalid(std::format("no state for layer {}", layer));
+    }
+    TRY(sequence.states_->ensure(device, shape(), layer));
+    if (bytes != std::uint64_t{shape().layers[layer].memory.state_width} * sizeof(float)) {
+      return invalid("a state of the wrong size");
     }
     return {};
   }
@@ -112,7 +140,7 @@ struct Engine::Impl {
     if (!has_rows(sequence, layer, first, count)) {
       return invalid(std::format("no cells for layer {}, positions {} and {} more", layer, first, count));
     }
-    const KvLayout& layout = cache.layout();
+    const KvLayout& layout = cache.layout(layer);
     if (k_bytes != std::uint64_t{count} * layout.k_row_bytes || v_bytes != std::uint64_t{count} * layout.v_row_bytes) {
       return invalid("K or V of the wrong size");
     }
@@ -158,7 +186,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   auto impl = std::make_unique<Impl>(std::move(model), std::move(filled), std::move(device));
   impl->emulation = std::move(emulation);
   TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
-                       impl->options.layers->size()));
+                       *impl->options.layers));
   if (impl->device.info().kind == DeviceKind::kCpu && impl->options.prefill_pack != PrefillPack::kOff) {
     impl->prefill_weights =
         std::make_unique<PrefillWeights>(impl->model, impl->options.prefill_pack, impl->options.threads);
@@ -181,7 +209,7 @@ PackingProgress Engine::packing() const {
 }
 bool Engine::holds(LayerRange layers) const { return impl_->weights.holds(layers); }
 std::uint32_t Engine::free_cells() const { return impl_->cells->free_cells(); }
-const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
+const KvLayout& Engine::kv_layout(std::uint32_t layer) const { return impl_->cache.layout(layer); }
 
 EngineStats Engine::stats() const {
   EngineStats stats;
@@ -216,7 +244,14 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
     return fail(ErrorCode::kNoCapacity, std::format("no {} KV cells in a row are free: {} of {} are, {} in a row",
                                                     tokens, free_cells(), capacity, impl_->cells->largest_gap()));
   }
-  return Sequence(impl_->cells, *first, cells, shape().layer_count);
+  Sequence sequence(impl_->cells, *first, cells, shape().layer_count);
+  const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
+  if (std::ranges::none_of(shape().layers, keeps_state)) return sequence;
+  sequence.states_ = std::make_shared<SequenceStates>(shape().layer_count);
+  for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
+    if (impl_->cache.holds(layer)) TRY(sequence.states_->ensure(impl_->device, shape(), layer));
+  }
+  return sequence;
 }
 
 Result<void> Engine::forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer) {
@@ -244,17 +279,47 @@ Result<void> Engine::write_kv(const Sequence& sequence, std::uint32_t layer, std
   return {};
 }
 
+std::optional<std::uint32_t> Engine::state_position(const Sequence& sequence, std::uint32_t layer) const {
+  if (sequence.states_ == nullptr || layer >= shape().layer_count || !sequence.states_->holds(layer)) {
+    return std::nullopt;
+  }
+  return sequence.states_->position(layer);
+}
+
+Result<void> Engine::read_state(const Sequence& sequence, std::uint32_t layer, std::span<std::byte> state) const {
+  TRY(impl_->check_state(sequence, layer, state.size()));
+  if (!sequence.states_->position(layer)) return invalid(std::format("layer {} has lost its state", layer));
+  sequence.states_->read(layer, state);
+  return {};
+}
+
+Result<void> Engine::write_state(Sequence& sequence, std::uint32_t layer, std::uint32_t position, ByteSpan state) {
+  TRY(impl_->check_state(sequence, layer, state.size()));
+  if (position > sequence.capacity()) return invalid("a state behind its sequence's end");
+  sequence.states_->write(layer, state);
+  sequence.states_->set_position(layer, position);
+  return {};
+}
+
 Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count) {
   if (token_count > from.capacity() || token_count > to.capacity()) return invalid("a prefix longer than its sequence");
-  const KvLayout& layout = kv_layout();
-  Bytes k(std::size_t{token_count} * layout.k_row_bytes);
-  Bytes v(std::size_t{token_count} * layout.v_row_bytes);
   for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
     if (!impl_->cache.holds(layer)) continue;
+    if (const std::uint32_t width = shape().layers[layer].memory.state_width; width != 0) {
+      if (state_position(from, layer) != token_count) {
+        return invalid(std::format("layer {} keeps no state of {} tokens to copy", layer, token_count));
+      }
+      Bytes state(std::size_t{width} * sizeof(float));
+      TRY(read_state(from, layer, state));
+      TRY(write_state(to, layer, token_count, state));
+    }
     if (const auto rows = view(from, layer, 0, token_count)) {
       TRY(write_kv(to, layer, 0, token_count, rows->k, rows->v));
       continue;
     }
+    const KvLayout& layout = kv_layout(layer);
+    Bytes k(std::size_t{token_count} * layout.k_row_bytes);
+    Bytes v(std::size_t{token_count} * layout.v_row_bytes);
     TRY(read_kv(from, layer, 0, token_count, k, v));
     TRY(write_kv(to, layer, 0, token_count, k, v));
   }

@@ -1,8 +1,9 @@
 // The engine: a device with (some of) a model's weights and the KV cache, running forward passes over layer ranges.
 //
 // Threads: forward(), ensure_layers() and the emulation report belong to one thread, the executor's (executor.h).
-// reserve(), view(), read_kv(), write_kv() and the const getters may be called from any thread; two of them, or one
-// of them and a forward pass, must not touch the same cells of the same layer at once unless both only read.
+// reserve(), view(), read_kv(), write_kv(), read_state(), write_state() and the const getters may be called from any
+// thread; two of them, or one of them and a forward pass, must not touch the same cells or state of the same layer at
+// once unless both only read.
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
@@ -46,7 +47,9 @@ struct EngineOptions {
   std::optional<LayerRange> layers;  // whose weights and KV to hold; all by default
 };
 
-// One token's K and V in one layer, as the cache stores them: `[kv head][head width]`, K after norm and RoPE.
+// One token's rows in one layer, as the cache stores them. K and V are `[kv head][head width]`, K after norm and RoPE.
+// A latent layer has one row and no V: the normed latent, then the rotated part that all heads share. A layer without
+// rows has widths of 0.
 struct KvLayout {
   CacheType type = CacheType::kF16;
   std::uint32_t k_width = 0;  // elements
@@ -135,7 +138,9 @@ class Engine {
   Result<Sequence> reserve(std::uint32_t tokens);
   std::uint32_t free_cells() const;
 
-  // Runs the batch through its layers. Everything is checked first: kInvalidArgument for a batch that makes no sense
+  // Runs the batch through its layers. A layer's state goes on only from where it stands: a span begins there, or at
+  // position 0, which forgets what was; anything else is kInvalidArgument, and so is a layer whose last pass failed.
+  // Everything is checked first: kInvalidArgument for a batch that makes no sense
   // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held).
   // kCancelled where the observer stopped it: layers reported before are whole, the next is not begun.
   // Where the pass ends with the last layer, only rows whose logits are wanted go on after that layer's attention.
@@ -143,7 +148,7 @@ class Engine {
   // layers it runs, the first time it gets there.
   Result<void> forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer = nullptr);
 
-  const KvLayout& kv_layout() const;
+  const KvLayout& kv_layout(std::uint32_t layer) const;
   // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist.
   std::optional<KvView> view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                              std::uint32_t token_count) const;
@@ -152,7 +157,14 @@ class Engine {
                        std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const;
   Result<void> write_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                         std::uint32_t token_count, ByteSpan k, ByteSpan v);
-  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying them.
+  // The tokens that a layer's state stands for; nothing where it has none, or none that can be gone on from.
+  std::optional<std::uint32_t> state_position(const Sequence& sequence, std::uint32_t layer) const;
+  // Copies a layer's whole state out, or in as that behind `position` tokens. F32, LayerMemory::state_width of them:
+  // the convolution's last inputs, [channel][token], and behind them a state space's memory, [head][channel][element].
+  Result<void> read_state(const Sequence& sequence, std::uint32_t layer, std::span<std::byte> state) const;
+  Result<void> write_state(Sequence& sequence, std::uint32_t layer, std::uint32_t position, ByteSpan state);
+  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying them. kInvalidArgument where
+  // a layer's state stands elsewhere.
   Result<void> copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count);
 
   // Nothing where the engine is not emulated. Executor thread.

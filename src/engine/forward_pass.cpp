@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine/cell_pool.h"
+#include "engine/sequence_states.h"
 
 namespace baton::engine {
 
@@ -99,7 +100,7 @@ ggml_context* ForwardPass::fresh_graph_context() {
 }
 
 Result<void> ForwardPass::check_device(LayerRange layers) {
-  const GgmlContext inputs = make_context(8);
+  const GgmlContext inputs = make_context(8 + layers.size());
   ggml_context* input = inputs.get();
   constexpr std::uint32_t kRows = 32;
   const std::uint32_t rows = std::min(kRows, max_rows_);
@@ -114,8 +115,11 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
   ggml_tensor* cells = ggml_new_tensor_1d(input, GGML_TYPE_I64, rows);
   ggml_tensor* temperatures =
       model_.hyperparameters().temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(input, GGML_TYPE_F32, 1, 1, rows);
+  ggml_tensor* only_state = ggml_new_tensor_1d(input, GGML_TYPE_I32, 1);
   windows_.clear();
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    const model::LayerMemory& memory = shape_.layers[layer].memory;
+    ggml_tensor* state = memory.keeps_state() ? ggml_new_tensor_1d(input, GGML_TYPE_F32, memory.state_width) : nullptr;
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
     ggml_tensor* hidden = rows_of(context, hidden_, 0, rows);
@@ -128,6 +132,8 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                           .rope_factors = weights_.rope_factors(),
                                           .temperatures = temperatures,
                                           .spans = std::span(&span, 1),
+                                          .states = std::span(&state, 1),
+                                          .only_state = only_state,
                                           .kernels = nullptr};
     const model::KeptRows kept{
         .kind = model::KeptRows::Kind::kSome, .rows = numbers, .destination = rows_of(context, head_rows_, 0, rows)};
@@ -222,7 +228,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
     const std::uint32_t window = shape_.layers[layer].attention_window;
     if (std::ranges::find(windows_, window, &WindowInputs::window) == windows_.end()) windows_.push_back({window, {}});
   }
-  input_context_ = make_context(5 + windows_.size() * batch.spans.size());
+  input_context_ = make_context(6 + windows_.size() * batch.spans.size());
   ggml_context* context = input_context_.get();
   positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
   cells_ = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
@@ -230,6 +236,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   const model::Hyperparameters& numbers = model_.hyperparameters();
   temperatures_ =
       numbers.temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(context, GGML_TYPE_F32, 1, 1, row_count_);
+  only_state_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, 1);
   kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
   for (WindowInputs& inputs : windows_) make_masks(batch, inputs);
   TRY(place_inputs());
@@ -237,6 +244,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   set(positions_, positions);
   set(cells_, cells);
   set(kept_, kept);
+  set(only_state_, std::vector<std::int32_t>{0});
   if (temperatures_ != nullptr) set(temperatures_, query_temperatures(numbers, positions));
   if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
   if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
@@ -267,6 +275,24 @@ void ForwardPass::clear_padding(const Batch& batch, std::uint32_t layer) {
   }
 }
 
+void ForwardPass::begin_states(const Batch& batch, std::uint32_t layer) {
+  states_.clear();
+  if (!shape_.layers[layer].memory.keeps_state()) return;
+  for (const BatchSpan& span : batch.spans) {
+    SequenceStates& states = *span.sequence->states_;
+    if (span.first_position == 0) states.clear(layer);
+    states.set_position(layer, std::nullopt);
+    states_.push_back(states.tensor(layer));
+  }
+}
+
+void ForwardPass::end_states(const Batch& batch, std::uint32_t layer) {
+  if (!shape_.layers[layer].memory.keeps_state()) return;
+  for (const BatchSpan& span : batch.spans) {
+    span.sequence->states_->set_position(layer, span.first_position + span.token_count);
+  }
+}
+
 Result<void> ForwardPass::compute(ggml_cgraph* graph, ggml_gallocr* allocator) {
   if (!ggml_gallocr_alloc_graph(allocator, graph)) {
     return fail(ErrorCode::kNoCapacity, "no memory for a layer's activations; try a smaller --chunk");
@@ -284,6 +310,7 @@ Result<void> ForwardPass::embed() {
 
 Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   clear_padding(batch, layer);
+  begin_states(batch, layer);
   if (kernels_ != nullptr) kernels_->begin_layer(layer, row_count_);
   ggml_context* context = fresh_graph_context();
   ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
@@ -295,6 +322,8 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
                                   .rope_factors = weights_.rope_factors(),
                                   .temperatures = temperatures_,
                                   .spans = inputs_for(layer).spans,
+                                  .states = states_,
+                                  .only_state = only_state_,
                                   .kernels = kernels_};
   model::KeptRows kept;
   if (layer + 1 == shape_.layer_count) {
@@ -307,7 +336,9 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer), inputs,
               kept);
   TRY(compute(graph, layer_allocator_.get()));
-  return kernels_ == nullptr ? Result<void>{} : kernels_->take_result();
+  if (kernels_ != nullptr) TRY(kernels_->take_result());
+  end_states(batch, layer);
+  return {};
 }
 
 Result<void> ForwardPass::run_head(std::span<float> logits) {
@@ -333,9 +364,10 @@ Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerO
 
   std::vector<model::TokenRun> runs;
   for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
-  const double kv_bytes = cache_.layout().k_row_bytes + cache_.layout().v_row_bytes;
   for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
     TRY(run_layer(batch, layer));
+    const KvLayout& layout = cache_.layout(layer);
+    const double kv_bytes = layout.k_row_bytes + layout.v_row_bytes;
     if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));
     if (observer != nullptr && observer->layer_done(layer) == LayerObserver::Next::kStop) {
       return fail(ErrorCode::kCancelled, "the pass was stopped between two layers");

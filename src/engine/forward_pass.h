@@ -64,6 +64,8 @@ class ForwardPass {
   Result<void> run_head(std::span<float> logits);
   Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
   void clear_padding(const Batch& batch, std::uint32_t layer);
+  void begin_states(const Batch& batch, std::uint32_t layer);
+  void end_states(const Batch& batch, std::uint32_t layer);
   ggml_context* fresh_graph_context();
   ggml_tensor* rows_of(ggml_context* context, ggml_tensor* all, std::uint32_t first, std::uint32_t count) const;
 
@@ -88,7 +90,9 @@ class ForwardPass {
   ggml_tensor* cells_ = nullptr;
   ggml_tensor* kept_ = nullptr;
   ggml_tensor* temperatures_ = nullptr;
+  ggml_tensor* only_state_ = nullptr;
   std::vector<WindowInputs> windows_;
+  std::vector<ggml_tensor*> states_;  // of the layer under way, for each span
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;
   std::vector<std::uint16_t> mask_row_;

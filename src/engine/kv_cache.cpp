@@ -20,7 +20,7 @@ Result<CacheType> parse_cache_type(std::string_view name) {
 }
 
 Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type,
-                           std::uint32_t cells, std::uint32_t held_layers) {
+                           std::uint32_t cells, LayerRange held_layers) {
   const ggml_type element = tensor_type(type);
   const auto block = static_cast<std::uint32_t>(ggml_blck_size(element));
   if (shape.key_head_width % block != 0 || shape.value_head_width % block != 0) {
@@ -28,12 +28,18 @@ Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& sh
                 std::format("heads of {} elements do not fit a {} cache's blocks of {}; use f16", shape.key_head_width,
                             cache_type_name(type), block));
   }
-  layout_.type = type;
-  layout_.k_width = shape.k_width();
-  layout_.v_width = shape.v_width();
-  layout_.k_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.k_width));
-  layout_.v_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.v_width));
-  const std::uint64_t bytes = std::uint64_t{layout_.k_row_bytes + layout_.v_row_bytes} * cells * held_layers;
+  layers_ = std::vector<Layer>(shape.layer_count);
+  std::uint64_t bytes = 0;
+  for (std::uint32_t index = 0; index < shape.layer_count; ++index) {
+    const model::LayerMemory& memory = shape.layers[index].memory;
+    layers_[index].layout = {.type = type,
+                             .k_width = memory.k_width,
+                             .v_width = memory.v_width,
+                             .k_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, memory.k_width)),
+                             .v_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, memory.v_width))};
+    const KvLayout& layout = layers_[index].layout;
+    if (held_layers.contains(index)) bytes += std::uint64_t{layout.k_row_bytes + layout.v_row_bytes} * cells;
+  }
   if (bytes > device.info().memory_total_bytes) {
     return fail(ErrorCode::kNoCapacity,
                 std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", cells,
@@ -41,7 +47,6 @@ Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& sh
   }
   device_ = &device;
   cells_ = cells;
-  layers_ = std::vector<Layer>(shape.layer_count);
   return {};
 }
 
@@ -49,10 +54,15 @@ Result<void> KvCache::ensure(LayerRange layers) {
   for (std::uint32_t index = layers.begin; index < layers.end; ++index) {
     Layer& layer = layers_[index];
     if (layer.ready) continue;
+    const KvLayout& layout = layer.layout;
+    if (layout.k_width == 0) {
+      layer.ready = true;
+      continue;
+    }
     layer.context = make_context(2);
-    const ggml_type type = tensor_type(layout_.type);
-    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout_.k_width, cells_);
-    layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout_.v_width, cells_);
+    const ggml_type type = tensor_type(layout.type);
+    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout.k_width, cells_);
+    if (layout.v_width != 0) layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout.v_width, cells_);
     layer.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(layer.context.get(), device_->memory()));
     if (layer.buffer == nullptr) {
       return fail(ErrorCode::kNoCapacity,
@@ -69,26 +79,37 @@ Result<void> KvCache::ensure(LayerRange layers) {
 std::optional<KvView> KvCache::view(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) const {
   if (!device_->is_host_memory()) return std::nullopt;
   const auto rows = [&](const ggml_tensor* tensor, std::uint64_t row_bytes) {
+    if (tensor == nullptr) return ByteSpan();
     return ByteSpan(static_cast<const std::byte*>(tensor->data) + first_cell * row_bytes, count * row_bytes);
   };
-  return KvView{rows(k(layer), layout_.k_row_bytes), rows(v(layer), layout_.v_row_bytes)};
+  const KvLayout& rows_of = layout(layer);
+  return KvView{rows(k(layer), rows_of.k_row_bytes), rows(v(layer), rows_of.v_row_bytes)};
 }
 
 void KvCache::read(std::uint32_t layer, std::uint64_t first_cell, std::span<std::byte> k_rows,
                    std::span<std::byte> v_rows) const {
-  ggml_backend_tensor_get(k(layer), k_rows.data(), first_cell * layout_.k_row_bytes, k_rows.size());
-  ggml_backend_tensor_get(v(layer), v_rows.data(), first_cell * layout_.v_row_bytes, v_rows.size());
+  const auto read_rows = [&](ggml_tensor* tensor, std::uint64_t row_bytes, std::span<std::byte> rows) {
+    if (tensor != nullptr) ggml_backend_tensor_get(tensor, rows.data(), first_cell * row_bytes, rows.size());
+  };
+  read_rows(k(layer), layout(layer).k_row_bytes, k_rows);
+  read_rows(v(layer), layout(layer).v_row_bytes, v_rows);
 }
 
 void KvCache::write(std::uint32_t layer, std::uint64_t first_cell, ByteSpan k_rows, ByteSpan v_rows) {
-  ggml_backend_tensor_set(k(layer), k_rows.data(), first_cell * layout_.k_row_bytes, k_rows.size());
-  ggml_backend_tensor_set(v(layer), v_rows.data(), first_cell * layout_.v_row_bytes, v_rows.size());
+  const auto write_rows = [&](ggml_tensor* tensor, std::uint64_t row_bytes, ByteSpan rows) {
+    if (tensor != nullptr) ggml_backend_tensor_set(tensor, rows.data(), first_cell * row_bytes, rows.size());
+  };
+  write_rows(k(layer), layout(layer).k_row_bytes, k_rows);
+  write_rows(v(layer), layout(layer).v_row_bytes, v_rows);
 }
 
 void KvCache::clear(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) {
   if (count == 0) return;
-  ggml_backend_tensor_memset(k(layer), 0, first_cell * layout_.k_row_bytes, std::size_t{count} * layout_.k_row_bytes);
-  ggml_backend_tensor_memset(v(layer), 0, first_cell * layout_.v_row_bytes, std::size_t{count} * layout_.v_row_bytes);
+  const auto clear_rows = [&](ggml_tensor* tensor, std::uint64_t row_bytes) {
+    if (tensor != nullptr) ggml_backend_tensor_memset(tensor, 0, first_cell * row_bytes, count * row_bytes);
+  };
+  clear_rows(k(layer), layout(layer).k_row_bytes);
+  clear_rows(v(layer), layout(layer).v_row_bytes);
 }
 
 }  // namespace baton::engine

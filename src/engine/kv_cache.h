@@ -1,4 +1,5 @@
-// The KV cache: per layer one K and one V tensor, [width, cells], token after token. Private to the engine room.
+// The KV cache: per layer one K and one V tensor, [width, cells], token after token; or one tensor of latent rows.
+// Private to the engine room.
 #pragma once
 
 #include <atomic>
@@ -18,15 +19,16 @@ namespace baton::engine {
 class KvCache {
  public:
   // Call once, before all else; `device` must outlive the cache. kUnsupported where the heads do not fit the cache
-  // type's blocks, kNoCapacity where the device is smaller than the cells of `held_layers` layers.
+  // type's blocks, kNoCapacity where the device is smaller than the cells of the held layers.
   Result<void> open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type, std::uint32_t cells,
-                    std::uint32_t held_layers);
+                    LayerRange held_layers);
 
   // Makes the layers' tensors, zeroed.
   Result<void> ensure(LayerRange layers);
   bool holds(std::uint32_t layer) const { return layer < layers_.size() && layers_[layer].ready; }
 
-  const KvLayout& layout() const { return layout_; }
+  const KvLayout& layout(std::uint32_t layer) const { return layers_[layer].layout; }
+  // nullptr where the layer has no such rows.
   ggml_tensor* k(std::uint32_t layer) const { return layers_[layer].k; }
   ggml_tensor* v(std::uint32_t layer) const { return layers_[layer].v; }
   std::uint64_t bytes() const { return bytes_; }
@@ -38,6 +40,7 @@ class KvCache {
 
  private:
   struct Layer {
+    KvLayout layout;
     GgmlContext context;
     GgmlBuffer buffer;
     ggml_tensor* k = nullptr;
@@ -46,7 +49,6 @@ class KvCache {
   };
 
   const GgmlDevice* device_ = nullptr;
-  KvLayout layout_;
   std::uint32_t cells_ = 0;
   std::uint64_t bytes_ = 0;
   std::vector<Layer> layers_;

@@ -13,7 +13,8 @@ Sequence::Sequence(Sequence&& other) noexcept
     : pool_(std::move(other.pool_)),
       first_cell_(other.first_cell_),
       cells_(std::exchange(other.cells_, 0)),
-      clean_until_(std::move(other.clean_until_)) {}
+      clean_until_(std::move(other.clean_until_)),
+      states_(std::move(other.states_)) {}
 
 Sequence& Sequence::operator=(Sequence&& other) noexcept {
   Sequence taken(std::move(other));  // what was here is freed at the end of this function, not of `other`
@@ -21,6 +22,7 @@ Sequence& Sequence::operator=(Sequence&& other) noexcept {
   std::swap(first_cell_, taken.first_cell_);
   std::swap(cells_, taken.cells_);
   std::swap(clean_until_, taken.clean_until_);
+  std::swap(states_, taken.states_);
   return *this;
 }
 

@@ -8,8 +8,10 @@
 namespace baton::engine {
 
 class CellPool;
+class SequenceStates;
 
 // Owns contiguous cells of one engine's cache until it is destroyed; position p lies in the p-th of them. Movable.
+// With them go the states of layers that keep one.
 // Destroying it frees the cells, so nobody may still be reading or writing them then. It may outlive its engine.
 class Sequence {
  public:
@@ -32,6 +34,7 @@ class Sequence {
   std::uint32_t cells_ = 0;
   // Per layer: positions below this have been cleared or written since the cells were taken. Executor thread only.
   std::vector<std::uint32_t> clean_until_;
+  std::shared_ptr<SequenceStates> states_;  // null where the model's layers keep none
 };
 
 }  // namespace baton::engine
