@@ -97,15 +97,20 @@ class Node:
 
 
 class Cluster:
-    """A folder with a model and keys, and the nodes that run on it. Use as a context."""
+    """A folder with keys and a model, a synthetic one unless `model` is given, and the nodes that run on it. Use as a
+    context."""
 
-    def __init__(self, weights="f16"):
+    def __init__(self, weights="f16", model=None):
         self.weights = weights
+        self.given_model = model
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="baton-test-"))
         self.model = self.folder / "model.gguf"
-        synth(self.model, weights=self.weights)
+        if self.given_model:
+            shutil.copy(self.given_model, self.model)
+        else:
+            synth(self.model, weights=self.weights)
         self.nodes = []
         self.local_fingerprint = self.fingerprint("local")
         return self
