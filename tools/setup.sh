@@ -25,6 +25,12 @@ libminja-dev 0
 kWishedPackages="
 libdnnl-dev 3.7
 "
+# A second kind of device for the tests: ggml's Vulkan backend on Mesa's driver that computes on the CPU. Mesa 22.3 (the
+# one of Debian 12) frees buffers that it still uses.
+kTestDevicePackages="
+mesa-vulkan-drivers 24
+libggml0-backend-vulkan 0.27
+"
 kLintPackages="
 clang-format-19 0
 clang-tidy-19 0
@@ -140,15 +146,16 @@ Signed-By: $keyring"; fi
 
 # Debian 13 and its backports as an extra source, pinned so low that nothing moves to it by itself.
 add_trixie() {
-  local suites="trixie trixie-backports" pin
-  if trixie_is_its_own; then suites="trixie-backports"; fi
-  write_source "$kTrixieSource" "$suites" || return 1
-  if ! trixie_is_its_own; then
-    pin="Package: *
+  local suites="trixie-backports" pin="Package: *
 Pin: release n=trixie*
 Pin-Priority: 100"
+  if ! trixie_is_its_own; then
+    suites="trixie trixie-backports"
+    # Before the source: lists of an earlier time may still lie there, and without the pin trixie would count as the
+    # machine's own release from now on.
     write_as_root "$kTrixiePin" "$pin"
   fi
+  write_source "$kTrixieSource" "$suites"
 }
 
 # Debian testing, for headers that no release has yet: every other package of it is barred.
@@ -269,6 +276,16 @@ can_install_wishes() {
   local missing
   missing=$(missing_packages "$kWishedPackages")
   [[ -n $missing ]] && ! resolve "$missing" | grep -q ' none$'
+}
+
+# The tests that want it are skipped without, so nothing fails here. Where the driver would have to displace other
+# packages, apt refuses it.
+set_up_test_device() {
+  local missing
+  if [[ ${BATON_SKIP_SETUP:-} == 1 ]] || ! has_apt || brings_own_ggml; then return; fi
+  if ! install_table "$kTestDevicePackages"; then echo "The software device could not be installed." >&2; fi
+  missing=$(missing_packages "$kTestDevicePackages" | awk '{ print $1 }' | paste -sd ' ' -)
+  if [[ -n $missing ]]; then echo "Tests on a second device will be skipped, for want of $missing" >&2; fi
 }
 
 # Sets up only where something is missing: a tenth of a second when nothing is.

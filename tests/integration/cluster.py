@@ -20,12 +20,18 @@ LAYERS = 8
 CHUNK = 16
 PROMPT = ",".join(str(300 + (i * 37) % 90) for i in range(5 * CHUNK))
 NEW_TOKENS = 12
+# Where nothing else is said: most tests compare texts that are the same to the last bit on one kind of device only.
+DEVICE = ["--device", "CPU"]
 START_TIMEOUT_S = 60
 RUN_TIMEOUT_S = 60
 
 # On the device that SLOW emulates a chunk takes about 0.2 s through all layers, on any machine: long enough to hit.
 SLOW = ["--emulate-tflops", "0.000054", "--emulate-gbps", "100"]
 CHUNK_S = 0.2
+
+
+def on_a_device(flags):
+    return list(flags) if "--device" in flags else [*DEVICE, *flags]
 
 
 class Node:
@@ -35,7 +41,7 @@ class Node:
         self.home = cluster.home(name)
         self.name = name
         command = [BATON, "node", str(model or cluster.model), "--listen", f"127.0.0.1:{port}", "--home", str(self.home),
-                   "--threads", "1", "--chunk", str(CHUNK), "--ctx", str(context), *flags]
+                   "--threads", "1", "--chunk", str(CHUNK), "--ctx", str(context), *on_a_device(flags)]
         for fingerprint in trust:
             command += ["--trust", fingerprint]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -91,15 +97,20 @@ class Node:
 
 
 class Cluster:
-    """A folder with a model and keys, and the nodes that run on it. Use as a context."""
+    """A folder with keys and a model, a synthetic one unless `model` is given, and the nodes that run on it. Use as a
+    context."""
 
-    def __init__(self, weights="f16"):
+    def __init__(self, weights="f16", model=None):
         self.weights = weights
+        self.given_model = model
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="baton-test-"))
         self.model = self.folder / "model.gguf"
-        synth(self.model, weights=self.weights)
+        if self.given_model:
+            shutil.copy(self.given_model, self.model)
+        else:
+            synth(self.model, weights=self.weights)
         self.nodes = []
         self.local_fingerprint = self.fingerprint("local")
         return self
@@ -125,14 +136,14 @@ class Cluster:
 
     def command(self, *flags, tokens=PROMPT, new_tokens=NEW_TOKENS):
         return [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", tokens, "-n", str(new_tokens), "--threads",
-                "1", "--chunk", str(CHUNK), "--home", str(self.home("local")), *flags]
+                "1", "--chunk", str(CHUNK), "--home", str(self.home("local")), *on_a_device(flags)]
 
     def start(self, *flags, **options):
         return subprocess.Popen(self.command(*flags, **options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run(self, *flags, **options):
+    def run(self, *flags, timeout_s=RUN_TIMEOUT_S, **options):
         """The result's JSON; raises RunFailed where baton reports an error."""
-        return finish(self.start(*flags, **options))
+        return finish(self.start(*flags, **options), timeout_s)
 
 
 class RunFailed(Exception):
