@@ -59,7 +59,6 @@ class Cluster : public testing::Test {
     const auto identity = net::Identity::load_or_create(folder_->path() / ("key-" + spec.name)).value();
     engine::EngineOptions options;
     options.device = "CPU";
-    options.device = "CPU";
     options.threads = 1;
     options.context_tokens = spec.context_tokens;
     options.max_chunk_tokens = kChunk;

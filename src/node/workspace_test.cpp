@@ -35,8 +35,8 @@ class WorkspaceTest : public testing::Test {
 };
 
 TEST_F(WorkspaceTest, WhatWasWrittenIsReadBack) {
-  const Bytes k = rows(engine_->kv_layout().k_width);
-  const Bytes v = rows(engine_->kv_layout().v_width);
+  const Bytes k = rows(engine_->kv_layout(0).k_width);
+  const Bytes v = rows(engine_->kv_layout(0).v_width);
   ASSERT_TRUE(workspace_->write_kv(1, 0, kTokens, handoff::DType::kF16, k, v));
   const auto read = workspace_->kv_rows(1, 0, kTokens, handoff::DType::kF16);
   ASSERT_TRUE(read);
@@ -45,8 +45,8 @@ TEST_F(WorkspaceTest, WhatWasWrittenIsReadBack) {
 }
 
 TEST_F(WorkspaceTest, SlicesOfAnotherFormatAreConverted) {
-  const Bytes k = rows(engine_->kv_layout().k_width);
-  const Bytes v = rows(engine_->kv_layout().v_width);
+  const Bytes k = rows(engine_->kv_layout(0).k_width);
+  const Bytes v = rows(engine_->kv_layout(0).v_width);
   ASSERT_TRUE(workspace_->write_kv(0, 0, kTokens, handoff::DType::kF16, k, v));
   const auto coded = workspace_->kv_rows(0, 0, kTokens, handoff::DType::kQ8_0);
   ASSERT_TRUE(coded);
@@ -75,7 +75,7 @@ TEST_F(WorkspaceTest, ABufferThatIsStillReadServesNobodyElse) {
   const auto reader = workspace_->keep_alive((*first)[1]);
   const Bytes before((*first)[0].begin(), (*first)[0].end());
   workspace_->release((*first)[0]);
-  const Bytes k = rows(engine_->kv_layout().k_width);
+  const Bytes k = rows(engine_->kv_layout(0).k_width);
   ASSERT_TRUE(workspace_->write_kv(0, 0, kTokens, handoff::DType::kF16, k, k));
   const auto second = workspace_->kv_rows(0, 0, kTokens, handoff::DType::kQ8_0);
   ASSERT_TRUE(second);

@@ -103,10 +103,10 @@ class OnDevice : public testing::TestWithParam<std::pair<std::string, std::files
     Sequence spacer = test::reserve(*second, 1);  // so that the cells differ
     Sequence target = test::reserve(*second, 256);
     test::run_chunks(*first, source, std::span(golden_.prompt).first(count), 16);
-    const KvLayout& layout = first->kv_layout();
-    Bytes k(std::size_t{count} * layout.k_row_bytes);
-    Bytes v(std::size_t{count} * layout.v_row_bytes);
     for (std::uint32_t layer = 0; layer < first->shape().layer_count; ++layer) {
+      const KvLayout& layout = first->kv_layout(layer);
+      Bytes k(std::size_t{count} * layout.k_row_bytes);
+      Bytes v(std::size_t{count} * layout.v_row_bytes);
       ASSERT_TRUE(first->read_kv(source, layer, 0, count, k, v));
       ASSERT_TRUE(second->write_kv(target, layer, 0, count, k, v));
     }
@@ -148,7 +148,7 @@ TEST_P(OnDevice, SharesTheLayersWithTheCpu) {
 TEST_P(OnDevice, GivesBackTheKvThatItWasGiven) {
   const auto owned = engine(device().name);
   Sequence sequence = test::reserve(*owned, 256);
-  const KvLayout& layout = owned->kv_layout();
+  const KvLayout& layout = owned->kv_layout(0);
   Bytes k(layout.k_row_bytes, std::byte{0x11});
   Bytes v(layout.v_row_bytes, std::byte{0x22});
   ASSERT_TRUE(owned->write_kv(sequence, 0, 7, 1, k, v));
