@@ -25,6 +25,7 @@ void Session::send_hidden(const Pass& pass, plan::NodeIndex to) {
   auto encoded = to_bytes(pass.hidden_out, open_.hidden);
   if (!encoded) return fail_with(encoded.error());
   const ByteSpan bytes = workspace_->keep(std::move(*encoded));
+  ++unacknowledged_hidden_;
   send(to, {{handoff::SliceKind::kHidden, pass.layers.end, pass.chunk.first_position, pass.chunk.tokens}, {bytes, {}}});
 }
 
@@ -59,7 +60,7 @@ void Session::finish_prefill() {
 }
 
 void Session::finish_prefill_of(OutgoingTransfer& transfer) {
-  const auto end = times_.last_prefill_compute.value_or(now());
+  const auto end = times_.last_prefill_compute.value_or(host_.surroundings.now());
   const auto late_ppm = static_cast<std::uint32_t>(std::min(times_.prefill_emulation.overrun_fraction() * 1e6, 1e9));
   if (const auto finished = transfer.machine.finish(end.time_since_epoch().count(), late_ppm); !finished)
     fail_with(finished.error());
