@@ -157,6 +157,7 @@ void Session::on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& resul
   }
   if (!prefill) ++work_counter_;
   if (const plan::Stage* next = plan::stage_after(stages(pass->phase), self_)) {
+    ++unacknowledged_hidden_;
     send_hidden(*pass, next->node);
   } else if (!pass->logits.empty()) {
     if (self_ == plan::kCoordinator) {

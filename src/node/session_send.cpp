@@ -25,7 +25,6 @@ void Session::send_hidden(const Pass& pass, plan::NodeIndex to) {
   auto encoded = to_bytes(pass.hidden_out, open_.hidden);
   if (!encoded) return fail_with(encoded.error());
   const ByteSpan bytes = workspace_->keep(std::move(*encoded));
-  ++unacknowledged_hidden_;
   send(to, {{handoff::SliceKind::kHidden, pass.layers.end, pass.chunk.first_position, pass.chunk.tokens}, {bytes, {}}});
 }
 
