@@ -1,3 +1,4 @@
+// What models are counted in: tokens and layers.
 #pragma once
 
 #include <cstdint>

@@ -17,6 +17,7 @@
 #include <array>
 #include <cerrno>
 #include <format>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -29,6 +30,19 @@ namespace {
 
 // The system ends a killed process at once, unless it hangs in a device.
 constexpr auto kKillTimeout = std::chrono::seconds(5);
+
+// All children that nobody has waited for. A child is started and waited for under the lock, so that no number in the
+// list can belong to another process already.
+struct Children {
+  std::mutex mutex;
+  std::vector<pid_t> running;
+  bool ended = false;
+};
+
+Children& children() {
+  static Children all;
+  return all;
+}
 
 }  // namespace
 
@@ -55,10 +69,13 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& argv) {
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  const pid_t pid = ::fork();
+  const std::lock_guard lock(children().mutex);
+  const bool ended = children().ended;
+  const pid_t pid = ended ? -1 : ::fork();
   if (pid < 0) {
     ::close(pipe_ends[0]);
     ::close(pipe_ends[1]);
+    if (ended) return fail(ErrorCode::kCancelled, "this process is about to end");
     return system_error("start a process");
   }
   if (pid == 0) {
@@ -71,7 +88,20 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& argv) {
     ::_exit(127);
   }
   ::close(pipe_ends[1]);
+  children().running.push_back(pid);
   return ChildProcess(pid, pipe_ends[0]);
+}
+
+void ChildProcess::end_all() {
+  Children& all = children();
+  const std::lock_guard lock(all.mutex);
+  all.ended = true;
+  for (const pid_t pid : all.running) ::kill(pid, SIGKILL);
+  for (const pid_t pid : all.running) {
+    // Its owner still wants to hear of its end.
+    siginfo_t ignored{};
+    while (::waitid(P_PID, static_cast<id_t>(pid), &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {}
+  }
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
@@ -100,7 +130,10 @@ Result<int> ChildProcess::wait_for_exit(TimePoint deadline) {
   Duration pause = std::chrono::microseconds(100);
   while (true) {
     int status = 0;
+    std::unique_lock lock(children().mutex);
     const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+    if (ended == pid_) std::erase(children().running, pid_);
+    lock.unlock();
     if (ended == pid_) {
       pid_ = -1;
       return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

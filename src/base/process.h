@@ -24,6 +24,10 @@ class ChildProcess {
   ChildProcess& operator=(ChildProcess&& other) noexcept;
   ~ChildProcess();
 
+  // For a process that is about to end: kills every child and returns when all are gone. None is started afterwards:
+  // start() gives kCancelled. From any thread, also while another uses the children.
+  static void end_all();
+
   // One line without its newline; kTimeout past the deadline, kUnavailable when the child closed its output.
   Result<std::string> read_line(TimePoint deadline);
   // Everything until the child closes its output, then its exit status (128 + signal where one ended it); kTimeout

@@ -24,8 +24,14 @@ TemporaryFolder& TemporaryFolder::operator=(TemporaryFolder&& other) noexcept {
 }
 
 void TemporaryFolder::remove() const {
-  std::error_code ignored;
-  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  if (path_.empty()) return;
+  // Another thread may still add a file to what is being emptied; once the folder is gone it cannot.
+  constexpr int kAttempts = 10;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+    if (!error) return;
+  }
 }
 
 }  // namespace baton

@@ -12,8 +12,11 @@ namespace baton::cli {
 
 // One line of the report; the JSON's field names.
 struct BenchResult {
+  std::string model;
   std::string test;
   double tokens_per_second = 0;
+  double tokens_per_second_deviation = 0;  // of a single repetition
+  std::uint32_t repetitions = 0;
   unsigned threads = 0;
   std::string device;
   bool emulated = false;
@@ -40,21 +43,23 @@ Result<void> bench(const BenchFlags& flags) {
   }
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
   std::vector<BenchResult> results;
-  const auto report = [&](std::string test, double rate) {
-    results.push_back({std::move(test), rate, engine->options().threads, engine->device().name, engine->emulated()});
+  const auto report = [&](std::string test, const engine::Rate& rate) {
+    results.push_back({flags.model, std::move(test), rate.mean, rate.deviation, flags.repetitions,
+                       engine->options().threads, engine->device().name, engine->emulated()});
     if (flags.format == OutputFormat::kJson) return Result<void>{};
     const BenchResult& last = results.back();
-    return print(std::format("{:<8} {:>10.2f} tokens/s  {} threads on {}{}\n", last.test, rate, last.threads,
-                             last.device, last.emulated ? " (emulated)" : ""));
+    return print(std::format("{:<8} {:>10.2f} ± {:<8.2f} tokens/s  {} thread{} on {}{}\n", last.test, rate.mean,
+                             rate.deviation, last.threads, last.threads == 1 ? "" : "s", last.device,
+                             last.emulated ? " (emulated)" : ""));
   };
   for (const std::uint32_t tokens : flags.prompts) {
     if (tokens == 0) continue;
-    const double rate = TRY(engine::prompt_tokens_per_second(*engine, tokens, flags.repetitions));
+    const engine::Rate rate = TRY(engine::prompt_tokens_per_second(*engine, tokens, flags.repetitions));
     TRY(report(std::format("pp{}", tokens), rate));
   }
   for (const std::uint32_t tokens : flags.generate) {
     if (tokens == 0) continue;
-    const double rate = TRY(engine::generated_tokens_per_second(*engine, tokens, flags.repetitions));
+    const engine::Rate rate = TRY(engine::generated_tokens_per_second(*engine, tokens, flags.repetitions));
     TRY(report(std::format("tg{}", tokens), rate));
   }
   if (flags.format == OutputFormat::kText) return {};
@@ -73,7 +78,9 @@ void add_bench(CLI::App& app, Action& chosen) {
   command->add_option("-n,--generate", flags->generate, "Numbers of tokens to generate; 0 for none")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("-r,--repetitions", flags->repetitions, "Runs to average")
+  command
+      ->add_option("-r,--repetitions", flags->repetitions,
+                   "Runs of each test; the table shows their mean ± standard deviation")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   add_json_flag(*command, flags->format, "Print a JSON array");

@@ -11,6 +11,7 @@
 #include <format>
 #include <iostream>
 
+#include "cli/run_printer.h"
 #include "cli/signals.h"
 #include "cli/text_output.h"
 #include "model/chat_templates.h"
@@ -28,8 +29,8 @@ class AnswerPrinter : public node::RequestObserver {
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_token(Token token) override { emit(detokenizer_.push(token)); }
-  void on_recovery(const Error& error) override {
-    std::fprintf(stderr, "\nbaton: %s; going on without it\n", error.to_string().c_str());
+  void on_recovery(const node::Recovery& recovery) override {
+    std::fprintf(stderr, "\nbaton: %s\n", recovery_text(recovery).c_str());
   }
   void on_finished(Result<node::RequestReport> report) override {
     emit(detokenizer_.finish());
@@ -108,15 +109,18 @@ Result<std::string> answer(net::EventLoop& loop, node::Node& node, const text::V
 }  // namespace
 
 void ChatFlags::add_to(CLI::App& command) {
+  command.option_defaults()->group("Conversation");
   auto* as_chat = command.add_flag("--chat", chat, "Take the prompt for a question, put by the model's chat template");
   auto* with_system =
       command.add_option("--system", system, "What the model is told before the conversation (implies --chat)");
   command.add_flag("--raw", raw, "Take the prompt for the beginning of a text (as without --chat)")
       ->excludes(as_chat)
       ->excludes(with_system);
-  command.add_option("--chat-template", template_name, "Which of the model's templates")->capture_default_str();
-  command.add_option("--set", variables,
-                     "A variable of the template: NAME=JSON, such as enable_thinking=false; repeatable");
+  command.add_option("--chat-template", template_name, "Which of the model's templates")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command.add_option("--set", variables, "A variable of the template, such as enable_thinking=false; repeatable")
+      ->type_name("NAME=JSON");
 }
 
 Result<ChatPrompter> ChatPrompter::create(const model::GgufFile& file, const text::Tokenizer& tokenizer,

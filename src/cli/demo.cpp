@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/temporary_folder.h"
 #include "cli/command.h"
 #include "cli/demo_cluster.h"
 #include "cli/options.h"
@@ -179,15 +180,21 @@ Result<void> print_conclusion(const DemoResult& result) {
 }
 
 Result<void> demo(const DemoFlags& flags) {
-  if (flags.format == OutputFormat::kText) TRY(print_heading());
-  const DemoCluster cluster = TRY(DemoCluster::set_up());
+  const TemporaryFolder folder = TRY(TemporaryFolder::create("baton-demo"));
+  // Files would stay; and who still writes some goes before them.
   const SignalWatch signals([&] {
-    cluster.remove_files();
+    ChildProcess::end_all();
+    folder.remove();
     ::_exit(exit_code(ErrorCode::kCancelled));
   });
+  if (flags.format == OutputFormat::kText) TRY(print_heading());
+  const DemoCluster cluster = TRY(DemoCluster::set_up(folder.path()));
   const DemoResult result = TRY(measure(cluster, flags));
   TRY(flags.format == OutputFormat::kJson ? print(glz::write_json(result).value_or("{}") + "\n")
                                           : print_conclusion(result));
+  if (!result.identical) {
+    return fail(ErrorCode::kInternal, "the texts of the rows with exact codecs differ, and they must not");
+  }
   if (!result.valid) {
     return fail(ErrorCode::kNoCapacity,
                 std::format("the demo's figures are INVALID ({}): close what else runs on this machine and try again",
@@ -206,7 +213,8 @@ void add_demo(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   add_json_flag(*command, flags->format, "Print one JSON object");
   command->footer(
-      "Where the machine was too slow or too busy for the emulation it says why, and ends with status 7.\n"
+      "Where the machine was too slow or too busy for the emulation it says why, and ends with status 7;\n"
+      "where rows that must give the same text do not, with status 1.\n\n"
       "Example:\n  baton demo --json");
   command->callback([&chosen, flags] { chosen = [flags] { return demo(*flags); }; });
 }

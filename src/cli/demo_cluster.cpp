@@ -27,11 +27,11 @@ std::string demo_prompt() {
 
 }  // namespace
 
-Result<DemoCluster> DemoCluster::set_up() {
-  DemoCluster cluster(TRY(TemporaryFolder::create("baton-demo")));
-  cluster.program_ = TRY(current_executable())
-  .string();
-  cluster.model_ = (cluster.folder_.path() / "model.gguf").string();
+Result<DemoCluster> DemoCluster::set_up(const std::filesystem::path& folder) {
+  DemoCluster cluster(folder);
+  const std::filesystem::path program = TRY(current_executable());
+  cluster.program_ = program.string();
+  cluster.model_ = (folder / "model.gguf").string();
   cluster.prompt_ = demo_prompt();
   TRY(model::synthesize(scale_model(), cluster.model_));
   const WorkTotals reference = work_totals(reference_shape(), kReferenceWorkload);
@@ -46,7 +46,7 @@ Result<DemoCluster> DemoCluster::set_up() {
 }
 
 Result<void> DemoCluster::add_machine(std::string name, const engine::EmulatedDevice& device, double link_gbit) {
-  const std::string home = (folder_.path() / name).string();
+  const std::string home = (folder_ / name).string();
   auto id = TRY(ChildProcess::start({program_, "id", "--home", home}));
   std::string fingerprint = TRY(id.read_line(now() + kStartTimeout));
   std::vector<std::string> flags = {"--home",           home,

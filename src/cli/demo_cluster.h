@@ -7,17 +7,16 @@
 
 #include "base/process.h"
 #include "base/result.h"
-#include "base/temporary_folder.h"
 #include "cli/run_result.h"
 #include "engine/emulation.h"
 
 namespace baton::cli {
 
 // The scale model, two nodes that play a Spark each, and what it takes to start requests on a Spark or an M3 Ultra.
-// Destroyed, it ends the nodes and takes its files away.
+// Destroyed, it ends the nodes; its files stay in the folder, which must outlive it.
 class DemoCluster {
  public:
-  static Result<DemoCluster> set_up();
+  static Result<DemoCluster> set_up(const std::filesystem::path& folder);
 
   enum class Machine { kSpark, kSecondSpark, kM3Ultra };
 
@@ -28,9 +27,6 @@ class DemoCluster {
   // The node of a Spark as --peer takes it, called "spark" or "spark2".
   std::string peer(Machine spark) const;
 
-  // For a process that will not live to destroy it: nodes die with their parent, files would stay. From any thread.
-  void remove_files() const { folder_.remove(); }
-
  private:
   // How a machine is started: its key and what it emulates.
   struct Setup {
@@ -40,12 +36,12 @@ class DemoCluster {
     std::string address;  // where there is a node: host:port#fingerprint
   };
 
-  explicit DemoCluster(TemporaryFolder folder) : folder_(std::move(folder)) {}
+  explicit DemoCluster(std::filesystem::path folder) : folder_(std::move(folder)) {}
   Result<void> add_machine(std::string name, const engine::EmulatedDevice& device, double link_gbit);
   Result<void> start_node(Machine machine);
   const Setup& setup(Machine machine) const { return machines_[static_cast<std::size_t>(machine)]; }
 
-  TemporaryFolder folder_;
+  std::filesystem::path folder_;
   std::string program_;
   std::string model_;
   std::string prompt_;

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <format>
 #include <memory>
 
 #include "base/atomic_file.h"
@@ -38,7 +39,10 @@ Result<void> logits(const LogitsFlags& flags) {
     TRY(engine->forward(batch, {.hidden = {}, .logits = rows}));
     TRY(out.write(std::as_bytes(std::span(rows))));
   }
-  return out.commit();
+  TRY(out.commit());
+  remark(std::format("{}: the logits of {} position{}, {} float32 values each\n", flags.out, count,
+                     count == 1 ? "" : "s", engine->shape().vocabulary_size));
+  return {};
 }
 
 }  // namespace
@@ -47,8 +51,10 @@ void add_logits(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<LogitsFlags>();
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position of a token sequence");
   command->add_option("MODEL", flags->model, "GGUF file")->required();
-  command->add_option("--tokens", flags->tokens, "Token ids, such as 1,2,3")->required();
-  command->add_option("--out", flags->out, "File to write: float32, [position][vocabulary]")->required();
+  command->add_option("--tokens", flags->tokens, "Token ids")->required()->type_name("1,2,3");
+  command->add_option("--out", flags->out, "File to write: float32, [position][vocabulary]")
+      ->required()
+      ->type_name("FILE");
   flags->device.add_to(*command);
   command->footer("Example:\n  baton logits model.gguf --tokens 1,450,4996 --chunk 16 --out logits.f32");
   command->callback([&chosen, flags] { chosen = [flags] { return logits(*flags); }; });

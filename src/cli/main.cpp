@@ -1,12 +1,14 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <format>
 #include <vector>
 
 #include "base/error_table.h"
 #include "cli/command.h"
+#include "cli/help.h"
 #include "engine/environment.h"
 #include "net/event_loop.h"
 
@@ -21,6 +23,21 @@ std::string exit_statuses() {
   return text;
 }
 
+// What was wrong with the command line, in our own manner, and where to read on.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_view first_argument) {
+  const auto chosen = app.get_subcommands();
+  if (chosen.empty() && first_argument.empty()) return "no command is given; 'baton --help' lists them";
+  if (chosen.empty()) {
+    return std::format("there is no command '{}'; 'baton --help' lists those there are", first_argument);
+  }
+  std::string text = error.what();
+  // CLI11 begins a sentence; an argument's name stays as it is.
+  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
+    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  }
+  return std::format("{}; see 'baton {} --help'", text, chosen.front()->get_name());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -30,7 +47,9 @@ int main(int argc, char** argv) {
 
   CLI::App app("run a large language model on the computers you already own, together", "baton");
   app.require_subcommand(1);
+  app.formatter(cli::help_formatter());
   app.set_version_flag("--version", std::string("baton ") + BATON_VERSION);
+  app.set_help_flag("-h,--help", "Print this help");
   app.set_help_all_flag("--help-all", "Print the help of all commands");
   app.footer(exit_statuses());
   cli::Action chosen;
@@ -46,7 +65,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+    if (error.get_exit_code() == 0) return app.exit(error);  // what was asked for is the help
+    std::fprintf(stderr, "baton: %s\n", usage_error(app, error, argc > 1 ? argv[1] : "").c_str());
+    return exit_code(ErrorCode::kInvalidArgument);
   }
   if (const auto done = chosen(); !done) {
     std::fprintf(stderr, "baton: %s\n", done.error().to_string().c_str());

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/text_output.h"
 
 namespace baton::cli {
@@ -34,10 +35,7 @@ std::string upper(std::string text) {
 
 void append_options(std::string& page, const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
-    const std::string value =
-        option->get_type_size() == 0 || option->get_positional() ? "" : " " + option->get_type_name();
-    page += std::format(".TP\n.B {}{}\n{}\n", roff(option->get_name(option->get_positional(), true)), roff(value),
-                        roff(option->get_description()));
+    page += std::format(".TP\n.B {}\n{}\n", roff(option_title(*option)), roff(option_text(*option)));
   }
 }
 

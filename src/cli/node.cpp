@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdio>
 #include <format>
 #include <memory>
 #include <set>
@@ -38,7 +39,6 @@ Result<void> run_node(const NodeFlags& flags) {
   for (const std::string& text : flags.trust) trusted.insert(TRY(net::Fingerprint::parse(text)));
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
-  if (options.context_tokens == 0) options.context_tokens = kDefaultContextTokens;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
   const auto model = TRY(engine::Model::open(flags.model));
   const Sha256 digest = TRY(model->digest());
@@ -58,7 +58,12 @@ Result<void> run_node(const NodeFlags& flags) {
   node_options.emulate_link = TRY(flags.link.link_emulation());
   node = TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
-  if (trusted.empty()) log::warning("nobody may connect: name those who may with --trust");
+  if (trusted.empty()) {
+    std::fputs(
+        "baton: nobody may connect to this node: start it with --trust FINGERPRINT, which 'baton id' prints on the "
+        "other machine\n",
+        stderr);
+  }
   loop->run();
   return {};
 }
@@ -69,18 +74,20 @@ void add_node(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<NodeFlags>();
   CLI::App* command = app.add_subcommand("node", "Serve a model's layers to other nodes");
   command->add_option("MODEL", flags->model, "GGUF file")->required();
-  command->add_option("--listen", flags->listen, "Address to listen on, such as 127.0.0.1:8771; port 0 chooses one")
-      ->capture_default_str();
-  command->add_option("--trust", flags->trust,
-                      "Fingerprint that may connect (see 'baton id'); repeatable; without it, nobody");
-  command->add_option("--layers", flags->layers, "Layers to load, such as 0-16; by default all");
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the address and errors");
+  command->option_defaults()->group("Peers");
+  command->add_option("--listen", flags->listen, "Address to listen on, such as 127.0.0.1:8771; port 0 chooses one")
+      ->type_name("ADDRESS")
+      ->capture_default_str();
+  command->add_option("--trust", flags->trust, "Who may connect (see 'baton id'); repeatable; without it, nobody")
+      ->type_name("FINGERPRINT");
+  command->add_option("--layers", flags->layers, "Layers to load, such as 0-16; by default all")->type_name("FROM-TO");
+  flags->device.context_tokens = kDefaultContextTokens;
   flags->device.add_to(*command);
   flags->link.add_interface_to(*command);
   command->footer(
-      "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take. On SIGINT or SIGTERM "
-      "it\n"
-      "tells its peers that it goes, and ends with status 0.\n"
+      "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take. On SIGINT\n"
+      "or SIGTERM it tells its peers that it goes, and ends with status 0.\n\n"
       "Example:\n  baton node model.gguf --listen 0.0.0.0:8771 --trust 3f1c...");
   command->callback([&chosen, flags] { chosen = [flags] { return run_node(*flags); }; });
 }

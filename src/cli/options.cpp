@@ -31,17 +31,26 @@ void add_json_flag(CLI::App& command, OutputFormat& format, const std::string& d
 }
 
 void DeviceFlags::add_to(CLI::App& command) {
-  command.add_option("--device", device, "Device to compute on; an unknown one lists those there are");
+  command.option_defaults()->group("Device");
+  command.add_option("--device", device, "Device to compute on; an unknown one lists those there are")
+      ->type_name("NAME");
   command.add_option("-t,--threads", threads, "CPU threads; by default the cores this process may use");
-  command.add_option("--ctx", context_tokens, "Tokens of KV cache; by default what the work needs");
+  auto* context = command.add_option("--ctx", context_tokens,
+                                     context_tokens == 0 ? "Tokens of KV cache; by default what the work needs"
+                                                         : "Tokens of KV cache, for all requests together");
+  context->check(CLI::PositiveNumber);
+  if (context_tokens != 0) context->capture_default_str();
   command.add_option("--chunk", chunk_tokens, "Prompt tokens computed at once")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  command.add_option("--cache-type", cache_type, "Type of the KV cache: f16 or q8_0")->capture_default_str();
+  command.add_option("--cache-type", cache_type, "Type of the KV cache: f16 or q8_0")
+      ->type_name("TYPE")
+      ->capture_default_str();
   command
       .add_option("--prefill-pack", prefill_pack,
                   "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (faster, coarser), "
                   "int8 (half the memory), f32 (closest), off (ggml alone)")
+      ->type_name("HOW")
       ->capture_default_str();
   command.add_option("--emulate-tflops", emulate_tflops, "Emulate a device of this many TFLOPS (with --emulate-gbps)");
   command.add_option("--emulate-gbps", emulate_gbps, "Emulate a device of this many GB/s (with --emulate-tflops)");
@@ -63,18 +72,26 @@ Result<engine::EngineOptions> DeviceFlags::engine_options() const {
 }
 
 void LinkFlags::add_to(CLI::App& command) {
-  command.add_option("--codec", codec, "How KV travels: f16 (exact), q8_0 or q4_0")->capture_default_str();
-  command.add_option("--hidden", hidden, "How hidden states travel: f32 (exact), f16 or bf16")->capture_default_str();
+  command.option_defaults()->group("Network");
+  command.add_option("--codec", codec, "How KV travels: f16 (exact), q8_0 or q4_0")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command.add_option("--hidden", hidden, "How hidden states travel: f32 (exact), f16 or bf16")
+      ->type_name("TYPE")
+      ->capture_default_str();
   add_interface_to(command);
 }
 
 void LinkFlags::add_interface_to(CLI::App& command) {
-  command.add_option("--emulate-link", emulate_link, "Emulate a network interface: GBIT[:LATENCY_MS]");
+  command.option_defaults()->group("Network");
+  command.add_option("--emulate-link", emulate_link, "Emulate a network interface: GBIT[:LATENCY_MS]")
+      ->type_name("RATE");
   add_home_to(command);
 }
 
 void LinkFlags::add_home_to(CLI::App& command) {
   command.add_option("--home", home, "Folder of this machine's key; by default in the user's data folder")
+      ->type_name("FOLDER")
       ->envname("BATON_HOME");
 }
 

@@ -31,7 +31,7 @@ void add_json_flag(CLI::App& command, OutputFormat& format, const std::string& d
 struct DeviceFlags {
   std::string device;
   unsigned threads = 0;
-  std::uint32_t context_tokens = 0;  // 0: the command's own choice
+  std::uint32_t context_tokens = 0;  // 0: the command works it out; another value before add_to() is the default
   std::uint32_t chunk_tokens = 512;
   std::string cache_type = "f16";
   std::string prefill_pack = "auto";

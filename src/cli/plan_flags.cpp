@@ -32,17 +32,36 @@ Result<std::vector<plan::NodeRef>> parse_peers(const std::vector<std::string>& t
 }  // namespace
 
 void PlanFlags::add_to(CLI::App& command) {
-  command.add_option("--plan", plan, "Which node computes what: 'prefill=A:0-16,local:16-32;decode=local:0-32'");
-  command.add_option("--peer", peers, "A node the plan may name: NAME=host:port#fingerprint; repeatable");
-  command
-      .add_option("--prefill-on", prefill_on,
-                  "Let this peer (a --peer's name, or host:port#fingerprint) read the prompt")
-      ->excludes("--plan");
-  command.add_option("--split", split, "... but only its layers below this one; the rest are read here")
-      ->excludes("--plan");
+  command.option_defaults()->group("Other machines");
+  auto* reader = command.add_option("--prefill-on", prefill_on,
+                                    "Let this peer read the prompt: host:port#fingerprint as its 'baton node' prints "
+                                    "it, or the name of a --peer");
+  auto* border = command.add_option("--split", split, "... but only the layers below this one; the rest are read here");
+  auto* whole = command.add_option("--plan", plan,
+                                   "In place of these two: which node computes what, such as "
+                                   "'prefill=A:0-16,local:16-32;decode=local:0-32'");
+  whole->excludes(reader)->excludes(border)->type_name("PLAN");
+  reader->type_name("PEER");
+  border->type_name("LAYER");
+  command.add_option("--peer", peers, "A node that --plan or --prefill-on may name; repeatable")
+      ->type_name("NAME=PEER");
 }
 
-Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers) const {
+Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view own_fingerprint) const {
+  plan::Plan asked = TRY(asked_plan(layers));
+  for (const plan::NodeRef& peer : asked.nodes) {
+    if (peer.fingerprint == own_fingerprint) {
+      return fail(ErrorCode::kInvalidArgument,
+                  std::format("{} has this machine's own fingerprint ({}...): give the one that the other machine's "
+                              "'baton node' printed; two nodes on one machine need a --home each",
+                              peer.name == kAddressedPeer ? peer.address : std::format("peer '{}'", peer.name),
+                              own_fingerprint.substr(0, 12)));
+    }
+  }
+  return asked;
+}
+
+Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers) const {
   std::vector<plan::NodeRef> nodes = TRY(parse_peers(peers));
   if (!plan.empty()) return plan::parse_plan(plan, nodes, layers);
   if (prefill_on.empty()) {
@@ -57,6 +76,12 @@ Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers) const {
     }
     nodes.push_back(TRY(parse_peer(std::format("{}={}", kAddressedPeer, prefill_on))));
     name = kAddressedPeer;
+  } else if (!std::ranges::contains(nodes, name, &plan::NodeRef::name)) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        std::format("--prefill-on '{}' is neither host:port#fingerprint, as 'baton node' prints it there, nor the "
+                    "name of a --peer",
+                    name));
   }
   const std::uint32_t end = split.value_or(layers);
   if (end == 0 || end > layers) {
@@ -77,6 +102,21 @@ Result<plan::NodeRef> parse_peer(std::string_view text) {
   }
   const net::PeerAddress address = TRY(net::PeerAddress::parse(text.substr(equals + 1)));
   return plan::NodeRef{std::string(name), address.endpoint.to_string(), address.fingerprint.to_string()};
+}
+
+std::vector<std::string> peer_tasks(const plan::Plan& plan) {
+  std::vector<std::string> lines;
+  for (plan::NodeIndex node = 1; node < plan.nodes.size(); ++node) {
+    std::string tasks;
+    for (const auto& [verb, stages] : {std::pair("reads", &plan.prefill), std::pair("writes", &plan.decode)}) {
+      const plan::Stage* stage = plan::stage_of(*stages, node);
+      if (stage == nullptr) continue;
+      tasks +=
+          std::format("{}{} layers {}-{}", tasks.empty() ? "" : ", ", verb, stage->layers.begin, stage->layers.end);
+    }
+    lines.push_back(std::format("{} at {}: {}", plan.nodes[node].name, plan.nodes[node].address, tasks));
+  }
+  return lines;
 }
 
 }  // namespace baton::cli

@@ -23,11 +23,18 @@ struct PlanFlags {
 
   void add_to(CLI::App& command);
   // The plan for a model of so many layers: --plan as it is written, --prefill-on as a disaggregated or joint one, and
-  // without either this node alone. Errors: kInvalidArgument, with the flag that is wrong.
-  Result<plan::Plan> plan_for(std::uint32_t layers) const;
+  // without either this node alone. Errors: kInvalidArgument, with the flag that is wrong; also where the plan counts
+  // on a peer with this machine's own fingerprint.
+  Result<plan::Plan> plan_for(std::uint32_t layers, std::string_view own_fingerprint) const;
+
+ private:
+  Result<plan::Plan> asked_plan(std::uint32_t layers) const;
 };
 
 // "NAME=host:port#fingerprint" as --peer takes it.
 Result<plan::NodeRef> parse_peer(std::string_view text);
+
+// For each peer of a plan where it is and what it does: "A at 192.0.2.7:8771: reads layers 0-26".
+std::vector<std::string> peer_tasks(const plan::Plan& plan);
 
 }  // namespace baton::cli

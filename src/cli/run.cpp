@@ -25,24 +25,22 @@ namespace {
 
 struct RunFlags {
   std::string model;
-  std::string prompt;
-  std::string file;
-  std::string tokens;
+  std::optional<std::string> prompt;
+  std::optional<std::string> file;
+  std::optional<std::string> tokens;
   std::uint32_t max_new_tokens = 128;
   engine::SamplerOptions sampler;
   PlanFlags plan;
   bool deterministic = false;
   bool ignore_eos = false;
   OutputFormat format = OutputFormat::kText;
-  bool verbose = false;
+  int verbose = 0;  // how often it was asked for
   DeviceFlags device;
   LinkFlags link;
   ChatFlags chat;
 
   // Without a prompt, on a terminal, it is a conversation.
-  bool is_dialogue() const {
-    return prompt.empty() && file.empty() && tokens.empty() && !chat.raw && isatty(STDIN_FILENO) != 0;
-  }
+  bool is_dialogue() const { return !prompt && !file && !tokens && !chat.raw && isatty(STDIN_FILENO) != 0; }
 };
 
 // How long a dialogue may grow where --ctx does not say.
@@ -65,13 +63,17 @@ LayerRange own_layers(const plan::Plan& plan) {
 Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufFile& file,
                                        const std::optional<text::Tokenizer>& tokenizer) {
   if (flags.is_dialogue()) return std::vector<Token>();
-  if (!flags.tokens.empty()) return parse_tokens(flags.tokens);
-  if (flags.prompt.empty() && flags.file.empty()) {
+  if (flags.tokens) return parse_tokens(*flags.tokens);
+  if (!flags.prompt && !flags.file) {
     return fail(ErrorCode::kInvalidArgument,
                 "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3, or chat on a terminal");
   }
   if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
-  const std::string text = flags.file.empty() ? flags.prompt : TRY(read_text_file(flags.file));
+  const std::string text = flags.file ? TRY(read_text_file(*flags.file)) : *flags.prompt;
+  if (text.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "the prompt is empty: there is nothing to go on from",
+                flags.file.value_or("-p"));
+  }
   if (flags.chat.wanted()) {
     ChatPrompter prompter = TRY(ChatPrompter::create(file, *tokenizer, flags.chat));
     prompter.add_user(text);
@@ -86,14 +88,15 @@ Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufF
 std::string summary(const RunResult& result) {
   const node::RequestTimings& times = result.timings;
   return std::format(
-      "\n{}{}: {} prompt tokens, first token after {:.3f} s, {} tokens, {:.1f} tokens/s, {:.3f} s in all{}\n",
+      "{}{}: {} prompt tokens, first token after {:.3f} s, {} tokens, {:.1f} tokens/s, {:.3f} s in all{}",
       result.emulated ? "emulated, " : "", result.shape, result.prompt_tokens, times.first_token_s,
       result.tokens.size(), times.decode_s > 0 ? static_cast<double>(result.tokens.size() - 1) / times.decode_s : 0.0,
       times.total_s, result.emulation_valid ? "" : "; INVALID: this machine was too slow for the emulation");
 }
 
 Result<void> run(const RunFlags& flags) {
-  if (flags.verbose) log::set_level(log::Level::kDebug);
+  if (flags.verbose > 0) log::set_level(flags.verbose == 1 ? log::Level::kInfo : log::Level::kDebug);
+  const net::Identity identity = TRY(flags.link.identity());
   const auto model = TRY(engine::Model::open(flags.model));
   const std::uint32_t layers = model->shape().layer_count;
   auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
@@ -102,7 +105,8 @@ Result<void> run(const RunFlags& flags) {
 
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
-  request.plan = TRY(flags.plan.plan_for(layers));
+  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string()));
+  for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
   if (tokenizer && !flags.ignore_eos) request.end_tokens = tokenizer->vocabulary().end_tokens();
@@ -124,7 +128,6 @@ Result<void> run(const RunFlags& flags) {
   // A short prompt is answered at once, even where weights are still being packed. Nodes that share a request must
   // compute alike, and so must two runs that are compared.
   if (alone && !flags.deterministic) options.while_packing = engine::WhilePacking::kComputeWithout;
-  const net::Identity identity = TRY(flags.link.identity());
 
   std::optional<ChatPrompter> dialogue;
   if (flags.is_dialogue()) {
@@ -155,8 +158,6 @@ Result<void> run(const RunFlags& flags) {
     const auto node =
         TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
     result.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
-    result.plan = request.plan.to_string();
-    result.shape = request.plan.shape();
     printer.when_done = [&] { node->when_quiet(kGoodbyeTimeout, [&] { loop->stop(); }); };
     // Nobody reads on, or the disk is full. Posted, as the request is in the middle of telling us a token.
     printer.when_output_failed = [&] {
@@ -172,13 +173,28 @@ Result<void> run(const RunFlags& flags) {
   result.text = printer.text();
   result.tokens = report.tokens;
   result.emulated = report.emulated || !flags.link.emulate_link.empty();
-  result.recoveries = report.recoveries;
-  result.salvaged_tokens = report.salvaged_tokens;
+  result.plan = report.plan.to_string();
+  result.shape = report.plan.shape();
+  for (const node::Recovery& recovery : report.recoveries) {
+    result.failures.push_back({recovery.peer, recovery.address, std::string(error_code_name(recovery.error.code)),
+                               recovery.error.message, recovery.plan, recovery.salvaged_tokens});
+  }
+  result.recoveries = static_cast<std::uint32_t>(report.recoveries.size());
+  if (!report.recoveries.empty()) result.salvaged_tokens = report.recoveries.back().salvaged_tokens;
   result.timings = report.timings;
   result.transfer = report.transfer;
+  result.transfer_from = report.transfer_from;
+  for (const auto& [peer, sent] : report.transfer_from) {
+    log::info("{} sent {} in {} slices over {} connection{}", peer, size_text(sent.payload_bytes), sent.slices,
+              sent.connections, sent.connections == 1 ? "" : "s");
+  }
   result.emulation_valid = report.emulation_valid();
   if (flags.format == OutputFormat::kJson) return print(glz::write_json(result).value_or("{}") + "\n");
-  if (isatty(STDERR_FILENO) != 0 || flags.verbose) std::fputs(summary(result).c_str(), stderr);
+  if (flags.verbose > 0) {
+    log::info("{}", summary(result));
+  } else {
+    remark("\n" + summary(result) + "\n");
+  }
   return {};
 }
 
@@ -188,11 +204,16 @@ void add_run(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<RunFlags>();
   CLI::App* command = app.add_subcommand("run", "Continue a text with a model, or chat with it");
   command->add_option("MODEL", flags->model, "GGUF file")->required();
-  auto* source = command->add_option_group("prompt");
-  source->add_option("-p,--prompt", flags->prompt, "The prompt");
-  source->add_option("-f,--file", flags->file, "A file that holds the prompt");
-  source->add_option("--tokens", flags->tokens, "The prompt as token ids, such as 1,2,3; nothing is added");
-  source->require_option(0, 1);
+  command->add_flag("-v,--verbose", flags->verbose, "Say who computes what and how much is sent; twice: everything");
+  add_json_flag(*command, flags->format, "Print one JSON object at the end");
+  command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");
+  auto* prompt = command->add_option("-p,--prompt", flags->prompt, "The prompt");
+  auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt");
+  auto* tokens = command->add_option("--tokens", flags->tokens, "The prompt as token ids; nothing is added");
+  prompt->excludes(file)->excludes(tokens);
+  file->excludes(tokens)->type_name("FILE");
+  tokens->type_name("1,2,3");
+  command->option_defaults()->group("Answer");
   command->add_option("-n,--predict", flags->max_new_tokens, "Tokens to generate at most")
       ->check(CLI::Range(1U, 1U << 24))
       ->capture_default_str();
@@ -211,13 +232,11 @@ void add_run(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   command->add_option("--frequency-penalty", sampler.frequency_penalty, "Subtracted for each time a token was seen")
       ->capture_default_str();
-  flags->plan.add_to(*command);
+  command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
   command->add_flag("--deterministic", flags->deterministic,
                     "After a node's failure, recompute in the shapes that first made the text");
-  command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
-  add_json_flag(*command, flags->format, "Print one JSON object at the end");
-  command->add_flag("-v,--verbose", flags->verbose, "Say what happens");
   flags->chat.add_to(*command);
+  flags->plan.add_to(*command);
   flags->device.add_to(*command);
   flags->link.add_to(*command);
   command->footer(
@@ -227,8 +246,8 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
-      "  baton run model.gguf -f long.txt --peer A=... --peer B=... --plan "
-      "'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
+      "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
+      "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }
 

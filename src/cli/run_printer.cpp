@@ -7,6 +7,12 @@
 
 namespace baton::cli {
 
+std::string recovery_text(const node::Recovery& recovery) {
+  const std::string text = recovery.error.to_string() + "; going on without it";
+  if (recovery.salvaged_tokens == 0) return text;
+  return text + std::format(", {} of the {} prompt tokens are kept", recovery.salvaged_tokens, recovery.prompt_tokens);
+}
+
 RunPrinter::RunPrinter(const text::Vocabulary* vocabulary, OutputFormat format)
     : format_(format), shows_progress_(format == OutputFormat::kText && isatty(STDERR_FILENO) != 0) {
   if (vocabulary != nullptr) detokenizer_.emplace(*vocabulary, text::TextStart::kContinuation);
@@ -22,15 +28,18 @@ void RunPrinter::on_token(Token token) {
   emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
 }
 
-void RunPrinter::on_recovery(const Error& error) {
+void RunPrinter::on_recovery(const node::Recovery& recovery) {
   clear_progress();
-  std::fprintf(stderr, "baton: %s; going on without it\n", error.to_string().c_str());
+  // Not in the middle of the text's line.
+  if (format_ == OutputFormat::kText && !text_.empty() && !text_.ends_with('\n')) remark("\n");
+  std::fprintf(stderr, "baton: %s\n", recovery_text(recovery).c_str());
 }
 
 void RunPrinter::on_finished(Result<node::RequestReport> report) {
   clear_progress();
   if (detokenizer_) emit(detokenizer_->finish());
-  if (format_ == OutputFormat::kText) emit("\n");
+  // An error without a text before it needs no empty line.
+  if (format_ == OutputFormat::kText && (report || !text_.empty())) emit("\n");
   if (!output_) report = std::unexpected(output_.error());
   report_ = std::move(report);
   when_done();

@@ -11,6 +11,9 @@
 
 namespace baton::cli {
 
+// Which node failed why, and how much of its work is kept, in a sentence without an end.
+std::string recovery_text(const node::Recovery& recovery);
+
 // Streams the text to standard output as it is made (with kJson it only collects it), and shows on a terminal how far
 // the prompt is. Called on the loop's thread, as every observer; `vocabulary` (null: tokens are printed as numbers)
 // must outlive it.
@@ -29,7 +32,7 @@ class RunPrinter : public node::RequestObserver {
 
   void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) override;
   void on_token(Token token) override;
-  void on_recovery(const Error& error) override;
+  void on_recovery(const node::Recovery& recovery) override;
   void on_finished(Result<node::RequestReport> report) override;
 
  private:

@@ -1,8 +1,12 @@
 #include <CLI/CLI.hpp>
 
+#include <filesystem>
+#include <format>
 #include <memory>
+#include <vector>
 
 #include "cli/command.h"
+#include "cli/text_output.h"
 #include "model/synth.h"
 
 namespace baton::cli {
@@ -14,14 +18,32 @@ struct SynthFlags {
   std::string preset;
   std::string type = "q4_0";
   model::SynthOptions shape;
+  // The shape's options, in the order in which they are told.
+  std::vector<std::pair<std::string_view, const CLI::Option*>> told;
 };
+
+// "width 64, layers 16 (default), ..."
+std::string shape_text(const SynthFlags& flags) {
+  std::string text;
+  for (const auto& [name, option] : flags.told) {
+    const bool given = option->count() > 0;
+    const std::string value = given ? option->results().back() : option->get_default_str();
+    if (!given && value == "0") continue;  // what nobody asked for and is not there
+    text += std::format("{}{} {}{}", text.empty() ? "" : ", ", name, value, given ? "" : " (default)");
+  }
+  return text;
+}
 
 Result<void> synth(const SynthFlags& flags) {
   const auto type = model::find_tensor_type(flags.type);
   if (!type) return fail(ErrorCode::kInvalidArgument, "unknown tensor type '" + flags.type + "'");
   model::SynthOptions options = flags.shape;
   options.type = type->type;
-  return model::synthesize(options, flags.out);
+  TRY(model::synthesize(options, flags.out));
+  std::error_code unknown;
+  const auto bytes = std::filesystem::file_size(flags.out, unknown);
+  remark(std::format("{}: {}: {}\n", flags.out, unknown ? "written" : size_text(bytes), shape_text(flags)));
+  return {};
 }
 
 }  // namespace
@@ -33,17 +55,19 @@ void add_synth(CLI::App& app, Action& chosen) {
   auto* preset = command->add_option("--preset", flags->preset, "A known shape: 1.1b (the default)");
   preset->check(CLI::IsMember({"1.1b"}));
   model::SynthOptions& shape = flags->shape;
-  command->add_option("--embd", shape.embd, "Embedding width")->capture_default_str();
-  command->add_option("--layers", shape.layers, "Layers")->capture_default_str();
-  command->add_option("--heads", shape.heads, "Attention heads")->capture_default_str();
-  command->add_option("--kv-heads", shape.kv_heads, "Key and value heads")->capture_default_str();
-  command->add_option("--ff", shape.ff, "Feed-forward width")->capture_default_str();
-  command->add_option("--experts", shape.experts, "Experts in every layer; 0: a dense model")->capture_default_str();
-  command->add_option("--experts-used", shape.experts_per_token, "Experts that a token passes through")
-      ->capture_default_str();
-  command->add_option("--vocab", shape.vocab, "Tokens in the vocabulary")->capture_default_str();
-  command->add_option("--type", flags->type, "Type of the matrices: f16, q8_0, q4_0, q4_k, ...")->capture_default_str();
-  command->add_option("--seed", shape.seed, "The same seed gives the same file")->capture_default_str();
+  const auto add = [&](const std::string& flag, auto& value, std::string_view name, const std::string& description) {
+    flags->told.emplace_back(name, command->add_option(flag, value, description)->capture_default_str());
+  };
+  add("--embd", shape.embd, "width", "Embedding width");
+  add("--layers", shape.layers, "layers", "Layers");
+  add("--heads", shape.heads, "heads", "Attention heads");
+  add("--kv-heads", shape.kv_heads, "KV heads", "Key and value heads");
+  add("--ff", shape.ff, "feed-forward width", "Feed-forward width");
+  add("--experts", shape.experts, "experts", "Experts in every layer; 0: a dense model");
+  add("--experts-used", shape.experts_per_token, "of them used", "Experts that a token passes through");
+  add("--vocab", shape.vocab, "vocabulary", "Tokens in the vocabulary");
+  add("--type", flags->type, "type", "Type of the matrices: f16, q8_0, q4_0, q4_k, ...");
+  add("--seed", shape.seed, "seed", "The same seed gives the same file");
   command->footer(
       "Examples:\n  baton synth model.gguf --preset 1.1b --type q4_0\n"
       "  baton synth small.gguf --embd 256 --layers 4 --heads 8 --kv-heads 2 --ff 896 --vocab 1000 --type f16");

@@ -1,5 +1,8 @@
 #include "cli/text_output.h"
 
+#include <unistd.h>
+
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -13,6 +16,21 @@ Result<void> print(std::string_view text) {
     return fail(ErrorCode::kIo, std::format("cannot write to standard output: {}", std::strerror(errno)));
   }
   return {};
+}
+
+void remark(std::string_view text) {
+  if (isatty(STDERR_FILENO) != 0) std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+std::string size_text(std::uint64_t bytes) {
+  static constexpr std::array kUnits = {"bytes", "kB", "MB", "GB", "TB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 999.5 && unit + 1 < kUnits.size()) {
+    value /= 1000;
+    ++unit;
+  }
+  return std::format("{:.{}f} {}", value, unit > 0 && value < 9.95 ? 1 : 0, kUnits[unit]);
 }
 
 }  // namespace baton::cli

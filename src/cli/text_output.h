@@ -1,6 +1,8 @@
 // What commands write to standard output, checked: a full disk behind a redirection is an error, not silence.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -12,5 +14,11 @@ enum class OutputFormat { kText, kJson };
 
 // Writes and flushes.
 Result<void> print(std::string_view text);
+
+// To standard error, where a person watches: nothing unless that is a terminal.
+void remark(std::string_view text);
+
+// "1.2 MB", "593 MB"
+std::string size_text(std::uint64_t bytes);
 
 }  // namespace baton::cli

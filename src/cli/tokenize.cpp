@@ -2,6 +2,7 @@
 
 #include <format>
 #include <memory>
+#include <optional>
 
 #include "base/file.h"
 #include "cli/command.h"
@@ -16,16 +17,19 @@ namespace {
 
 struct TokenizeFlags {
   std::string model;
-  std::string text;
-  std::string file;
+  std::optional<std::string> text;
+  std::optional<std::string> file;
   bool special = false;
   OutputFormat format = OutputFormat::kText;
 };
 
 Result<void> tokenize(const TokenizeFlags& flags) {
+  if (!flags.text && !flags.file) {
+    return fail(ErrorCode::kInvalidArgument, "there is no text: give one with --text TEXT or --file FILE");
+  }
   const auto file = TRY(model::GgufFile::open(flags.model));
   const auto tokenizer = TRY(text::Tokenizer::create(TRY(text::Vocabulary::create(TRY(model::read_vocabulary(file))))));
-  const std::string text = flags.file.empty() ? flags.text : TRY(read_text_file(flags.file));
+  const std::string text = flags.file ? TRY(read_text_file(*flags.file)) : *flags.text;
   const auto mode = flags.special ? text::SpecialTokens::kParse : text::SpecialTokens::kAsPlainText;
   const bool json = flags.format == OutputFormat::kJson;
   std::string list;
@@ -41,10 +45,10 @@ void add_tokenize(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* command = app.add_subcommand("tokenize", "Print a text's tokens, without BOS or EOS");
   command->add_option("MODEL", flags->model, "GGUF file")->required();
-  auto* source = command->add_option_group("source");
-  source->add_option("--text", flags->text, "The text");
-  source->add_option("--file", flags->file, "A file whose bytes are the text, as they are");
-  source->require_option(1);
+  auto* text = command->add_option("--text", flags->text, "The text");
+  auto* file =
+      command->add_option("--file", flags->file, "A file whose bytes are the text, as they are")->type_name("FILE");
+  text->excludes(file);
   command->add_flag("--special", flags->special, "Read control tokens such as <|im_end|> as tokens, not as text");
   add_json_flag(*command, flags->format, "Print a JSON array");
   command->footer("Example:\n  baton tokenize model.gguf --text 'Hello world' --json");

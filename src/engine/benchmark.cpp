@@ -1,6 +1,7 @@
 #include "engine/benchmark.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <random>
 #include <vector>
@@ -41,33 +42,39 @@ Result<void> run(Engine& engine, std::span<const Token> tokens, std::uint32_t ch
   return {};
 }
 
-Result<double> mean_rate(std::uint32_t tokens, std::uint32_t repetitions, const std::function<Result<void>()>& work) {
-  double sum = 0;
+Result<Rate> measure(std::uint32_t tokens, std::uint32_t repetitions, const std::function<Result<void>()>& work) {
+  std::vector<double> rates;
   for (std::uint32_t repetition = 0; repetition < repetitions; ++repetition) {
     const TimePoint start = now();
     TRY(work());
-    sum += tokens / seconds(now() - start);
+    rates.push_back(tokens / seconds(now() - start));
   }
-  return sum / repetitions;
+  Rate rate;
+  for (const double each : rates) rate.mean += each / repetitions;
+  if (repetitions == 1) return rate;
+  double squares = 0;
+  for (const double each : rates) squares += (each - rate.mean) * (each - rate.mean);
+  rate.deviation = std::sqrt(squares / (repetitions - 1));
+  return rate;
 }
 
 }  // namespace
 
-Result<double> prompt_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions) {
+Result<Rate> prompt_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions) {
   if (tokens == 0 || repetitions == 0) return fail(ErrorCode::kInvalidArgument, "a benchmark of nothing");
   const auto prompt = arbitrary_tokens(engine, tokens);
   const auto work = [&] {
     return run(engine, prompt, engine.options().max_chunk_tokens, WantedLogits::kLast, WantedLogits::kNone);
   };
   TRY(work());
-  return mean_rate(tokens, repetitions, work);
+  return measure(tokens, repetitions, work);
 }
 
-Result<double> generated_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions) {
+Result<Rate> generated_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions) {
   if (tokens == 0 || repetitions == 0) return fail(ErrorCode::kInvalidArgument, "a benchmark of nothing");
   const auto text = arbitrary_tokens(engine, tokens);
   TRY(run(engine, std::span(text).first(1), 1, WantedLogits::kLast, WantedLogits::kLast));
-  return mean_rate(tokens, repetitions, [&] { return run(engine, text, 1, WantedLogits::kLast, WantedLogits::kLast); });
+  return measure(tokens, repetitions, [&] { return run(engine, text, 1, WantedLogits::kLast, WantedLogits::kLast); });
 }
 
 }  // namespace baton::engine

@@ -241,8 +241,13 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
   const std::uint32_t cells = tokens > capacity ? 0 : whole_blocks(tokens);
   const auto first = cells == 0 ? std::nullopt : impl_->cells->take(cells);
   if (!first) {
-    return fail(ErrorCode::kNoCapacity, std::format("no {} KV cells in a row are free: {} of {} are, {} in a row",
-                                                    tokens, free_cells(), capacity, impl_->cells->largest_gap()));
+    const std::uint32_t gap = impl_->cells->largest_gap();
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("{} tokens find no room: {} of {} cells of the KV cache are free, {} in a row; {}start the "
+                    "node with --ctx {} or more",
+                    tokens, free_cells(), capacity, gap, tokens > capacity ? "" : "wait for other requests to end, or ",
+                    capacity - gap + whole_blocks(tokens)));
   }
   Sequence sequence(impl_->cells, *first, cells, shape().layer_count);
   const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };

@@ -82,8 +82,8 @@ struct Open {
   plan::NodeIndex sender = 0;
   plan::NodeIndex receiver = 0;
   std::uint32_t prompt_tokens = 0;
-  std::uint32_t prefix_tokens =
-      0;          // held by the receiver: nothing below this position flows; a multiple of chunk_tokens
+  // Held by the receiver: nothing below this position flows; a multiple of chunk_tokens.
+  std::uint32_t prefix_tokens = 0;
   Sha256 prefix;  // its name (prefix.h); zero where prefix_tokens is 0
   std::uint32_t chunk_tokens = 0;
   std::uint32_t max_new_tokens = 0;

@@ -63,7 +63,8 @@ Result<std::int64_t> get_time(ByteReader& in) {
 Result<WireError> get_error(ByteReader& in) {
   const auto code = TRY(in.read<std::uint8_t>());
   if (code >= wire::kErrorCodes.size()) return malformed(std::format("error code {} means nothing", code));
-  return WireError { wire::kErrorCodes[code], TRY(get_string(in, wire::kErrorBytes, "an error message")) };
+  const std::string message = TRY(get_string(in, wire::kErrorBytes, "an error message"));
+  return WireError{wire::kErrorCodes[code], message};
 }
 
 Result<std::vector<Extension>> get_extensions(ByteReader& in) {

@@ -76,8 +76,8 @@ struct TransferStats {
   std::uint64_t payload_bytes = 0;       // of them
   std::uint64_t wire_payload_bytes = 0;  // of all fragments that came, lost and repeated ones too
   Duration transfer{};                   // sum over prefill KV slices of (last byte received - first byte sent)
-  std::optional<TimePoint>
-      last_held;  // when the latest prefill KV slice was held (of any prefill slice, if no KV flows)
+  // When the latest prefill KV slice was held (of any prefill slice, if no KV flows).
+  std::optional<TimePoint> last_held;
   std::optional<TimePoint> last_compute_end;  // of the sender's prefill
   std::optional<Duration> exposed;            // last_held - last_compute_end once the prefill is complete
   std::optional<Duration> round_trip;         // the shortest seen

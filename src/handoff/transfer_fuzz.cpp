@@ -115,6 +115,9 @@ class Fuzz {
       }
     }
     require(receiver_->staged_bytes() <= receiver_->window_bytes());
+    const TransferStats stats = receiver_->stats();
+    require(stats.slices == came_.size());
+    require(stats.payload_bytes <= stats.wire_payload_bytes);
   }
 
   void produce() {

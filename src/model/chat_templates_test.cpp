@@ -29,7 +29,8 @@ TEST(ReadChatTemplates, SaysThatThereIsNone) {
   ASSERT_TRUE(file);
   const auto missing = read_chat_template(*file);
   ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(missing.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(missing.error().message.find("-p TEXT"), std::string::npos);
 }
 
 TEST(ReadChatTemplates, RefusesOneThatIsNoText) {

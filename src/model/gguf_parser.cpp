@@ -99,6 +99,7 @@ class GgufParser {
   }
 
   Result<void> read_start() {
+    if (file_.bytes_.empty()) return corrupt("is empty (0 bytes): nothing of the model was downloaded");
     const auto magic = reader_.read<std::uint32_t>();
     if (!magic || *magic != kMagic) {
       if (magic && std::byteswap(*magic) == kMagic) return big_endian();
@@ -116,14 +117,17 @@ class GgufParser {
     tensor_count_ = TRY(read<std::uint64_t>("the header"));
     key_count_ = TRY(read<std::uint64_t>("the header"));
     if (key_count_ > reader_.remaining() / kMinKeyBytes) {
-      return corrupt(std::format("states {} keys, more than {} bytes can hold", grouped(key_count_),
-                                 grouped(reader_.remaining())));
+      return too_few_bytes_for(key_count_, "keys");
     }
     if (tensor_count_ > reader_.remaining() / kMinTensorInfoBytes) {
-      return corrupt(std::format("states {} tensors, more than {} bytes can hold", grouped(tensor_count_),
-                                 grouped(reader_.remaining())));
+      return too_few_bytes_for(tensor_count_, "tensors");
     }
     return {};
+  }
+
+  std::unexpected<Error> too_few_bytes_for(std::uint64_t count, std::string_view what) const {
+    return corrupt(std::format("has {} bytes, too few for the {} {} that it states: it is cut short or damaged",
+                               grouped(file_.bytes_.size()), grouped(count), what));
   }
 
   std::unexpected<Error> big_endian() const {

@@ -202,7 +202,7 @@ TEST(GgufFile, HonoursItsAlignment) {
 }
 
 TEST(GgufFile, RefusesWhatIsNoGguf) {
-  EXPECT_REFUSAL(FileMaker(), "not a GGUF file");
+  EXPECT_REFUSAL(FileMaker(), "is empty (0 bytes)");
   EXPECT_REFUSAL(FileMaker().text("a text of some length"), "not a GGUF file");
   EXPECT_TRUE(refusal(FileMaker().start(0, 0, 1), ErrorCode::kUnsupported).contains("version 1"));
   EXPECT_TRUE(refusal(FileMaker().start(0, 0, 4), ErrorCode::kUnsupported).contains("version 4"));

@@ -78,10 +78,10 @@ Result<PeerAddress> PeerAddress::parse(std::string_view text) {
                             "'baton node' prints it",
                             text));
   }
-  return PeerAddress {
-    .endpoint = TRY(Endpoint::parse(text.substr(0, hash)))
-    , .fingerprint = TRY(Fingerprint::parse(text.substr(hash + 1)))
-  };
+  PeerAddress address;
+  address.endpoint = TRY(Endpoint::parse(text.substr(0, hash)));
+  address.fingerprint = TRY(Fingerprint::parse(text.substr(hash + 1)));
+  return address;
 }
 
 std::string PeerAddress::to_string() const { return endpoint.to_string() + "#" + fingerprint.to_string(); }

@@ -158,7 +158,9 @@ Result<std::unique_ptr<Listener>> make_listener(const TransportParts& parts, con
     error = bind_and_listen(state->acceptor, TRY(address_to_bind(parts, endpoint)), IpVersions::kOne);
   }
   if (error) {
-    return fail(ErrorCode::kUnavailable, std::format("cannot listen at {}: {}", endpoint.to_string(), error.message()));
+    const bool taken = error == boost::asio::error::address_in_use;
+    return fail(ErrorCode::kIo, std::format("cannot listen at {}: {}{}", endpoint.to_string(), error.message(),
+                                            taken ? "; end the program that does, or choose another port" : ""));
   }
   state->endpoint = endpoint_of(state->acceptor.local_endpoint(error));
   parts.loop->post([weak = state->weak_from_this()] {

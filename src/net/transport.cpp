@@ -26,10 +26,8 @@ class TlsTransport final : public Transport {
 
 Result<std::unique_ptr<Transport>> Transport::create(EventLoop& loop, const Identity& identity,
                                                      std::optional<LinkEmulation> emulation) {
-  TransportParts parts {
-    .loop = handle_of(loop), .tls = TRY(TlsContext::create(identity))
-    , .emulator = nullptr
-  };
+  auto tls = TRY(TlsContext::create(identity));
+  TransportParts parts{.loop = handle_of(loop), .tls = std::move(tls), .emulator = nullptr};
   if (emulation) {
     TRY(emulation->check());
     parts.emulator = std::make_shared<LinkEmulator>(parts.loop, *emulation);

@@ -48,7 +48,7 @@ class Transport {
   virtual ~Transport() = default;
 
   // Binds and listens at once; an empty host takes every address of this machine, IPv6 and IPv4.
-  // Errors: kUnavailable when the address is taken or not this machine's, kInvalidArgument without `is_trusted`.
+  // Errors: kIo when the address is taken or not this machine's, kInvalidArgument without `is_trusted`.
   virtual Result<std::unique_ptr<Listener>> listen(const Endpoint& endpoint, ListenOptions options,
                                                    OnAccept on_accept) = 0;
 

@@ -377,7 +377,7 @@ TEST(Listener, ReportsThePortItWasGivenAndRefusesATakenOne) {
   options.is_trusted = [](const Fingerprint&) { return false; };
   const auto taken = node.transport->listen(node.listener->endpoint(), options, [](auto) {});
   ASSERT_FALSE(taken);
-  EXPECT_EQ(taken.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(taken.error().code, ErrorCode::kIo);
   EXPECT_NE(taken.error().message.find(node.listener->endpoint().to_string()), std::string::npos);
   options.is_trusted = nullptr;
   EXPECT_FALSE(node.transport->listen({.host = "127.0.0.1", .port = 0}, options, [](auto) {}));

@@ -11,6 +11,8 @@ namespace baton::node {
 
 namespace {
 
+constexpr auto kIdleCheckInterval = std::chrono::seconds(1);
+constexpr auto kIdleGoodbyeTimeout = std::chrono::seconds(2);
 constexpr auto kTickInterval = std::chrono::milliseconds(20);
 // As long as a session tries to reach a node; a first dial that is not answered is not worth more either.
 constexpr auto kDialTimeout = std::chrono::seconds(2);
@@ -46,8 +48,15 @@ void IncomingTransfer::wake() const {
   if (link) link->wake();
 }
 
-Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open)
-    : loop_(loop), transport_(transport), widths_(std::move(widths)), on_open_(std::move(on_open)), timer_(loop) {}
+Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open,
+                   Surroundings surroundings)
+    : loop_(loop),
+      transport_(transport),
+      widths_(std::move(widths)),
+      on_open_(std::move(on_open)),
+      surroundings_(std::move(surroundings)),
+      timer_(loop),
+      idle_timer_(loop) {}
 
 Exchange::~Exchange() {
   for (const auto& [id, transfer] : outgoing_) transfer->link.reset();
@@ -61,9 +70,10 @@ Exchange::~Exchange() {
 void Exchange::adopt(std::shared_ptr<net::Connection> connection) { start_link(std::move(connection)); }
 
 std::shared_ptr<PeerLink> Exchange::start_link(std::shared_ptr<net::Connection> connection) {
-  auto link = std::make_shared<PeerLink>(*this, loop_, std::move(connection));
+  auto link = std::make_shared<PeerLink>(*this, loop_, std::move(connection), surroundings_.now);
   links_.push_back(link);
   link->start();
+  keep_looking_for_idle_links();
   return link;
 }
 
@@ -79,7 +89,7 @@ std::shared_ptr<IncomingTransfer> Exchange::open(std::shared_ptr<TransferOwner> 
   auto transfer = std::make_shared<IncomingTransfer>(std::move(machine), std::move(owner), std::move(peer), nullptr,
                                                      nullptr, TimePoint{}, false);
   incoming_[id] = transfer;
-  connect(transfer, now());
+  connect(transfer, surroundings_.now());
   keep_ticking();
   return transfer;
 }
@@ -102,10 +112,10 @@ void Exchange::connect(const std::shared_ptr<IncomingTransfer>& transfer, TimePo
     if (dialled) {
       // Transfers wait for the greeting; the link finds them in on_greeted().
       start_link(std::move(*dialled));
-      transfer->next_dial = now() + kDialTimeout;
+      transfer->next_dial = surroundings_.now() + kDialTimeout;
       return;
     }
-    transfer->next_dial = now() + kRedialDelay;
+    transfer->next_dial = surroundings_.now() + kRedialDelay;
     log::debug("cannot reach {}: {}", transfer->peer.address, dialled.error().to_string());
     if (transfer->was_connected && !is_final(dialled.error().code)) return;
     transfer->next_dial = TimePoint::max();
@@ -124,7 +134,7 @@ void Exchange::attach(const std::shared_ptr<IncomingTransfer>& transfer, const s
 }
 
 void Exchange::on_greeted(const std::shared_ptr<PeerLink>& link) {
-  const TimePoint time = now();
+  const TimePoint time = surroundings_.now();
   for (const auto& transfer : values_of(incoming_)) {
     if (!transfer->link && transfer->peer.fingerprint == link->peer().to_string()) attach(transfer, link, time);
   }
@@ -140,7 +150,7 @@ void Exchange::on_greeting_failed(const PeerLink& link, const Error& error) {
 }
 
 void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
-  const TimePoint time = now();
+  const TimePoint time = surroundings_.now();
   std::erase(links_, link);
   if (closing_) return finish_closing();
   for (const auto& transfer : std::exchange(link->outgoing(), {})) {
@@ -159,7 +169,7 @@ void Exchange::on_link_closed(const std::shared_ptr<PeerLink>& link) {
 }
 
 void Exchange::on_message(const std::shared_ptr<PeerLink>& link, const handoff::Message& message) {
-  const TimePoint time = now();
+  const TimePoint time = surroundings_.now();
   switch (handoff::addressee(message.body)) {
     case handoff::Addressee::kConnection: return;
     case handoff::Addressee::kSender: {
@@ -205,7 +215,7 @@ void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Mes
     log::warning("refusing a transfer to {}: {}", link->peer().to_string().substr(0, 12), error.to_string());
     link->send({message.transfer, message.generation, handoff::Refused{handoff::WireError::from(error)}});
   };
-  auto machine = handoff::Sender::create(message, widths_, {.grace = kReceiverGrace}, now());
+  auto machine = handoff::Sender::create(message, widths_, {.grace = kReceiverGrace}, surroundings_.now());
   if (!machine) return refuse(machine.error());
   const auto decision = on_open_(open, link->peer());
   if (!decision) return refuse(decision.error());
@@ -243,6 +253,7 @@ void Exchange::close(Duration patience, net::Task closed) {
   closing_ = true;
   closed_ = std::move(closed);
   timer_.cancel();
+  idle_timer_.cancel();
   for (const auto& [id, transfer] : incoming_) transfer->dial.reset();
   for (const auto& link : links_) link->finish(patience);
   finish_closing();
@@ -256,8 +267,25 @@ void Exchange::keep_ticking() {
   if (!closing_ && !timer_.armed()) timer_.start(kTickInterval, [this] { tick(); });
 }
 
+void Exchange::keep_looking_for_idle_links() {
+  if (closing_ || links_.empty() || idle_timer_.armed()) return;
+  idle_timer_.start(Duration(kIdleCheckInterval), [this] { close_idle_links(); });
+}
+
+void Exchange::close_idle_links() {
+  const TimePoint time = surroundings_.now();
+  // A copy: a link that closes at once leaves the list.
+  const auto links = links_;
+  for (const auto& link : links) {
+    if (!link->ready() || time - link->busy_at() < kIdleTimeout) continue;
+    log::debug("closing the idle connection to {}", link->peer().to_string().substr(0, 12));
+    link->finish(kIdleGoodbyeTimeout);
+  }
+  keep_looking_for_idle_links();
+}
+
 void Exchange::tick() {
-  const TimePoint time = now();
+  const TimePoint time = surroundings_.now();
   for (const auto& transfer : values_of(outgoing_)) {
     if (time >= transfer->machine.next_deadline()) deliver(transfer, transfer->machine.tick(time));
     if (!transfer->machine.finished()) continue;

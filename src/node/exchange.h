@@ -11,6 +11,7 @@
 #include "handoff/sender.h"
 #include "net/event_loop.h"
 #include "net/transport.h"
+#include "node/surroundings.h"
 #include "plan/plan.h"
 
 namespace baton::node {
@@ -65,7 +66,8 @@ class Exchange {
   using OnOpen = std::function<Result<OpenDecision>(const handoff::Open& open, const net::Fingerprint& peer)>;
 
   // `widths` are those of this node's model.
-  Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open);
+  Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open,
+           Surroundings surroundings = {});
   ~Exchange();
 
   // Takes over a connection that a peer has made to us.
@@ -81,6 +83,9 @@ class Exchange {
 
   // Transfers that are not finished. For tests of leaks.
   std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
+  // One that carries no transfer for kIdleTimeout is closed; who needs it again dials again.
+  static constexpr auto kIdleTimeout = std::chrono::seconds(60);
+  std::size_t connections() const { return links_.size(); }
 
  private:
   friend class PeerLink;
@@ -98,13 +103,17 @@ class Exchange {
   void deliver(const std::shared_ptr<IncomingTransfer>& transfer, const std::vector<handoff::ReceiverEvent>& events);
   void keep_ticking();
   void tick();
+  void keep_looking_for_idle_links();
+  void close_idle_links();
   void finish_closing();
 
   net::EventLoop& loop_;
   net::Transport& transport_;
   handoff::Widths widths_;
   OnOpen on_open_;
+  Surroundings surroundings_;
   net::Timer timer_;
+  net::Timer idle_timer_;
   bool closing_ = false;
   net::Task closed_;
   std::vector<std::shared_ptr<PeerLink>> links_;

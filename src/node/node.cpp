@@ -28,10 +28,13 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
   node->transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
   const handoff::Widths widths = widths_of(node->executor_->engine().shape());
   node->exchange_ = std::make_unique<Exchange>(
-      loop, *node->transport_, widths, [node = node.get()](const handoff::Open& open, const net::Fingerprint& peer) {
+      loop, *node->transport_, widths,
+      [node = node.get()](const handoff::Open& open, const net::Fingerprint& peer) {
         return node->on_open(open, peer);
-      });
-  node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths);
+      },
+      options.surroundings);
+  node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths, options.surroundings,
+                                              options.early_hidden_bytes);
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = std::move(options.is_trusted);

@@ -4,7 +4,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -20,6 +19,8 @@ struct NodeOptions {
   std::optional<net::Endpoint> listen;                      // nothing: no peer can connect, but we can to them
   std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect
   std::optional<net::LinkEmulation> emulate_link;
+  std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
+  Surroundings surroundings = {};
 };
 
 // Lives on the loop's thread; the executor computes on its own. The loop must outlive it.

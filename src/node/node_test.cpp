@@ -53,6 +53,8 @@ class Cluster : public testing::Test {
     std::optional<LayerRange> layers = std::nullopt;
     engine::CacheType cache = engine::CacheType::kF16;
     Sha256 digest = {};
+    std::optional<engine::EmulatedDevice> emulation = std::nullopt;
+    std::size_t early_hidden_bytes = kEarlyHiddenBytes;
   };
 
   Node& add_node(const NodeSpec& spec) {
@@ -64,10 +66,12 @@ class Cluster : public testing::Test {
     options.max_chunk_tokens = kChunk;
     options.cache_type = spec.cache;
     options.layers = spec.layers;
+    options.emulation = spec.emulation;
     auto executor = std::make_unique<engine::Executor>(engine::Engine::create(model_, options).value(), 64);
     NodeOptions node_options;
     node_options.listen = net::Endpoint::parse_listen("127.0.0.1:0").value();
     node_options.is_trusted = [](const net::Fingerprint&) { return true; };
+    node_options.early_hidden_bytes = spec.early_hidden_bytes;
     nodes_.push_back(Node::create(*loop_, identity, std::move(executor), spec.digest, std::move(node_options)).value());
     peers_.push_back({spec.name, nodes_.back()->endpoint()->to_string(), identity.fingerprint().to_string()});
     return *nodes_.back();
@@ -86,13 +90,16 @@ class Cluster : public testing::Test {
   class Observer : public RequestObserver {
    public:
     explicit Observer(net::EventLoop& loop) : loop_(loop) {}
-    void on_prefilled(std::uint32_t done, std::uint32_t) override { prefilled = std::max(prefilled, done); }
+    void on_prefilled(std::uint32_t done, std::uint32_t) override {
+      prefilled = std::max(prefilled, done);
+      if (after_prefilled) after_prefilled();
+    }
     void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
     void on_token(Token token) override {
       tokens.push_back(token);
       if (after_token) after_token(tokens.size());
     }
-    void on_recovery(const Error& error) override { recoveries.push_back(error); }
+    void on_recovery(const Recovery& recovery) override { recoveries.push_back(recovery); }
     void on_finished(Result<RequestReport> result) override {
       report = std::move(result);
       loop_.stop();
@@ -100,10 +107,11 @@ class Cluster : public testing::Test {
 
     std::vector<Token> tokens;
     std::vector<std::vector<float>> logits;
-    std::vector<Error> recoveries;
+    std::vector<Recovery> recoveries;
     std::uint32_t prefilled = 0;
     std::optional<Result<RequestReport>> report;
     std::function<void(std::size_t)> after_token;
+    std::function<void()> after_prefilled;
 
    private:
     net::EventLoop& loop_;
@@ -172,9 +180,43 @@ TEST_F(Cluster, GivesTheSameLogitsBitByBitUnderEveryPlan) {
     ASSERT_TRUE(*split->report) << text << ": " << split->report->error().to_string();
     EXPECT_EQ(split->tokens, alone->tokens) << text;
     EXPECT_TRUE(split->logits == alone->logits) << text;
-    EXPECT_TRUE(split->recoveries.empty()) << text << ": " << split->recoveries.front().to_string();
+    EXPECT_TRUE(split->recoveries.empty()) << text << ": " << split->recoveries.front().error.to_string();
     expect_no_leaks();
   }
+}
+
+// A fast peer before a slow node: what it sends ahead of time is bounded, and K and V still come.
+TEST_F(Cluster, TakesInNoMoreHiddenStatesAheadOfTimeThanItMay) {
+  constexpr std::size_t kChunkBytes = kChunk * 128 * sizeof(float);
+  // A chunk of two layers takes about 60 ms.
+  Node& local = add_node({.name = "local",
+                          .emulation = engine::EmulatedDevice{.teraflops = 0.0001, .gigabytes_per_second = 100},
+                          .early_hidden_bytes = kChunkBytes});
+  add_node({"A"});
+  add_node({"reference"});
+  RequestOptions options = request(plan_text("A:0-4,local:4-6", "local:0-6"));
+  options.prompt.insert(options.prompt.end(), options.prompt.begin(), options.prompt.end());
+  options.prompt.insert(options.prompt.end(), options.prompt.begin(), options.prompt.end());
+  options.max_new_tokens = 1;
+  RequestOptions alone = options;
+  alone.plan = plan::Plan::single(kLayers);
+  const auto reference = finish(*nodes_[2], std::move(alone));
+  Observer observer(*loop_);
+  std::size_t most = 0;
+  std::shared_ptr<Request> request_handle;
+  observer.after_prefilled = [&] { most = std::max(most, request_handle->session()->hidden_inbox_bytes()); };
+  request_handle = local.submit(std::move(options), observer).value();
+  wait_for(observer);
+  ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
+  EXPECT_TRUE(observer.recoveries.empty());
+  EXPECT_EQ(observer.tokens, reference->tokens);
+  // What is in turn comes in beside what may wait.
+  EXPECT_LE(most, 2 * kChunkBytes);
+  EXPECT_GT(most, 0u);
+  // K and V of the peer's layers did not wait until this node had caught up.
+  EXPECT_LT((*observer.report)->timings.exposed_transfer_s, 0.1);
+  request_handle.reset();
+  expect_no_leaks();
 }
 
 TEST_F(Cluster, StreamsAllKvExactlyOnce) {
@@ -252,7 +294,7 @@ TEST_F(Cluster, GoesOnAloneWhereAPeerHasNoRoom) {
   ASSERT_TRUE(*done->report);
   EXPECT_EQ(done->tokens, alone->tokens);
   ASSERT_EQ(done->recoveries.size(), 1u);
-  EXPECT_EQ(done->recoveries[0].code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(done->recoveries[0].error.code, ErrorCode::kNoCapacity);
 }
 
 TEST_F(Cluster, GoesOnAloneWhereAPeerIsNotThere) {
@@ -349,7 +391,7 @@ TEST_F(Cluster, TellsItsPeersWhenItShutsDown) {
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_EQ(observer.tokens.size(), kNewTokens);
   ASSERT_EQ(observer.recoveries.size(), 1u);
-  EXPECT_EQ(observer.recoveries[0].to_string(), "A: the node is shutting down");
+  EXPECT_EQ(observer.recoveries[0].error.to_string(), "A at " + peers_[1].address + ": the node is shutting down");
   const TimePoint deadline = now() + kDeadline / 2;
   while (!quiet && now() < deadline) run_loop_for(std::chrono::milliseconds(5));
   EXPECT_TRUE(quiet) << "it waited for more than its peer's goodbye";

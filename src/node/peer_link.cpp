@@ -23,8 +23,13 @@ net::OutFrame to_frame(handoff::OutgoingFrame&& frame, std::shared_ptr<const voi
 
 }  // namespace
 
-PeerLink::PeerLink(Exchange& exchange, net::EventLoop& loop, std::shared_ptr<net::Connection> connection)
-    : exchange_(&exchange), connection_(std::move(connection)), greeting_timer_(loop) {
+PeerLink::PeerLink(Exchange& exchange, net::EventLoop& loop, std::shared_ptr<net::Connection> connection,
+                   std::function<TimePoint()> now)
+    : exchange_(&exchange),
+      connection_(std::move(connection)),
+      now_(std::move(now)),
+      busy_at_(now_()),
+      greeting_timer_(loop) {
   control_.push_back(handoff::encode(
       {.transfer = {}, .generation = 0, .body = handoff::Hello{.software = "baton", .extensions = {}}}));
 }
@@ -41,6 +46,11 @@ void PeerLink::abandon() {
   connection_->close();
 }
 
+void PeerLink::finish(Duration patience) {
+  finishing_ = true;
+  connection_->finish(patience);
+}
+
 void PeerLink::send(const handoff::Message& message) {
   if (control_.size() >= kMaxQueuedAnswers) return;
   control_.push_back(handoff::encode(message));
@@ -51,10 +61,12 @@ void PeerLink::carry(std::shared_ptr<OutgoingTransfer> transfer) { outgoing_.pus
 void PeerLink::carry(std::shared_ptr<IncomingTransfer> transfer) { incoming_.push_back(std::move(transfer)); }
 
 void PeerLink::drop(const OutgoingTransfer& transfer) {
+  busy_at_ = now_();
   std::erase_if(outgoing_, [&](const auto& carried) { return carried.get() == &transfer; });
 }
 
 void PeerLink::drop(const IncomingTransfer& transfer) {
+  busy_at_ = now_();
   std::erase_if(incoming_, [&](const auto& carried) { return carried.get() == &transfer; });
 }
 
@@ -69,7 +81,7 @@ void PeerLink::on_frame(ByteSpan frame) {
 
 Result<void> PeerLink::take_frame(ByteSpan frame) {
   const auto message = TRY(handoff::decode(frame));
-  const TimePoint time = now();
+  const TimePoint time = now_();
   for (const auto& transfer : incoming_) transfer->machine.note_bytes(time);
   if (const auto* hello = std::get_if<handoff::Hello>(&message.body)) {
     if (greeted_) return fail(ErrorCode::kProtocol, "the peer greets twice");
@@ -91,7 +103,7 @@ std::optional<net::OutFrame> PeerLink::next_frame() {
     return frame;
   }
   if (!greeted_) return std::nullopt;
-  const TimePoint time = now();
+  const TimePoint time = now_();
   for (const auto& transfer : incoming_) {
     if (auto frame = transfer->machine.next(time)) return to_frame(std::move(*frame), nullptr);
   }

@@ -14,19 +14,22 @@ namespace baton::node {
 
 class PeerLink : public net::ConnectionHandler, public std::enable_shared_from_this<PeerLink> {
  public:
-  PeerLink(Exchange& exchange, net::EventLoop& loop, std::shared_ptr<net::Connection> connection);
+  PeerLink(Exchange& exchange, net::EventLoop& loop, std::shared_ptr<net::Connection> connection,
+           std::function<TimePoint()> now);
 
   void start();
   // The Exchange is going away: say nothing more to it.
   void abandon();
   void close() { connection_->close(); }
   // As close(), but what the transfers have to say goes out first.
-  void finish(Duration patience) { connection_->finish(patience); }
+  void finish(Duration patience);
   void wake() { connection_->wake(); }
 
   const net::Fingerprint& peer() const { return connection_->peer_fingerprint(); }
   // Both sides have agreed on a version, and the connection is up.
-  bool ready() const { return greeted_ && !closed_; }
+  bool ready() const { return greeted_ && !closed_ && !finishing_; }
+  // When it last carried a transfer: now, while it does.
+  TimePoint busy_at() const { return outgoing_.empty() && incoming_.empty() ? busy_at_ : now_(); }
 
   void send(const handoff::Message& message);
   void carry(std::shared_ptr<OutgoingTransfer> transfer);
@@ -45,8 +48,11 @@ class PeerLink : public net::ConnectionHandler, public std::enable_shared_from_t
 
   Exchange* exchange_;
   std::shared_ptr<net::Connection> connection_;
+  const std::function<TimePoint()> now_;
+  TimePoint busy_at_;
   net::Timer greeting_timer_;
   bool greeted_ = false;
+  bool finishing_ = false;
   bool closed_ = false;
   std::deque<Bytes> control_;  // messages of no transfer: Hello and answers to unknown ones
   std::vector<std::shared_ptr<OutgoingTransfer>> outgoing_;

@@ -4,7 +4,6 @@
 #include <format>
 
 #include "base/log.h"
-#include "base/random.h"
 
 namespace baton::node {
 
@@ -26,7 +25,8 @@ bool recoverable(ErrorCode code) {
   }
 }
 
-Result<void> check(const RequestOptions& options, std::uint32_t layers, std::uint32_t vocabulary) {
+Result<void> check(const RequestOptions& options, std::string_view own_fingerprint, std::uint32_t layers,
+                   std::uint32_t vocabulary) {
   const auto wrong = [](std::string why) { return fail(ErrorCode::kInvalidArgument, std::move(why)); };
   if (options.prompt.empty()) return wrong("the prompt has no tokens");
   if (options.prompt.size() > handoff::kMaxPromptTokens) return wrong("the prompt is too long");
@@ -38,6 +38,11 @@ Result<void> check(const RequestOptions& options, std::uint32_t layers, std::uin
       return wrong(std::format("token {} is not in the vocabulary of {} tokens", token, vocabulary));
     }
   }
+  for (std::size_t i = 1; i < options.plan.nodes.size(); ++i) {
+    if (options.plan.nodes[i].fingerprint == own_fingerprint) {
+      return wrong(std::format("the plan's node '{}' has this machine's own fingerprint", options.plan.nodes[i].name));
+    }
+  }
   return options.plan.validate(layers);
 }
 
@@ -45,13 +50,14 @@ Result<void> check(const RequestOptions& options, std::uint32_t layers, std::uin
 
 Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open open, RequestOptions options,
                                                 RequestObserver& observer) {
-  TRY(check(options, host.widths.layers(), host.widths.logits_values));
+  TRY(check(options, open.plan.nodes.front().fingerprint, host.widths.layers(), host.widths.logits_values));
   auto sampler = TRY(engine::Sampler::create(options.sampler));
   auto request = std::shared_ptr<Request>(new Request(host, std::move(options), std::move(sampler), observer));
   const RequestOptions& chosen = request->options_;
   // Even where this node computes nothing by plan, its cells are what makes it able to go on alone.
   request->workspace_ = std::make_shared<Workspace>(host.executor.engine());
   TRY(request->workspace_->reserve(request->prompt_size() + chosen.max_new_tokens));
+  const auto& fill_random = host.surroundings.fill_random;
   fill_random(open.request.bytes);
   fill_random(open.decision.bytes);
   open.lease.resize(kLeaseBytes);
@@ -77,7 +83,8 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
       sampler_(std::move(sampler)),
       observer_(observer),
       sequence_(options_.prompt),
-      started_(now()) {}
+      emulated_(host.executor.engine().emulated()),
+      started_(host.surroundings.now()) {}
 
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
@@ -110,7 +117,7 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
 }
 
 void Request::take_token(Token token) {
-  last_token_ = now();
+  last_token_ = host_.surroundings.now();
   if (!first_token_) first_token_ = last_token_;
   const bool end_token = std::ranges::find(options_.end_tokens, token) != options_.end_tokens.end();
   if (!end_token) {
@@ -121,7 +128,7 @@ void Request::take_token(Token token) {
   const auto generated = sequence_.size() - options_.prompt.size();
   if (end_token || generated == options_.max_new_tokens) {
     session_->finish();
-    add_transfers(*session_);
+    take_over(*session_);
     end(report());
     return;
   }
@@ -138,24 +145,38 @@ void Request::on_failed(const Error& error) {
   recover(error);
 }
 
+std::vector<Token> Request::prompt_to_go_on_from() const {
+  return options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
+}
+
 void Request::recover(const Error& error) {
-  ++recoveries_;
-  observer_.on_recovery(error);
+  const plan::Plan& plan = session_->open().plan;
+  Recovery recovery{.error = error, .peer = {}, .address = {}, .plan = plan.to_string()};
+  if (const auto node = session_->failed_node()) {
+    recovery.peer = plan.nodes[*node].name;
+    recovery.address = plan.nodes[*node].address;
+  }
+  // The last chunk is computed again even where its K and V are all here: its logits are not.
+  const auto last = static_cast<std::uint32_t>(prompt_to_go_on_from().size() - 1);
+  recovery.salvaged_tokens =
+      std::min(session_->salvage_position(), last) / options_.chunk_tokens * options_.chunk_tokens;
+  recovery.prompt_tokens = prompt_size();
+  recoveries_.push_back(recovery);
+  observer_.on_recovery(recovery);
   if (ended_) return;
-  const std::uint32_t held = session_->salvage_position();
-  add_transfers(*session_);
+  take_over(*session_);
   session_.reset();
   // Layers that other nodes were to compute may not be loaded here yet.
-  const auto submitted = host_.executor.submit(
-      [self = shared_from_this(), held](engine::Engine& engine, const std::stop_token& stop) mutable {
+  const auto submitted =
+      host_.executor.submit([self = shared_from_this()](engine::Engine& engine, const std::stop_token& stop) mutable {
         const LayerRange all{0, self->host_.widths.layers()};
         auto loaded = stop.stop_requested() ? Result<void>(fail(ErrorCode::kCancelled, "the node is shutting down"))
                                             : engine.ensure_layers(all);
         Request& request = *self;
-        request.host_.loop.post([self = std::move(self), held, loaded = std::move(loaded)] {
+        request.host_.loop.post([self = std::move(self), loaded = std::move(loaded)] {
           if (self->ended_) return;
           if (loaded) {
-            self->go_on_alone(held);
+            self->go_on_alone();
           } else {
             self->end(std::unexpected(loaded.error()));
           }
@@ -164,18 +185,13 @@ void Request::recover(const Error& error) {
   if (!submitted) end(std::unexpected(submitted.error()));
 }
 
-void Request::go_on_alone(std::uint32_t held_tokens) {
+void Request::go_on_alone() {
   handoff::Open open = open_;
   const plan::NodeRef self = open.plan.nodes.front();
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
-  std::vector<Token> prompt =
-      options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
-  // The last chunk is computed again even where its K and V are all here: its logits are not.
-  const auto last = static_cast<std::uint32_t>(prompt.size() - 1);
-  open.prefix_tokens = std::min(held_tokens, last) / open.chunk_tokens * open.chunk_tokens;
-  salvaged_tokens_ = open.prefix_tokens;
-  begin_session(std::move(open), std::move(prompt));
+  open.prefix_tokens = recoveries_.back().salvaged_tokens;
+  begin_session(std::move(open), prompt_to_go_on_from());
 }
 
 void Request::cancel() {
@@ -185,38 +201,49 @@ void Request::cancel() {
   end(std::unexpected(error));
 }
 
-void Request::add_transfers(const Session& session) {
-  for (const handoff::TransferStats& stats : session.transfer_stats()) {
-    transfer_.slices += stats.slices;
-    transfer_.payload_bytes += stats.payload_bytes;
-    transfer_.transfer_s += seconds(stats.transfer);
-    transfer_.connections += stats.connections;
+void Request::take_over(const Session& session) {
+  const SessionTimes& times = session.times();
+  if (!accepted_) accepted_ = times.accepted;
+  if (first_token_ && !prefill_times_) prefill_times_ = times;
+  if (times.peer_emulated) emulated_ = true;
+  for (const auto& [from, stats] : session.transfer_stats()) {
+    TransferSummary& summary = transfer_from_[session.open().plan.nodes[from].name];
+    summary.slices += stats.slices;
+    summary.payload_bytes += stats.payload_bytes;
+    summary.transfer_s += seconds(stats.transfer);
+    summary.connections += stats.connections;
   }
 }
 
 RequestReport Request::report() const {
-  const SessionTimes& times = session_->times();
+  const SessionTimes& prefill = *prefill_times_;
   const auto since_start = [&](TimePoint at) { return seconds(at - started_); };
   RequestReport report;
   report.tokens.assign(sequence_.begin() + static_cast<std::ptrdiff_t>(options_.prompt.size()), sequence_.end());
+  report.plan = session_->open().plan;
   report.recoveries = recoveries_;
   RequestTimings& timings = report.timings;
-  if (times.accepted) timings.queue_s = since_start(*times.accepted);
-  if (times.last_prefill_compute) {
-    timings.prefill_s = since_start(*times.last_prefill_compute);
-    if (times.kv_complete)
-      timings.exposed_transfer_s = std::max(0.0, seconds(*times.kv_complete - *times.last_prefill_compute));
+  if (accepted_) timings.queue_s = since_start(*accepted_);
+  if (prefill.last_prefill_compute) {
+    timings.prefill_s = since_start(*prefill.last_prefill_compute);
+    if (prefill.kv_complete)
+      timings.exposed_transfer_s = std::max(0.0, seconds(*prefill.kv_complete - *prefill.last_prefill_compute));
   }
   if (first_token_) {
     timings.first_token_s = since_start(*first_token_);
     timings.decode_s = seconds(last_token_ - *first_token_);
   }
-  timings.total_s = since_start(now());
-  report.transfer = transfer_;
-  report.salvaged_tokens = salvaged_tokens_;
-  report.emulated = times.peer_emulated || host_.executor.engine().emulated();
-  report.prefill_overrun = std::max(times.prefill_emulation.overrun_fraction(), times.peer_overrun);
-  report.decode_overrun = times.decode_emulation.overrun_fraction();
+  timings.total_s = since_start(host_.surroundings.now());
+  for (const auto& [peer, summary] : transfer_from_) {
+    report.transfer.slices += summary.slices;
+    report.transfer.payload_bytes += summary.payload_bytes;
+    report.transfer.transfer_s += summary.transfer_s;
+    report.transfer.connections += summary.connections;
+  }
+  report.transfer_from = transfer_from_;
+  report.emulated = emulated_;
+  report.prefill_overrun = std::max(prefill.prefill_emulation.overrun_fraction(), prefill.peer_overrun);
+  report.decode_overrun = session_->times().decode_emulation.overrun_fraction();
   return report;
 }
 

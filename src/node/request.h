@@ -2,6 +2,7 @@
 // fails.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ struct RequestOptions {
 
 // Wall-clock seconds from submit() on, as the coordinator sees them.
 struct RequestTimings {
-  double queue_s = 0;             // until every node had accepted
+  double queue_s = 0;             // until every node had accepted, of the first plan that all accepted
   double prefill_s = 0;           // until the last layer of the last chunk was computed, wherever
   double exposed_transfer_s = 0;  // from then until the prompt's whole KV was where it is decoded
   double first_token_s = 0;
@@ -46,13 +47,24 @@ struct TransferSummary {
   std::uint32_t connections = 0;
 };
 
+// A plan that was given up because a node failed.
+struct Recovery {
+  Error error;
+  std::string peer;     // the node's name in the plan; empty where it was this node's own fault
+  std::string address;  // and where it was
+  std::string plan;
+  std::uint32_t salvaged_tokens = 0;  // of the prompt, that need not be computed again
+  std::uint32_t prompt_tokens = 0;
+};
+
 struct RequestReport {
   std::vector<Token> tokens;
   RequestTimings timings;
-  TransferSummary transfer;
-  std::uint32_t recoveries = 0;
-  std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not have to compute again
-  bool emulated = false;              // some node's device is emulated
+  plan::Plan plan;                                       // by which the answer was finished
+  TransferSummary transfer;                              // of all plans and peers
+  std::map<std::string, TransferSummary> transfer_from;  // by the peer's name
+  std::vector<Recovery> recoveries;
+  bool emulated = false;  // some node's device is emulated
   // How much of each phase real work was late on an emulated device, here or (prefill only) elsewhere.
   double prefill_overrun = 0;
   double decode_overrun = 0;
@@ -70,7 +82,7 @@ class RequestObserver {
   virtual void on_logits(std::span<const float> logits) { (void)logits; }
   virtual void on_token(Token token) = 0;
   // Another node failed; the request goes on without it.
-  virtual void on_recovery(const Error& error) = 0;
+  virtual void on_recovery(const Recovery& recovery) = 0;
   // Once, at the end.
   virtual void on_finished(Result<RequestReport> report) = 0;
 };
@@ -97,10 +109,12 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
 
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void recover(const Error& error);
-  void go_on_alone(std::uint32_t held_tokens);
+  std::vector<Token> prompt_to_go_on_from() const;
+  void go_on_alone();
   void take_token(Token token);
   void end(Result<RequestReport> report);
-  void add_transfers(const Session& session);
+  // What a session that has ended leaves to the report.
+  void take_over(const Session& session);
   RequestReport report() const;
   std::uint32_t prompt_size() const { return static_cast<std::uint32_t>(options_.prompt.size()); }
 
@@ -112,11 +126,13 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   std::shared_ptr<Workspace> workspace_;
   std::shared_ptr<Session> session_;
   std::vector<Token> sequence_;  // prompt and everything generated
-  std::uint32_t recoveries_ = 0;
-  std::uint32_t salvaged_tokens_ = 0;
-  TransferSummary transfer_;
+  std::vector<Recovery> recoveries_;
+  std::map<std::string, TransferSummary> transfer_from_;
   bool ended_ = false;
+  bool emulated_;  // some node's device so far
   TimePoint started_;
+  std::optional<TimePoint> accepted_;
+  std::optional<SessionTimes> prefill_times_;  // of the session that gave the first token
   std::optional<TimePoint> first_token_;
   TimePoint last_token_{};
 };

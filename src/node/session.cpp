@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "base/random.h"
 
 namespace baton::node {
 
@@ -62,13 +61,14 @@ void Session::open_incoming() {
     open.sender = from;
     open.receiver = self_;
     handoff::TransferId id;
-    fill_random(id.bytes);
-    auto machine = handoff::Receiver::create(id, std::move(open), prompt_, host_.widths,
-                                             {.window_bytes = 64 << 10, .reconnect = kReconnectTimeout}, now());
+    host_.surroundings.fill_random(id.bytes);
+    auto machine =
+        handoff::Receiver::create(id, std::move(open), prompt_, host_.widths,
+                                  {.window_bytes = 64 << 10, .reconnect = kReconnectTimeout}, host_.surroundings.now());
     if (!machine) return fail_with(machine.error());
     incoming_[from] = host_.exchange.open(shared_from_this(), open_.plan.nodes[from], std::move(*machine));
   }
-  if (incoming_.empty()) times_.accepted = now();
+  if (incoming_.empty()) times_.accepted = host_.surroundings.now();
 }
 
 Result<void> Session::check_serves(plan::NodeIndex to) const {
@@ -158,6 +158,7 @@ void Session::stop(const Error& error) {
   observer_ = nullptr;
   lease_.cancel();
   unclaimed_.clear();
+  staged_hidden_.clear();
   for (const auto& [from, weak] : incoming_) {
     if (const auto transfer = weak.lock()) {
       transfer->machine.cancel(error);
@@ -179,8 +180,9 @@ void Session::release_cells() {
   if (ended_ && in_flight_ == 0 && !sending) workspace_.reset();
 }
 
-void Session::fail_with(const Error& error) {
+void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node) {
   if (ended_) return;
+  failed_node_ = node;
   log::debug("request {} ends: {}", open_.request.hex(), error.to_string());
   salvage_position_ = current_salvage_position();
   SessionObserver* observer = observer_;
@@ -201,12 +203,10 @@ std::uint32_t Session::current_salvage_position() const {
   return position;
 }
 
-std::vector<handoff::TransferStats> Session::transfer_stats() const {
-  std::vector<handoff::TransferStats> stats;
-  for (const auto& [from, ended] : ended_transfers_) stats.push_back(ended);
+std::map<plan::NodeIndex, handoff::TransferStats> Session::transfer_stats() const {
+  std::map<plan::NodeIndex, handoff::TransferStats> stats = ended_transfers_;
   for (const auto& [from, weak] : incoming_) {
-    const auto transfer = weak.lock();
-    if (transfer && !ended_transfers_.contains(from)) stats.push_back(transfer->machine.stats());
+    if (const auto transfer = weak.lock()) stats.try_emplace(from, transfer->machine.stats());
   }
   return stats;
 }

@@ -21,12 +21,19 @@
 
 namespace baton::node {
 
+// Hidden states that a session takes in before their turn, as floats. Those beyond it stay in the transfer's staging
+// (handoff::ReceiverLimits) and use up the sender's credit, so that a peer cannot fill a node's memory; the next in
+// turn is taken in whatever its size.
+inline constexpr std::size_t kEarlyHiddenBytes = 64 << 20;
+
 // What a session needs of its node; outlives it.
 struct SessionHost {
   net::EventLoop& loop;
   engine::Executor& executor;
   Exchange& exchange;
   handoff::Widths widths;
+  Surroundings surroundings = {};
+  std::size_t early_hidden_bytes = kEarlyHiddenBytes;
 };
 
 // Told to the coordinator only; on the loop's thread.
@@ -79,8 +86,12 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // decode some.
   std::uint32_t salvage_position() const { return salvage_position_; }
   const SessionTimes& times() const { return times_; }
-  // Of every transfer this session receives.
-  std::vector<handoff::TransferStats> transfer_stats() const;
+  // After it failed: whose fault it was; nothing where it was this node's own.
+  std::optional<plan::NodeIndex> failed_node() const { return failed_node_; }
+  // For tests: how much is in the inbox of hidden states.
+  std::size_t hidden_inbox_bytes() const { return hidden_inbox_bytes_; }
+  // Of every transfer this session receives, by the node that sends.
+  std::map<plan::NodeIndex, handoff::TransferStats> transfer_stats() const;
 
   void on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) override;
   void on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) override;
@@ -111,7 +122,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool prefill_complete(plan::NodeIndex from) const;
   std::uint32_t current_salvage_position() const;
   void commit_complete();
-  void fail_with(const Error& error);
+  void fail_with(const Error& error, std::optional<plan::NodeIndex> node = std::nullopt);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
   void release_cells();
 
@@ -138,7 +149,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // session_receive.cpp
   void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
   Result<void> take_kv(const handoff::SliceReady& slice);
+  bool has_room_for(const handoff::SliceReady& slice) const;
   Result<void> take_hidden(const handoff::SliceReady& slice);
+  void take_staged_hidden();
   void logits_arrived(std::uint32_t position, std::span<const float> logits);
   void report_prefilled();
 
@@ -163,6 +176,14 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   std::uint32_t next_position_ = 0;  // of the next decode step
   std::deque<std::pair<std::uint32_t, Token>> steps_;
   std::map<std::uint32_t, std::vector<float>> hidden_inbox_;  // by first position
+  std::size_t hidden_inbox_bytes_ = 0;
+  // What found no room in the inbox yet, by first position.
+  struct StagedHidden {
+    plan::NodeIndex from = 0;
+    handoff::SliceReady slice;
+  };
+  std::map<std::uint32_t, StagedHidden> staged_hidden_;
+  std::size_t unacknowledged_hidden_ = 0;  // sent to the next stage, which has not taken them in
 
   std::map<plan::NodeIndex, std::weak_ptr<OutgoingTransfer>> outgoing_;
   std::map<plan::NodeIndex, std::weak_ptr<IncomingTransfer>> incoming_;
@@ -179,6 +200,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   TimePoint last_layer_done_{};
   SessionTimes times_;
   std::uint32_t salvage_position_ = 0;  // when it failed
+  std::optional<plan::NodeIndex> failed_node_;
   net::Timer lease_;
 };
 

@@ -10,6 +10,11 @@ namespace {
 // One pass computes while the next already waits in the executor's queue, so that the device never idles between them.
 constexpr std::size_t kPassesInFlight = 2;
 
+// So many chunks may be under way to a next stage that has not taken them in. Hidden states go out before K and V: more
+// of them would use up all credit and let K and V wait until the next stage has caught up (four slices of the largest
+// kind fill a receiver's staging).
+constexpr std::size_t kChunksAhead = 4;
+
 // Calls back after each layer, on the executor's thread.
 class Watcher : public engine::LayerObserver {
  public:
@@ -34,9 +39,10 @@ bool Session::decode_ready() const {
 
 void Session::pump() {
   if (!begun_ || ended_) return;
-  while (next_chunk_ < chunks_.size() && in_flight_ < kPassesInFlight) {
+  while (next_chunk_ < chunks_.size() && !ended_ && in_flight_ < kPassesInFlight) {
     const plan::Stage& here = *stage(Phase::kPrefill);
     const handoff::Chunk chunk = chunks_[next_chunk_];
+    if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
     if (!has_input(here, chunk.first_position)) break;
     auto pass = std::make_unique<Pass>();
     pass->phase = Phase::kPrefill;
@@ -66,7 +72,10 @@ void Session::submit(std::unique_ptr<Pass> pass) {
   if (pass->layers.begin > 0) {
     const auto input = hidden_inbox_.find(pass->chunk.first_position);
     pass->hidden_in = std::move(input->second);
+    hidden_inbox_bytes_ -= pass->hidden_in.size() * sizeof(float);
     hidden_inbox_.erase(input);
+    take_staged_hidden();
+    if (ended_) return;
   }
   ++in_flight_;
   const auto submitted = host_.executor.submit(
@@ -87,7 +96,7 @@ void Session::submit(std::unique_ptr<Pass> pass) {
 Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_token& stop) {
   const auto cancelled = [&] { return cancelled_.load(std::memory_order_relaxed) || stop.stop_requested(); };
   if (cancelled()) return fail(ErrorCode::kCancelled, "the request was cancelled");
-  host_.loop.post([self = shared_from_this(), at = now()] { self->on_pass_begun(at); });
+  host_.loop.post([self = shared_from_this(), at = host_.surroundings.now()] { self->on_pass_begun(at); });
   const bool ends_model = pass.layers.end == layers_;
   const bool wants_logits = ends_model && (pass.phase == Phase::kDecode || pass.last_of_prefill);
   if (!ends_model) pass.hidden_out.resize(std::size_t{pass.chunk.tokens} * engine.shape().embedding_width);
@@ -104,9 +113,8 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
-      host_.loop.post([self = shared_from_this(), phase = pass.phase, chunk = pass.chunk, layer, at = now()] {
-        self->on_layer_done(phase, chunk, layer, at);
-      });
+      host_.loop.post([self = shared_from_this(), phase = pass.phase, chunk = pass.chunk, layer,
+                       at = host_.surroundings.now()] { self->on_layer_done(phase, chunk, layer, at); });
     }
     return engine::LayerObserver::Next::kContinue;
   });
@@ -149,6 +157,7 @@ void Session::on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& resul
   }
   if (!prefill) ++work_counter_;
   if (const plan::Stage* next = plan::stage_after(stages(pass->phase), self_)) {
+    ++unacknowledged_hidden_;
     send_hidden(*pass, next->node);
   } else if (!pass->logits.empty()) {
     if (self_ == plan::kCoordinator) {

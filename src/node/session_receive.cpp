@@ -13,6 +13,11 @@ Result<std::vector<float>> to_floats(ByteSpan bytes, handoff::DType dtype, std::
   return floats;
 }
 
+// For a person to find the machine.
+std::string place_of(const plan::NodeRef& peer) {
+  return peer.address.empty() ? peer.name : peer.name + " at " + peer.address;
+}
+
 }  // namespace
 
 void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) {
@@ -29,6 +34,10 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
     if (const auto found = unacknowledged_.find({to, acknowledged->key}); found != unacknowledged_.end()) {
       if (workspace_) workspace_->release(found->second);
       unacknowledged_.erase(found);
+      if (acknowledged->key.kind == handoff::SliceKind::kHidden) {
+        --unacknowledged_hidden_;
+        pump();
+      }
     }
   } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
     if (to != plan::kCoordinator) return;
@@ -45,7 +54,7 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
 void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) {
   if (const auto* accepted = std::get_if<handoff::AcceptedByPeer>(&event)) {
     if (accepted->accepted.pace == handoff::Pace::kEmulated) times_.peer_emulated = true;
-    if (++accepted_ == incoming_.size()) times_.accepted = now();
+    if (++accepted_ == incoming_.size()) times_.accepted = host_.surroundings.now();
   } else if (const auto* slice = std::get_if<handoff::SliceReady>(&event)) {
     on_slice(transfer, *slice);
   } else if (const auto* done = std::get_if<handoff::DoneReceived>(&event)) {
@@ -57,7 +66,7 @@ void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::Recei
     if (over->reason == handoff::ReceiverEnded::Reason::kReleased) return;
     // A node that had accepted can only have failed, whatever it says now: one that was restarted knows of nothing.
     const ErrorCode code = transfer.machine.accepted() ? ErrorCode::kUnavailable : over->error.code;
-    fail_with({code, over->error.to_string(), transfer.peer.name});
+    fail_with({code, over->error.to_string(), place_of(transfer.peer)}, transfer.machine.open().sender);
   }
 }
 
@@ -65,7 +74,7 @@ void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {
   // A machine that is switched off may have no name, and another may have its address meanwhile: it is away, no more.
   const bool away = transfer.was_connected || error.code == ErrorCode::kNotFound;
   const ErrorCode code = away ? ErrorCode::kUnavailable : error.code;
-  fail_with({code, error.message, transfer.peer.name + " at " + transfer.peer.address});
+  fail_with({code, error.message, place_of(transfer.peer)}, transfer.machine.open().sender);
 }
 
 std::shared_ptr<const void> Session::keep_alive(ByteSpan payload) {
@@ -78,7 +87,13 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
   switch (slice.key.kind) {
     case handoff::SliceKind::kKv:
     case handoff::SliceKind::kLatent: taken = take_kv(slice); break;
-    case handoff::SliceKind::kHidden: taken = take_hidden(slice); break;
+    case handoff::SliceKind::kHidden:
+      if (!has_room_for(slice)) {
+        staged_hidden_.emplace(slice.key.first_position, StagedHidden{transfer.machine.open().sender, slice});
+        return;
+      }
+      taken = take_hidden(slice);
+      break;
     case handoff::SliceKind::kLogits: break;  // below: what it starts must find it held
     case handoff::SliceKind::kRecurrent:
       taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
@@ -86,15 +101,15 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
   if (!taken) return fail_with(taken.error());
   if (slice.key.kind == handoff::SliceKind::kLogits) {
     const auto logits = to_floats(slice.part(0), slice.dtypes[0], host_.widths.logits_values);
-    transfer.machine.held(slice.key, now());
+    transfer.machine.held(slice.key, host_.surroundings.now());
     if (!logits) return fail_with(logits.error());
     logits_arrived(slice.key.first_position, *logits);
   } else {
-    transfer.machine.held(slice.key, now());
+    transfer.machine.held(slice.key, host_.surroundings.now());
   }
   if (ended_) return;
   if (handoff::is_kept(slice.key.kind)) {
-    times_.kv_complete = now();
+    times_.kv_complete = host_.surroundings.now();
     report_prefilled();
   }
   commit_complete();
@@ -106,10 +121,31 @@ Result<void> Session::take_kv(const handoff::SliceReady& slice) {
                               slice.part(0), slice.part(1));
 }
 
+// The next in turn must find room, or the request would wait for itself.
+bool Session::has_room_for(const handoff::SliceReady& slice) const {
+  const std::uint32_t next = next_chunk_ < chunks_.size() ? chunks_[next_chunk_].first_position : next_position_;
+  const std::size_t bytes = std::size_t{slice.key.tokens} * host_.widths.hidden_values * sizeof(float);
+  return slice.key.first_position <= next || hidden_inbox_bytes_ + bytes <= host_.early_hidden_bytes;
+}
+
 Result<void> Session::take_hidden(const handoff::SliceReady& slice) {
   const std::size_t values = std::size_t{slice.key.tokens} * host_.widths.hidden_values;
-  hidden_inbox_[slice.key.first_position] = TRY(to_floats(slice.part(0), slice.dtypes[0], values));
+  std::vector<float>& hidden = hidden_inbox_[slice.key.first_position];
+  hidden = TRY(to_floats(slice.part(0), slice.dtypes[0], values));
+  hidden_inbox_bytes_ += hidden.size() * sizeof(float);
   return {};
+}
+
+void Session::take_staged_hidden() {
+  while (!ended_ && !staged_hidden_.empty() && has_room_for(staged_hidden_.begin()->second.slice)) {
+    const StagedHidden staged = staged_hidden_.extract(staged_hidden_.begin()).mapped();
+    const auto transfer = incoming_[staged.from].lock();
+    // Its staging went with it; that it ended ends this session too.
+    if (!transfer) return;
+    if (const auto taken = take_hidden(staged.slice); !taken) return fail_with(taken.error());
+    transfer->machine.held(staged.slice.key, host_.surroundings.now());
+    transfer->wake();
+  }
 }
 
 void Session::logits_arrived(std::uint32_t position, std::span<const float> logits) {

@@ -60,7 +60,7 @@ void Session::finish_prefill() {
 }
 
 void Session::finish_prefill_of(OutgoingTransfer& transfer) {
-  const auto end = times_.last_prefill_compute.value_or(now());
+  const auto end = times_.last_prefill_compute.value_or(host_.surroundings.now());
   const auto late_ppm = static_cast<std::uint32_t>(std::min(times_.prefill_emulation.overrun_fraction() * 1e6, 1e9));
   if (const auto finished = transfer.machine.finish(end.time_since_epoch().count(), late_ppm); !finished)
     fail_with(finished.error());

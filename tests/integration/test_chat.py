@@ -85,18 +85,20 @@ class Chat(unittest.TestCase):
         self.assertGreater(counts[0], counts[1])
 
     def test_errors_name_what_is_wrong(self):
-        self.assertIn(b"has no chat template", self.call("--chat", "-p", "x", model=GOLDEN).stderr)
+        without = self.call("--chat", "-p", "x", model=GOLDEN)
+        self.assertIn(b"has no chat template", without.stderr)
+        self.assertEqual(without.returncode, 4)
         self.assertIn(b"'rag'", self.call("--chat", "--chat-template", "rag", "-p", "x").stderr)
         refused = self.call("--chat", "-p", "no")
         self.assertNotEqual(refused.returncode, 0)
         self.assertIn(b"never say no", refused.stderr)
         self.assertIn(b"NAME=JSON", self.call("--chat", "-p", "x", "--set", "y").stderr)
 
-    def dialogue(self, *steps, predict="8"):
+    def dialogue(self, *steps, predict="8", model=None):
         """What a terminal shows, and the exit status; each step is what to wait for and what to type then."""
         child, terminal = pty.fork()
         if child == 0:
-            os.execv(BATON, [BATON, "run", str(self.model), "--home", str(self.cluster.home("local")), "-n", predict])
+            os.execv(BATON, [BATON, "run", str(model or self.model), "--home", str(self.cluster.home("local")), "-n", predict])
         shown = b""
         try:
             for awaited, typed in (*steps, (None, b"")):
@@ -118,6 +120,11 @@ class Chat(unittest.TestCase):
         shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"\n> ", b"And then?\n"), (rb"\n> ", b"/bye\n"))
         self.assertEqual(status, 0, shown)
         self.assertEqual(shown.count(b"> "), 3, shown)
+
+    def test_a_model_that_cannot_chat_says_what_it_can_do(self):
+        shown, status = self.dialogue((rb"\n", b""), model=GOLDEN)
+        self.assertEqual(status, 4, shown)
+        self.assertIn(b"-p TEXT", shown)
 
     def test_a_dialogue_ends_with_the_input(self):
         shown, status = self.dialogue((rb"> ", b"\x04"))

@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 import cluster
@@ -51,6 +52,15 @@ class Commands(unittest.TestCase):
         self.assertEqual(result.returncode, 2)
         self.assertIn("-p TEXT", result.stderr)
 
+    def test_an_empty_prompt_is_an_error_wherever_it_comes_from(self):
+        path = self.cluster.folder / "empty.txt"
+        path.write_text("")
+        for arguments in (("-p", ""), ("-f", path), ("--chat", "-p", "")):
+            result = call("run", self.model, *arguments, "--home", self.cluster.home("local"))
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn("the prompt is empty", result.stderr)
+            self.assertEqual(result.stdout, "")
+
     def test_a_seed_draws_the_same_text_again(self):
         first = self.cluster.run("--temp", "1.2", "--seed", "5")
         self.assertEqual(self.cluster.run("--temp", "1.2", "--seed", "5")["tokens"], first["tokens"])
@@ -71,6 +81,13 @@ class Commands(unittest.TestCase):
         lines = json.loads(result.stdout)
         self.assertEqual([line["test"] for line in lines], ["pp32", "pp64", "tg8"])
         self.assertTrue(all(line["tokens_per_second"] > 0 for line in lines))
+        self.assertTrue(all(line["repetitions"] == 1 and line["tokens_per_second_deviation"] == 0 for line in lines))
+        self.assertTrue(all(line["threads"] == 1 and line["model"] == str(self.model) for line in lines))
+
+    def test_bench_prints_a_table_for_people(self):
+        for threads, word in ((1, "1 thread on CPU"), (2, "2 threads on CPU")):
+            table = call("bench", self.model, "-p", "32", "-n", "0", "-t", threads, "-r", "2").stdout
+            self.assertRegex(table, rf"^pp32 +[0-9.]+ ± [0-9.]+ +tokens/s  {word}\n$")
 
     def test_logits_are_one_row_of_floats_for_each_token(self):
         path = self.cluster.folder / "logits.f32"
@@ -99,7 +116,9 @@ class Commands(unittest.TestCase):
     def test_damaged_models_get_an_error_that_says_what_is_wrong(self):
         content = self.model.read_bytes()
         path = self.cluster.folder / "damaged.gguf"
-        for damaged, text in ((content[:-1000], "download"), (b"not a model", "GGUF"), (content[:200], "damaged.gguf")):
+        for damaged, text in ((content[:-1000], "download"), (b"not a model", "GGUF"), (content[:200], "damaged.gguf"),
+                              (content[:100], "has 100 bytes, too few for the"), (b"", "is empty (0 bytes)"),
+                              (content[:10_000], "at byte 10,000: it is cut short")):
             path.write_bytes(damaged)
             result = call("run", path, "-p", "x", "--home", self.cluster.home("local"))
             self.assertEqual(result.returncode, 5, result.stderr)
@@ -115,11 +134,60 @@ class Commands(unittest.TestCase):
                                 (("run", self.model, "--tokens", "1,400"), "400"),
                                 (("run", self.model, "-p", "x", "--emulate-tflops", "1"), "--emulate-gbps"),
                                 (("run", self.model, "-p", "x", "-n", "100", "--ctx", "50"), "--ctx"),
+                                (("run", self.model, "-p", "x", "--prefill-on", "127.0.0.1:8771"), "host:port#fingerprint"),
+                                (("run", self.model, "-p", "x", "--bogus"), "baton: the following argument was not expected: --bogus; see 'baton run --help'"),
+                                (("run", self.model, "-p", "x", "-n", "0"), "baton: --predict: "),
+                                (("run",), "baton: MODEL is required; see 'baton run --help'"),
                                 (("node", self.model, "--trust", "abc"), "abc"),
                                 (("synth", self.cluster.folder / "x.gguf", "--type", "q99"), "q99")):
             result = call(*arguments, "--home", self.cluster.home("local")) if arguments[0] != "synth" else call(*arguments)
             self.assertNotEqual(result.returncode, 0, arguments)
             self.assertIn(text, result.stderr, arguments)
+            self.assertTrue(result.stderr.startswith("baton: "), result.stderr)
+            self.assertEqual(result.stdout, "", arguments)
+
+    def test_a_command_that_does_not_exist_is_a_usage_error(self):
+        for arguments, text in (((), "no command is given"), (("frob",), "there is no command 'frob'"),
+                                (("--frob",), "--frob")):
+            result = call(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertTrue(result.stderr.startswith("baton: ") and text in result.stderr, result.stderr)
+
+    def test_this_machine_is_no_peer_of_its_own(self):
+        result = call("run", self.model, "-p", "x", "--home", self.cluster.home("local"), "--prefill-on",
+                      f"127.0.0.1:8771#{self.cluster.local_fingerprint}")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("this machine's own fingerprint", result.stderr)
+        self.assertEqual(result.stdout, "")
+
+    def test_help_is_plain_and_begins_with_the_prompt(self):
+        for command in ("run", "node", "bench", "synth", "tokenize", "logits", "demo"):
+            page = call(command, "--help").stdout
+            for notation in ("UINT", "FLOAT", "Excludes", "REQUIRED", "=512", "[1 - "):
+                self.assertNotIn(notation, page, command)
+            self.assertLessEqual(max(map(len, page.split("Example")[0].splitlines())), 100, command)
+        page = call("run", "--help").stdout
+        self.assertLess(page.index("--prompt"), min(page.index(flag) for flag in ("--predict", "--plan", "--device", "--json")))
+        self.assertIn("--ctx N", page)
+        self.assertIn("for all requests together (default: 16384)", call("node", "--help").stdout)
+
+    def test_a_node_says_that_nobody_may_connect_and_runs_on(self):
+        node = self.cluster.node("lonely", trust=())
+        node.wait_for_log("nobody may connect to this node: start it with --trust")
+        self.assertIsNone(node.process.poll())
+
+    def test_an_address_in_use_is_an_error_of_the_system(self):
+        node = self.cluster.node("first")
+        result = call("node", self.model, "--listen", f"127.0.0.1:{node.port}", "--home", self.cluster.home("local"))
+        self.assertEqual(result.returncode, 6, result.stderr)
+        self.assertIn(f"127.0.0.1:{node.port}", result.stderr)
+
+    def test_verbose_names_the_peers_their_layers_and_their_bytes(self):
+        node = self.cluster.node("A")
+        result = self.cluster.run("-v", "--peer", node.peer(), "--prefill-on", "A", "--split", "5")
+        self.assertIn(f"A at 127.0.0.1:{node.port}: reads layers 0-5", result["stderr"])
+        self.assertRegex(result["stderr"], r"A sent [0-9.]+ kB in [0-9]+ slices over 1 connection\b")
+        self.assertEqual(result["transfer_from"]["A"], result["transfer"])
 
     def test_help_lists_the_exit_statuses(self):
         page = call("--help").stdout
@@ -155,6 +223,7 @@ class Commands(unittest.TestCase):
 
     def test_demo_prints_its_rows_and_fails_where_they_are_invalid(self):
         result = call("demo", "--json", "--runs", "1", timeout=300)
+        self.assertIn(result.returncode, (0, 7), result.stderr)
         demo = json.loads(result.stdout)
         self.assertEqual(result.returncode, 0 if demo["valid"] else 7, result.stderr)
         self.assertEqual(demo["valid"], not demo["invalid_because"])
@@ -171,6 +240,19 @@ class Commands(unittest.TestCase):
             self.assertLess(row["ttft_s"] + row["decode_s"], row["total_s"] + 0.001)
             self.assertAlmostEqual(row["speedup"], m3ultra["total_s"] / row["total_s"])
             self.assertAlmostEqual(row["speedup_best_single"], spark["total_s"] / row["total_s"])
+
+    def test_a_demo_that_is_interrupted_leaves_no_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for awaited in ("baton-demo.*", "baton-demo.*/model.gguf"):
+                process = subprocess.Popen([BATON, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                           env={**os.environ, "TMPDIR": folder})
+                deadline = time.monotonic() + 60
+                while not list(pathlib.Path(folder).glob(awaited)) and time.monotonic() < deadline:
+                    time.sleep(0.002)
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 130)
+                self.assertEqual(os.listdir(folder), [], awaited)
 
     def test_an_emulated_device_is_labelled_and_keeps_its_pace(self):
         result = self.cluster.run(*cluster.SLOW)

@@ -64,6 +64,21 @@ class Faults(unittest.TestCase):
     def check_recovered(self, result):
         self.assertEqual(result["tokens"], self.reference)
         self.assertEqual(result["recoveries"], 1, result["stderr"])
+        # What is told is the plan that gave the answer, and what had gone wrong with the other.
+        self.assertEqual(result["plan"], "prefill=local:0-8;decode=local:0-8")
+        self.assertEqual(result["shape"], "single")
+        failure, = result["failures"]
+        self.assertIn(failure["peer"], ("A", "B"))
+        self.assertRegex(failure["address"], r"^127\.0\.0\.1:[0-9]+$")
+        self.assertTrue(failure["reason"])
+        self.assertIn(failure["peer"] + ":", failure["plan"])
+        self.assertEqual(failure["salvaged_tokens"], result["salvaged_tokens"])
+        self.assertIn(f"baton: {failure['peer']} at {failure['address']}: ", result["stderr"])
+        if result["salvaged_tokens"]:
+            self.assertIn(f"{result['salvaged_tokens']} of the {result['prompt_tokens']} prompt tokens are kept", result["stderr"])
+        times = result["timings"]
+        self.assertLessEqual(times["queue_s"], times["prefill_s"])
+        self.assertLessEqual(times["prefill_s"], times["first_token_s"])
 
     def check_serves_on(self, node, within_s=0):
         """The node takes a request as large as all its cells: none is lost. Those of a receiver that went away without
@@ -146,7 +161,7 @@ class Faults(unittest.TestCase):
                 self.assertEqual(a.process.wait(timeout=5), 0)
                 result = finish(process)
                 self.check_recovered(result)
-                self.assertIn("A: the node is shutting down", result["stderr"])
+                self.assertRegex(result["stderr"], "A at 127.0.0.1:[0-9]+: the node is shutting down")
 
     def test_a_node_that_is_told_to_end_says_goodbye_to_every_peer(self):
         a = self.cluster.node("A")
@@ -276,6 +291,8 @@ class Faults(unittest.TestCase):
         a = self.cluster.node("A", context=256)
         result = self.cluster.run(*self.peers(a), *plan_flags("disaggregated"), tokens=cluster.PROMPT + "," + ",".join(["301"] * 300))
         self.assertEqual(result["recoveries"], 1)
+        # 380 prompt tokens and 12 new ones, in blocks of 256.
+        self.assertIn("start the node with --ctx 512 or more", result["stderr"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+// How --help looks: plain notation, defaults behind the sentences, lines that fit a terminal.
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace CLI {
+class FormatterBase;
+class Option;
+}  // namespace CLI
+
+namespace baton::cli {
+
+std::shared_ptr<CLI::FormatterBase> help_formatter();
+
+// "-n, --predict N"; a positional's name alone.
+std::string option_title(const CLI::Option& option);
+// What it is for, with its default where it has one: "Tokens to generate at most (default: 128)".
+std::string option_text(const CLI::Option& option);
+
+}  // namespace baton::cli
