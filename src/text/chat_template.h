@@ -3,10 +3,10 @@
 // is listed in tests/reference/templates/README.md.
 //
 // A template is a program out of a file that anyone may have written. Before it runs, check_template() refuses what
-// is known to crash minja or to hang in it. While it runs, what it looks up, the numbers of its ranges, its recursion
-// and the text it keeps and gives out are counted. Not bounded: loops inside each other over lists that the template
-// builds within a macro or a loop (five deep at most), and text that grows there by being added to itself. A template
-// that is to be trusted with neither must run in a process of its own.
+// is known to crash minja or to hang in it. While it runs, what it looks up, the turns of its loops, the numbers of its
+// ranges, its recursion and the text it keeps and gives out are counted. Not bounded: text and lists that grow within a
+// macro or a loop by being added to themselves, and lists put into lists ten thousands deep, which exhaust the stack
+// when they are destroyed. A template that is to be trusted with neither must run in a process of its own.
 #pragma once
 
 #include <chrono>

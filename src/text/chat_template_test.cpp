@@ -122,6 +122,9 @@ TEST(ChatTemplate, EndsHostileTemplates) {
       "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{{ c }}{% endfor %}{% endfor %}"
       "{% endfor %}",
       "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% for c in r %}{% endfor %}{% endfor %}{% endfor %}",
+      "{% macro f(l) %}{% for a in l %}{% for b in l %}{% for c in l %}{% endfor %}{% endfor %}{% endfor %}{% endmacro "
+      "%}"
+      "{{ f(range(3000)) }}",
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
       one_line,
       "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",

@@ -63,17 +63,24 @@ std::string ControlShield::placeholder(std::string_view original) {
   return text;
 }
 
-// How much of the end of `text`, but for white space that a template may trim, is the beginning of a control token that
-// something else could complete.
+// How much of the end of `text` is the beginning of a control token that something else could complete.
 std::size_t ControlShield::dangling_length(std::string_view text) const {
-  const std::size_t end = text.find_last_not_of(kWhiteSpace) + 1;
   std::size_t longest = 0;
   for (const std::string& control : *control_texts_) {
-    for (std::size_t length = std::min(control.size() - 1, end); length > longest; --length) {
-      if (text.substr(end - length, length) == std::string_view(control).substr(0, length)) longest = length;
+    for (std::size_t length = std::min(control.size() - 1, text.size()); length > longest; --length) {
+      if (text.ends_with(std::string_view(control).substr(0, length))) longest = length;
     }
   }
-  return longest == 0 ? 0 : longest + text.size() - end;
+  return longest;
+}
+
+// The same, but for white space at the end that a template may trim, unless a token begins in it.
+TextRange ControlShield::dangling_range(std::string_view text) const {
+  const std::size_t trimmed = text.find_last_not_of(kWhiteSpace) + 1;
+  const std::size_t bare = dangling_length(text.substr(0, trimmed));
+  const std::size_t spaced = dangling_length(text);
+  if (spaced == 0) return {trimmed - bare, trimmed};
+  return {std::min(text.size() - spaced, bare == 0 ? text.size() : trimmed - bare), text.size()};
 }
 
 std::string ControlShield::hide(std::string_view foreign) {
@@ -85,13 +92,12 @@ std::string ControlShield::hide(std::string_view foreign) {
     hidden += placeholder(std::string_view(text).substr(match->position, match->length));
     done = match->position + match->length;
   }
-  std::string_view rest = std::string_view(text).substr(done);
-  const std::size_t dangling = dangling_length(rest);
-  hidden += rest.substr(0, rest.size() - dangling);
-  if (dangling == 0) return hidden;
-  rest.remove_prefix(rest.size() - dangling);
-  const std::size_t end = rest.find_last_not_of(kWhiteSpace) + 1;
-  return hidden.append(placeholder(rest.substr(0, end))).append(rest.substr(end));
+  const std::string_view rest = std::string_view(text).substr(done);
+  const auto [begin, end] = dangling_range(rest);
+  hidden += rest.substr(0, begin);
+  if (begin < end) hidden += placeholder(rest.substr(begin, end - begin));
+  hidden += rest.substr(end);
+  return hidden;
 }
 
 std::string ControlShield::hide_name(std::string_view foreign) {

@@ -36,6 +36,7 @@ class ControlShield {
  private:
   std::string placeholder(std::string_view original);
   std::size_t dangling_length(std::string_view text) const;
+  TextRange dangling_range(std::string_view text) const;
 
   const std::vector<std::string>* control_texts_;
   SpecialTokenFinder finder_;

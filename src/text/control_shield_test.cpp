@@ -43,6 +43,18 @@ TEST(ControlShield, LeavesNothingForTwoTextsToBuild) {
   EXPECT_EQ(foreign_parts(built), std::vector<std::string>{"<|im_"});
 }
 
+TEST(ControlShield, LeavesNothingToBuildFromTokensThatBeginWithWhiteSpace) {
+  const std::vector<std::string> controls{"\t\t\t", " end>", "<x"};
+  ControlShield shield(controls);
+  for (const auto& [first, second] : {std::pair{"a\t", "\t\tb"}, {"a  ", "end>"}, {"<\t", "\t\t"}, {"\t\t", "\t"}}) {
+    const MarkedText both = shield.restore(shield.hide(first) + shield.hide(second));
+    EXPECT_EQ(both.bytes(), std::string(first) + second);
+    EXPECT_FALSE(both.foreign().empty()) << first;
+  }
+  EXPECT_EQ(shield.restore(shield.hide("a\t")).bytes(), "a\t");
+  EXPECT_EQ(shield.hide("a\n"), "a\n") << "no token begins like this";
+}
+
 TEST(ControlShield, HidesNamesThatLieInsideAControlToken) {
   ControlShield shield(kControls);
   EXPECT_EQ(shield.hide_name("weather"), "weather");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 #include <vector>
 
 #include "text/control_shield.h"
@@ -33,6 +34,7 @@ class Guard {
       return refuse(std::format("it has {} bytes, more than {}", source_.size(), kMaxSourceBytes));
     }
     if (has_placeholder_characters(source_)) return refuse("it uses the noncharacters U+FDD0 to U+FDEF");
+    if (source_.contains("baton_step_")) return refuse("it uses the name baton_step_");
     TRY(check_runs());
     std::string cleaned;
     while (next_ < source_.size()) {
@@ -47,6 +49,7 @@ class Guard {
         if (++tags_ * source_.size() > kMaxTagsTimesBytes) return refuse("it is too long to be parsed in good time");
         TRY(check_tag());
         cleaned += source_.substr(begin, next_ - begin);
+        if (std::exchange(begins_loop_, false)) cleaned += take_step();
       }
     }
     return cleaned;
@@ -82,6 +85,13 @@ class Guard {
       if (source_[i + 1] == '{' || source_[i + 1] == '%' || source_[i + 1] == '#') return i;
     }
     return source_.size();
+  }
+
+  // What makes a loop look a name up in the outermost context, where the rendering is counted. A tag that keeps white
+  // space as the one before it does changes nothing else.
+  std::string_view take_step() {
+    tags_ += 2;
+    return source_[next_ - 3] == '-' ? "{%- if baton_step_ -%}{%- endif -%}" : "{% if baton_step_ %}{% endif %}";
   }
 
   // "{#- ... -#}" without what it says.
@@ -196,6 +206,7 @@ class Guard {
     if (!opens) return {};
     // minja would walk the outer list again and again.
     if (name == "for" && words.back().text == "recursive") return refuse("recursive loops are not supported");
+    begins_loop_ = name == "for";
     blocks_.push_back(name);
     if (blocks_.size() > kMaxBlocks) return refuse("blocks are nested too deeply");
     if (std::ranges::count(blocks_, "for") > static_cast<std::ptrdiff_t>(kMaxLoops))
@@ -206,6 +217,7 @@ class Guard {
   std::string_view source_;
   std::size_t next_ = 0;
   std::size_t tags_ = 0;
+  bool begins_loop_ = false;
   std::vector<std::string_view> blocks_;
 };
 

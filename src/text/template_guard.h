@@ -8,7 +8,8 @@
 
 namespace baton::text {
 
-// The source with its comments emptied, ready to be parsed. Fails with kUnsupported, naming the line, for a template
+// The source with its comments emptied and a tag at the start of each loop's body that looks up a name (so that whoever
+// renders can count), ready to be parsed. Fails with kUnsupported, naming the line, for a template
 //  - larger than 64 KiB or with too many tags for its size, or with names, runs of white space, nesting or tags that
 //  would exhaust the stack;
 //  - that divides by anything but a number other than 0 (the processor would stop the process), slices with a step

@@ -20,6 +20,14 @@ TEST(TemplateGuard, EmptiesComments) {
   EXPECT_EQ(check_template("a{#- long {{ text }} -#}b{# c #}d{#-#}"), "a{#--#}b{##}d{#-#}");
 }
 
+TEST(TemplateGuard, MakesLoopsCountTheirTurns) {
+  EXPECT_EQ(check_template("{% for a in b %}\nc{% endfor %}"),
+            "{% for a in b %}{% if baton_step_ %}{% endif %}\nc{% endfor %}");
+  EXPECT_EQ(check_template("{%- for a in b -%} c{% endfor %}"),
+            "{%- for a in b -%}{%- if baton_step_ -%}{%- endif -%} c{% endfor %}");
+  EXPECT_FALSE(check_template("{% set baton_step_ = 1 %}"));
+}
+
 TEST(TemplateGuard, RefusesWhatWouldStopOrHangTheProcess) {
   for (const std::string_view source :
        {"{{ 1 % 0 }}", "{{ 1 // n }}", "{{ 1 / (n) }}", "{{ x % -1 }}", "{{ s[0:9:7] }}", "{{ s[::2] }}",
