@@ -22,6 +22,7 @@ struct RunResult {
   std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not compute again
   node::RequestTimings timings;
   node::TransferSummary transfer;
+  node::SpeculationReport speculation;
 };
 
 }  // namespace baton::cli

@@ -9,6 +9,7 @@
 #include "engine/emulation.h"
 #include "engine/sampler.h"
 #include "node/session.h"
+#include "node/speculator.h"
 
 namespace baton::node {
 
@@ -25,6 +26,7 @@ struct RequestOptions {
   handoff::DType hidden = handoff::DType::kF32;
   // With kDeterministic a recovered request recomputes its tokens in the shapes that first made them.
   handoff::Determinism determinism = handoff::Determinism::kFast;
+  Speculation speculation = Speculation::kAuto;
   std::string label;
 };
 
@@ -50,6 +52,7 @@ struct RequestReport {
   std::vector<Token> tokens;
   RequestTimings timings;
   TransferSummary transfer;
+  SpeculationReport speculation;
   std::uint32_t recoveries = 0;
   std::uint32_t salvaged_tokens = 0;  // of the prompt, that the last recovery did not have to compute again
   bool emulated = false;              // some node's device is emulated
@@ -98,10 +101,16 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void recover(const Error& error);
   void go_on_alone(std::uint32_t held_tokens);
-  void take_token(Token token);
+  // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
+  std::optional<Token> sample(std::span<const float> logits);
+  bool take_token(Token token);  // whether the text goes on
+  void step();
   void end(Result<RequestReport> report);
   void add_transfers(const Session& session);
   RequestReport report() const;
+  std::uint32_t tokens_left() const {
+    return options_.max_new_tokens - static_cast<std::uint32_t>(sequence_.size() - options_.prompt.size());
+  }
   std::uint32_t prompt_size() const { return static_cast<std::uint32_t>(options_.prompt.size()); }
 
   SessionHost& host_;
@@ -111,7 +120,11 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   handoff::Open open_;
   std::shared_ptr<Workspace> workspace_;
   std::shared_ptr<Session> session_;
-  std::vector<Token> sequence_;  // prompt and everything generated
+  std::vector<Token> sequence_;           // prompt and everything generated
+  SpeculationReport speculation_;         // where nothing is guessed: why
+  std::optional<Speculator> speculator_;  // else
+  std::vector<Token> stepped_;  // tokens of the step under way: the text's last, and what is guessed to follow
+  TimePoint step_began_{};
   std::uint32_t recoveries_ = 0;
   std::uint32_t salvaged_tokens_ = 0;
   TransferSummary transfer_;
