@@ -22,7 +22,7 @@ constexpr std::int64_t kTile = 8;
 constexpr std::int64_t kLanes = 16;  // F32 in a vector
 constexpr std::int64_t kLineBytes = 64;
 // How far ahead of itself a thread asks for bytes that it takes long to multiply by: the processor's own prefetching
-// ends with the page. (1,024 was found to be slower, and for one row of F16 asking at all.)
+// ends with the page. (1,024 was found to be slower.)
 constexpr std::int64_t kAheadBytes = 4096;
 
 bool has_vnni() {
@@ -71,8 +71,9 @@ BATON_STEP void multiply_block(const std::byte* weights, const std::byte* ahead,
 #pragma GCC unroll 8
     for (int index = 0; index < kCount; ++index) sums[row][index] = _mm512_setzero_ps();
   }
+#pragma GCC unroll 4
   for (std::int64_t column = 0; column < columns; column += kLanes) {
-    const std::int64_t at = column / kLanes * kStepBytes;
+    const std::int64_t at = column * kElementBytes<kType>;
     if constexpr (kRows > 1) {
 #pragma GCC unroll 8
       for (std::int64_t line = 0; line < kRows * kStepBytes; line += kLineBytes) {
@@ -109,8 +110,7 @@ class FloatMatrix : public StepMatrix {
   void multiply(const float* activations, std::int64_t count, float* results, int thread, int threads) const override {
     const Share share = share_of(rows_, thread, threads);
     std::int64_t row = share.begin;
-    // Alone, a row is read as one run from end to end, as fast as memory goes; several share what they load.
-    for (; count > 1 && row + 4 <= share.end; row += 4) multiply_rows<4>(row, activations, count, results);
+    for (; row + 4 <= share.end; row += 4) multiply_rows<4>(row, activations, count, results);
     for (; row < share.end; ++row) multiply_rows<1>(row, activations, count, results);
   }
 

@@ -22,7 +22,8 @@ class StepWeights {
 
   // Whether it makes a copy of such a matrix of the layers or the head; others it reads where they lie.
   static bool copies(const model::TensorInfo& matrix);
-  // Makes the copies of those layers, and of the head where the range ends there. kNoCapacity.
+  // Makes the copies of those layers, and of the head where the range ends there. Where memory does not suffice for all
+  // of them it makes none, says so in the log, and ggml multiplies by the file's own bytes. kNoCapacity.
   Result<void> add(LayerRange layers);
 
   // nullptr where ggml is to multiply.
