@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <glaze/glaze.hpp>
 
+#include <algorithm>
 #include <format>
 #include <memory>
 
@@ -28,19 +29,37 @@ struct BenchFlags {
   std::string model;
   std::vector<std::uint32_t> prompts = {512};
   std::vector<std::uint32_t> generate = {32};
+  std::vector<std::uint32_t> depths = {0};
+  std::vector<std::uint32_t> batches = {1};
   std::uint32_t repetitions = 5;
   OutputFormat format = OutputFormat::kText;
   DeviceFlags device;
 };
 
+std::uint32_t largest(const std::vector<std::uint32_t>& numbers) {
+  return numbers.empty() ? 0 : *std::ranges::max_element(numbers);
+}
+
+// "tg32", "tg32 @ d4096" as llama-bench writes it, "tg32 x 8" for eight sequences at a time.
+std::string name_of(std::string_view kind, const engine::BenchmarkRun& run) {
+  std::string name = std::format("{}{}", kind, run.tokens);
+  if (run.sequences > 1) name += std::format(" x {}", run.sequences);
+  if (run.depth > 0) name += std::format(" @ d{}", run.depth);
+  return name;
+}
+
+// Cells that the longest run takes, each sequence rounded up as the cache does it.
+std::uint32_t context_for(const BenchFlags& flags) {
+  constexpr std::uint32_t kBlock = 256;
+  const auto cells = [&](std::uint32_t tokens) {
+    return (largest(flags.depths) + tokens + kBlock - 1) / kBlock * kBlock;
+  };
+  return std::max(cells(largest(flags.prompts)), cells(largest(flags.generate)) * largest(flags.batches));
+}
+
 Result<void> bench(const BenchFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
-  if (flags.device.context_tokens == 0) {
-    std::uint32_t longest = 0;
-    for (const std::uint32_t tokens : flags.prompts) longest = std::max(longest, tokens);
-    for (const std::uint32_t tokens : flags.generate) longest = std::max(longest, tokens);
-    options.context_tokens = longest;
-  }
+  if (flags.device.context_tokens == 0) options.context_tokens = context_for(flags);
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, const engine::Rate& rate) {
@@ -48,19 +67,24 @@ Result<void> bench(const BenchFlags& flags) {
                        engine->options().threads, engine->device().name, engine->emulated()});
     if (flags.format == OutputFormat::kJson) return Result<void>{};
     const BenchResult& last = results.back();
-    return print(std::format("{:<8} {:>10.2f} ± {:<8.2f} tokens/s  {} thread{} on {}{}\n", last.test, rate.mean,
+    return print(std::format("{:<18} {:>10.2f} ± {:<8.2f} tokens/s  {} thread{} on {}{}\n", last.test, rate.mean,
                              rate.deviation, last.threads, last.threads == 1 ? "" : "s", last.device,
                              last.emulated ? " (emulated)" : ""));
   };
-  for (const std::uint32_t tokens : flags.prompts) {
-    if (tokens == 0) continue;
-    const engine::Rate rate = TRY(engine::prompt_tokens_per_second(*engine, tokens, flags.repetitions));
-    TRY(report(std::format("pp{}", tokens), rate));
-  }
-  for (const std::uint32_t tokens : flags.generate) {
-    if (tokens == 0) continue;
-    const engine::Rate rate = TRY(engine::generated_tokens_per_second(*engine, tokens, flags.repetitions));
-    TRY(report(std::format("tg{}", tokens), rate));
+  for (const std::uint32_t depth : flags.depths) {
+    for (const std::uint32_t tokens : flags.prompts) {
+      if (tokens == 0) continue;
+      const engine::BenchmarkRun run{.tokens = tokens, .depth = depth, .repetitions = flags.repetitions};
+      TRY(report(name_of("pp", run), TRY(engine::prompt_tokens_per_second(*engine, run))));
+    }
+    for (const std::uint32_t tokens : flags.generate) {
+      for (const std::uint32_t sequences : flags.batches) {
+        if (tokens == 0) continue;
+        const engine::BenchmarkRun run{
+            .tokens = tokens, .depth = depth, .sequences = sequences, .repetitions = flags.repetitions};
+        TRY(report(name_of("tg", run), TRY(engine::generated_tokens_per_second(*engine, run))));
+      }
+    }
   }
   if (flags.format == OutputFormat::kText) return {};
   return print(glz::write_json(results).value_or("[]") + "\n");
@@ -78,6 +102,13 @@ void add_bench(CLI::App& app, Action& chosen) {
   command->add_option("-n,--generate", flags->generate, "Numbers of tokens to generate; 0 for none")
       ->delimiter(',')
       ->capture_default_str();
+  command->add_option("-d,--depth", flags->depths, "Tokens that are in the cache before, such as 0,4096,8192")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("-b,--batch", flags->batches, "Sequences to generate at a time, such as 1,2,4,8")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command
       ->add_option("-r,--repetitions", flags->repetitions,
                    "Runs of each test; the table shows their mean ± standard deviation")
@@ -85,7 +116,11 @@ void add_bench(CLI::App& app, Action& chosen) {
       ->capture_default_str();
   add_json_flag(*command, flags->format, "Print a JSON array");
   flags->device.add_to(*command);
-  command->footer("Example:\n  baton bench model.gguf -p 512,2048 -n 32 -t 2 --json");
+  command->footer(
+      "Examples:\n"
+      "  baton bench model.gguf -p 512,2048 -n 32 -t 2 --json\n"
+      "  baton bench model.gguf -p 0 -n 64 -d 0,4096,8192\n"
+      "  baton bench model.gguf -p 0 -n 64 -d 512 -b 1,2,4,8");
   command->callback([&chosen, flags] { chosen = [flags] { return bench(*flags); }; });
 }
 

@@ -31,6 +31,7 @@ struct RunFlags {
   std::uint32_t max_new_tokens = 128;
   engine::SamplerOptions sampler;
   PlanFlags plan;
+  std::string speculate = "auto";
   bool deterministic = false;
   bool ignore_eos = false;
   OutputFormat format = OutputFormat::kText;
@@ -113,6 +114,7 @@ Result<void> run(const RunFlags& flags) {
   request.chunk_tokens = flags.device.chunk_tokens;
   request.codec = TRY(flags.link.codec_type());
   request.hidden = TRY(flags.link.hidden_type());
+  request.speculation = TRY(node::parse_speculation(flags.speculate));
   request.determinism = flags.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
@@ -188,6 +190,7 @@ Result<void> run(const RunFlags& flags) {
     log::info("{} sent {} in {} slices over {} connection{}", peer, size_text(sent.payload_bytes), sent.slices,
               sent.connections, sent.connections == 1 ? "" : "s");
   }
+  result.speculation = report.speculation;
   result.emulation_valid = report.emulation_valid();
   if (flags.format == OutputFormat::kJson) return print(glz::write_json(result).value_or("{}") + "\n");
   if (flags.verbose > 0) {
@@ -233,6 +236,12 @@ void add_run(CLI::App& app, Action& chosen) {
   command->add_option("--frequency-penalty", sampler.frequency_penalty, "Subtracted for each time a token was seen")
       ->capture_default_str();
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
+  command
+      ->add_option("--speculate", flags->speculate,
+                   "Guess tokens from what stood before and check several at once; the text stays the same: auto "
+                   "(where that holds bit by bit), lookup (on any device), off")
+      ->check(CLI::IsMember({"auto", "off", "lookup"}))
+      ->capture_default_str();
   command->add_flag("--deterministic", flags->deterministic,
                     "After a node's failure, recompute in the shapes that first made the text");
   flags->chat.add_to(*command);

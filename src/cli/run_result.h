@@ -35,6 +35,7 @@ struct RunResult {
   node::RequestTimings timings;
   node::TransferSummary transfer;                              // from all peers
   std::map<std::string, node::TransferSummary> transfer_from;  // by the peer's name
+  node::SpeculationReport speculation;
 };
 
 }  // namespace baton::cli

@@ -1,4 +1,4 @@
-// How fast an engine is, measured as llama-bench does it: one warm-up, then an empty cache for each run.
+// How fast an engine is, measured as llama-bench does it: one warm-up, then each run anew.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,19 @@ struct Rate {
   double deviation = 0;  // of a single run: the sample's standard deviation; 0 where there was one run
 };
 
-// Prefills `tokens` arbitrary tokens in chunks of options().max_chunk_tokens; the last token's logits are computed.
-Result<Rate> prompt_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions = 5);
+struct BenchmarkRun {
+  std::uint32_t tokens = 0;     // to read or to generate, of each sequence
+  std::uint32_t depth = 0;      // tokens that a sequence holds before; filled beforehand, and not timed
+  std::uint32_t sequences = 1;  // that are decoded together; prompts are read one after the other
+  std::uint32_t repetitions = 5;
+};
 
-// Generates `tokens` tokens one by one from an empty cache, logits computed for each.
-Result<Rate> generated_tokens_per_second(Engine& engine, std::uint32_t tokens, std::uint32_t repetitions = 5);
+// Reads arbitrary tokens in chunks of options().max_chunk_tokens; the last token's logits are computed. Tokens of all
+// sequences per second. kInvalidArgument for a run of nothing, kNoCapacity where its
+// sequences do not fit the cache.
+Result<Rate> prompt_tokens_per_second(Engine& engine, const BenchmarkRun& run);
+
+// Generates tokens one by one, of all sequences at a time; logits computed for each.
+Result<Rate> generated_tokens_per_second(Engine& engine, const BenchmarkRun& run);
 
 }  // namespace baton::engine

@@ -11,6 +11,7 @@
 #include "engine/prefill_kernels.h"
 #include "engine/prefill_weights.h"
 #include "engine/sequence_states.h"
+#include "engine/step_weights.h"
 #include "engine/weights.h"
 
 namespace baton::engine {
@@ -36,6 +37,7 @@ struct Engine::Impl {
   std::optional<Emulation> emulation;
   // Null where ggml computes everything.
   std::unique_ptr<PrefillWeights> prefill_weights;
+  std::unique_ptr<StepWeights> step_weights;
   std::unique_ptr<PrefillKernels> prefill_kernels;
   std::unique_ptr<ForwardPass> pass;
 
@@ -43,10 +45,13 @@ struct Engine::Impl {
       : model(std::move(model_in)),
         options(std::move(options_in)),
         device(std::move(device_in)),
-        weights(model, device),
+        weights(model, device, has_kernels() ? FewRows::kByStepWeights : FewRows::kByDevice),
         cells(std::make_shared<CellPool>(options.context_tokens)) {}
 
   const model::ModelShape& shape() const { return model->shape(); }
+  bool has_kernels() const {
+    return device.info().kind == DeviceKind::kCpu && options.prefill_pack != PrefillPack::kOff;
+  }
 
   Result<void> check_spans(const Batch& batch) const {
     if (batch.spans.empty()) return invalid("a batch needs a span");
@@ -96,6 +101,9 @@ struct Engine::Impl {
       if (span.sequence->states_ == nullptr) continue;
       for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
         if (!shape().layers[layer].memory.keeps_state()) continue;
+        if (span.rows == SpanRows::kAsSteps && span.token_count > 1) {
+          return invalid(std::format("layer {} keeps a state, which takes steps one by one", layer));
+        }
         TRY(span.sequence->states_->ensure(device, shape(), layer));
         const auto position = span.sequence->states_->position(layer);
         if (span.first_position == 0 || span.first_position == position) continue;
@@ -187,10 +195,11 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   impl->emulation = std::move(emulation);
   TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
                        *impl->options.layers));
-  if (impl->device.info().kind == DeviceKind::kCpu && impl->options.prefill_pack != PrefillPack::kOff) {
+  if (impl->has_kernels()) {
+    impl->step_weights = std::make_unique<StepWeights>(impl->model, impl->options.threads);
     impl->prefill_weights =
         std::make_unique<PrefillWeights>(impl->model, impl->options.prefill_pack, impl->options.threads);
-    impl->prefill_kernels = std::make_unique<PrefillKernels>(*impl->prefill_weights);
+    impl->prefill_kernels = std::make_unique<PrefillKernels>(*impl->prefill_weights, *impl->step_weights);
   }
   impl->pass = TRY(ForwardPass::create(*impl->model, impl->device, impl->weights, impl->cache,
                                        impl->prefill_kernels.get(), impl->options.max_chunk_tokens));
@@ -214,6 +223,7 @@ const KvLayout& Engine::kv_layout(std::uint32_t layer) const { return impl_->cac
 EngineStats Engine::stats() const {
   EngineStats stats;
   impl_->weights.add_to(stats);
+  if (impl_->step_weights != nullptr) stats.repacked_weight_bytes += impl_->step_weights->bytes();
   stats.packed_weight_bytes = packing().total_bytes;
   stats.kv_bytes = impl_->cache.bytes();
   stats.compute_bytes = impl_->pass->memory_bytes();
@@ -227,7 +237,8 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
   if (holds(layers)) return {};
   TRY(impl_->cache.ensure(layers));
   TRY(impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); }));
-  if (impl_->prefill_weights == nullptr) return {};
+  if (!impl_->has_kernels()) return {};
+  TRY(impl_->step_weights->add(layers));
   TRY(impl_->prefill_weights->add(layers, stats().mapped_weight_bytes));
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     if (impl_->options.while_packing == WhilePacking::kWait) impl_->prefill_weights->wait_until_packed(layer);
@@ -262,6 +273,13 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
 Result<void> Engine::forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer) {
   TRY(impl_->check(batch, outputs));
   return impl_->pass->run(batch, outputs, observer, impl_->emulation ? &*impl_->emulation : nullptr);
+}
+
+bool Engine::steps_exactly() const { return impl_->device.info().kind == DeviceKind::kCpu; }
+std::uint32_t Engine::tokens_to_take_back() const {
+  const bool keeps_states =
+      std::ranges::any_of(shape().layers, [](const model::LayerShape& layer) { return layer.memory.keeps_state(); });
+  return keeps_states ? 0 : impl_->options.context_tokens;
 }
 
 std::optional<KvView> Engine::view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,

@@ -66,15 +66,22 @@ struct KvView {
 
 enum class WantedLogits { kNone, kLast, kAll };
 
+// How the rows of a span come about.
+enum class SpanRows {
+  kTogether,  // as is fastest
+  kAsSteps,   // each as a pass of that token alone would: with the same bits where Engine::steps_exactly()
+};
+
 // Consecutive tokens of one sequence. Their K and V are written; they attend to themselves and everything before.
 struct BatchSpan {
   Sequence* sequence = nullptr;
   std::uint32_t first_position = 0;
   std::uint32_t token_count = 0;
   WantedLogits logits = WantedLogits::kNone;  // only where the pass ends with the last layer
+  SpanRows rows = SpanRows::kTogether;
 };
 
-// Prefill is one span of many tokens, decode several spans of one.
+// Prefill is one span of many tokens, decode several spans of one, checking a draft a span of a few kAsSteps.
 struct Batch {
   LayerRange layers;
   std::span<const BatchSpan> spans;  // each of another sequence
@@ -147,6 +154,12 @@ class Engine {
   // It may clear cells of its spans' sequences between a span's end and the next multiple of 256 positions, in the
   // layers it runs, the first time it gets there.
   Result<void> forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer = nullptr);
+
+  // Whether rows kAsSteps get the very bits of passes of their own, whatever else is in the batch. Any thread.
+  bool steps_exactly() const;
+  // How many of a sequence's last tokens may be taken back: passes may go on from there with other tokens, as if those
+  // had never been. All where every layer keeps a row for each; none where a layer keeps a state. Any thread.
+  std::uint32_t tokens_to_take_back() const;
 
   const KvLayout& kv_layout(std::uint32_t layer) const;
   // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist.

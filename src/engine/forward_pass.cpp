@@ -145,34 +145,48 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
     build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(),
-               rows_of(context, head_rows_, 0, rows));
+               rows_of(context, head_rows_, 0, rows), nullptr);
     TRY(device_.check_supported(graph));
   }
   return {};
 }
 
-void ForwardPass::make_masks(const Batch& batch, WindowInputs& inputs) {
-  std::uint32_t row = 0;
+void ForwardPass::list_runs(const Batch& batch) {
+  runs_.clear();
+  as_steps_ = false;
   for (const BatchSpan& span : batch.spans) {
-    const std::uint32_t first_seen = round_down(first_visible(span.first_position, inputs.window));
-    const std::uint32_t seen_end = round_up(span.first_position + span.token_count);
-    inputs.spans.push_back(
-        {.first_row = row,
-         .row_count = span.token_count,
-         .first_cell = std::uint64_t{span.sequence->first_cell_} + first_seen,
-         .kv_count = seen_end - first_seen,
-         .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, span.token_count),
-         .first_row_cell = span.first_position - first_seen,
-         .window = inputs.window});
-    row += span.token_count;
+    const bool one_by_one = span.rows == SpanRows::kAsSteps;
+    as_steps_ = as_steps_ || one_by_one;
+    const std::uint32_t count = one_by_one ? 1 : span.token_count;
+    for (std::uint32_t done = 0; done < span.token_count; done += count) {
+      runs_.push_back({span.sequence->first_cell_, span.first_position + done, count});
+    }
   }
 }
 
-void ForwardPass::fill_mask(const BatchSpan& span, std::uint32_t window, std::uint32_t first_seen, ggml_tensor* mask) {
+void ForwardPass::make_masks(WindowInputs& inputs) {
+  std::uint32_t row = 0;
+  for (const RowRun& run : runs_) {
+    const std::uint32_t first_seen = round_down(first_visible(run.first_position, inputs.window));
+    const std::uint32_t seen_end = round_up(run.first_position + run.count);
+    inputs.spans.push_back(
+        {.first_row = row,
+         .row_count = run.count,
+         .first_cell = std::uint64_t{run.first_cell} + first_seen,
+         .kv_count = seen_end - first_seen,
+         .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, run.count),
+         .first_row_cell = run.first_position - first_seen,
+         .window = inputs.window});
+    row += run.count;
+  }
+}
+
+void ForwardPass::fill_mask(const RowRun& run, std::uint32_t window, ggml_tensor* mask) {
+  const std::uint32_t first_seen = round_down(first_visible(run.first_position, window));
   const auto columns = static_cast<std::size_t>(mask->ne[0]);
-  mask_row_.resize(columns * span.token_count);
-  for (std::uint32_t row = 0; row < span.token_count; ++row) {
-    const std::uint32_t position = span.first_position + row;
+  mask_row_.resize(columns * run.count);
+  for (std::uint32_t row = 0; row < run.count; ++row) {
+    const std::uint32_t position = run.first_position + row;
     const auto begin = mask_row_.begin() + static_cast<std::ptrdiff_t>(row * columns);
     const std::uint32_t from = first_visible(position, window) - first_seen;
     const std::uint32_t to = position + 1 - first_seen;
@@ -228,7 +242,8 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
     const std::uint32_t window = shape_.layers[layer].attention_window;
     if (std::ranges::find(windows_, window, &WindowInputs::window) == windows_.end()) windows_.push_back({window, {}});
   }
-  input_context_ = make_context(6 + windows_.size() * batch.spans.size());
+  list_runs(batch);
+  input_context_ = make_context(6 + windows_.size() * runs_.size());
   ggml_context* context = input_context_.get();
   positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
   cells_ = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
@@ -238,7 +253,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
       numbers.temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(context, GGML_TYPE_F32, 1, 1, row_count_);
   only_state_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, 1);
   kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
-  for (WindowInputs& inputs : windows_) make_masks(batch, inputs);
+  for (WindowInputs& inputs : windows_) make_masks(inputs);
   TRY(place_inputs());
 
   set(positions_, positions);
@@ -249,10 +264,8 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
   if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
   for (const WindowInputs& inputs : windows_) {
-    for (std::size_t index = 0; index < batch.spans.size(); ++index) {
-      const BatchSpan& span = batch.spans[index];
-      fill_mask(span, inputs.window, round_down(first_visible(span.first_position, inputs.window)),
-                inputs.spans[index].mask);
+    for (std::size_t index = 0; index < runs_.size(); ++index) {
+      fill_mask(runs_[index], inputs.window, inputs.spans[index].mask);
     }
   }
   return {};
@@ -311,7 +324,9 @@ Result<void> ForwardPass::embed() {
 Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   clear_padding(batch, layer);
   begin_states(batch, layer);
-  if (kernels_ != nullptr) kernels_->begin_layer(layer, row_count_);
+  if (kernels_ != nullptr) {
+    kernels_->begin_layer(layer, row_count_, as_steps_ ? SpanRows::kAsSteps : SpanRows::kTogether);
+  }
   ggml_context* context = fresh_graph_context();
   ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
   const model::LayerInputs inputs{.hidden = rows_of(context, hidden_, 0, row_count_),
@@ -348,9 +363,10 @@ Result<void> ForwardPass::run_head(std::span<float> logits) {
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
     ggml_tensor* result = build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(),
-                                     rows_of(context, head_rows_, first, count));
+                                     rows_of(context, head_rows_, first, count), kernels_);
     ggml_set_output(result);
     TRY(compute(graph, head_allocator_.get()));
+    if (kernels_ != nullptr) TRY(kernels_->take_result());
     ggml_backend_tensor_get(result, logits.data() + first * vocabulary, 0, count * vocabulary * sizeof(float));
   }
   return {};

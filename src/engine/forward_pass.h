@@ -43,7 +43,13 @@ class ForwardPass {
   };
   using Allocator = std::unique_ptr<ggml_gallocr, FreeAllocator>;
 
-  // The spans as layers of one attention window see them.
+  // Rows that attend together: a span, or one row of a span kAsSteps.
+  struct RowRun {
+    std::uint32_t first_cell = 0;  // of the sequence
+    std::uint32_t first_position = 0;
+    std::uint32_t count = 0;
+  };
+  // The runs as layers of one attention window see them.
   struct WindowInputs {
     std::uint32_t window = 0;
     std::vector<model::AttentionSpan> spans;
@@ -55,8 +61,9 @@ class ForwardPass {
 
   Result<void> prepare_inputs(const Batch& batch);
   Result<void> place_inputs();
-  void make_masks(const Batch& batch, WindowInputs& inputs);
-  void fill_mask(const BatchSpan& span, std::uint32_t window, std::uint32_t first_seen, ggml_tensor* mask);
+  void list_runs(const Batch& batch);
+  void make_masks(WindowInputs& inputs);
+  void fill_mask(const RowRun& run, std::uint32_t window, ggml_tensor* mask);
   const WindowInputs& inputs_for(std::uint32_t layer) const;
 
   Result<void> embed();
@@ -91,8 +98,10 @@ class ForwardPass {
   ggml_tensor* kept_ = nullptr;
   ggml_tensor* temperatures_ = nullptr;
   ggml_tensor* only_state_ = nullptr;
-  std::vector<WindowInputs> windows_;
   std::vector<ggml_tensor*> states_;  // of the layer under way, for each span
+  std::vector<RowRun> runs_;
+  std::vector<WindowInputs> windows_;
+  bool as_steps_ = false;  // some rows must not depend on the others
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;
   std::vector<std::uint16_t> mask_row_;

@@ -2,6 +2,7 @@
 
 #include <ggml.h>
 
+#include <new>
 #include <utility>
 
 namespace baton::engine {
@@ -15,25 +16,54 @@ constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
 
 }  // namespace
 
-PrefillKernels::PrefillKernels(PrefillWeights& weights) : weights_(weights) {}
+PrefillKernels::PrefillKernels(PrefillWeights& weights, const StepWeights& step_weights)
+    : weights_(weights), step_weights_(step_weights) {}
 
-void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows) {
+void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind) {
   layer_ = layer;
+  kind_ = kind;
   attentions_.clear();
-  if (rows < kLeastRows || weights_.is_packed(layer)) return;
+  if (kind == SpanRows::kAsSteps || rows < kLeastRows || weights_.is_packed(layer)) return;
   if (rows >= kRowsWorthWaiting || weights_.progress().total_bytes <= kPackedAtOnceBytes) {
     weights_.wait_until_packed(layer);
   }
 }
 
 ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) {
-  if (input->ne[1] < kLeastRows || ggml_n_dims(input) > 2 || !ggml_is_contiguous(input)) return nullptr;
-  const KernelMatrix* matrix = weights_.find(layer_, weight);
-  if (matrix == nullptr) return nullptr;
+  const bool many = input->ne[1] >= kLeastRows && kind_ == SpanRows::kTogether;
+  const bool in_order = ggml_n_dims(input) <= 2 && ggml_is_contiguous(input);
+  const KernelMatrix* matrix = many && in_order ? weights_.find(layer_, weight) : nullptr;
+  if (matrix == nullptr) {
+    return multiply_few(context, step_weights_.find(layer_, weight), step_products_[static_cast<std::size_t>(weight)],
+                        input);
+  }
   Product& product = products_[static_cast<std::size_t>(weight)];
   product = {matrix, this};
   return ggml_custom_4d(context, GGML_TYPE_F32, matrix->rows(), input->ne[1], 1, 1, &input, 1, compute_product,
                         GGML_N_TASKS_MAX, &product);
+}
+
+ggml_tensor* PrefillKernels::multiply_head(ggml_context* context, ggml_tensor* input) {
+  return multiply_few(context, step_weights_.head(), head_product_, input);
+}
+
+ggml_tensor* PrefillKernels::multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product,
+                                          ggml_tensor* input) {
+  if (matrix == nullptr || ggml_n_dims(input) > 2 || !ggml_is_contiguous(input)) return nullptr;
+  product = {matrix, this};
+  return ggml_custom_4d(context, GGML_TYPE_F32, matrix->rows(), input->ne[1], 1, 1, &input, 1, compute_step_product,
+                        GGML_N_TASKS_MAX, &product);
+}
+
+void PrefillKernels::compute_step_product(ggml_tensor* result, int thread, int threads, void* product) {
+  const auto& [matrix, owner] = *static_cast<const StepProduct*>(product);
+  const ggml_tensor* input = result->src[0];
+  try {
+    matrix->multiply(static_cast<const float*>(input->data), input->ne[1], static_cast<float*>(result->data), thread,
+                     threads);
+  } catch (const std::bad_alloc&) {
+    owner->keep_first_error({ErrorCode::kNoCapacity, "no memory to round activations; try a smaller --chunk", {}});
+  }
 }
 
 void PrefillKernels::compute_product(ggml_tensor* result, int thread, int threads, void* product) {
@@ -50,8 +80,8 @@ void PrefillKernels::compute_product(ggml_tensor* result, int thread, int thread
 ggml_tensor* PrefillKernels::attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
                                     const model::AttentionSpan& span, float scale) {
   const bool in_order = ggml_is_contiguous(query) && query->type == GGML_TYPE_F32;
-  if (span.row_count < kLeastRows || !in_order || keys->type != GGML_TYPE_F16 || values->type != GGML_TYPE_F16 ||
-      span.kv_count % AttentionKernel::kCellTile != 0) {
+  if (kind_ == SpanRows::kAsSteps || span.row_count < kLeastRows || !in_order || keys->type != GGML_TYPE_F16 ||
+      values->type != GGML_TYPE_F16 || span.kv_count % AttentionKernel::kCellTile != 0) {
     return nullptr;
   }
   auto kernel = find_attention_kernel({.heads = query->ne[1],

@@ -1,4 +1,5 @@
-// The graph builder's kernels on a CPU: products and attention of many rows by oneDNN. Private to the engine room.
+// The graph builder's kernels on a CPU: products and attention of many rows by oneDNN, products of a few by our own.
+// Private to the engine room.
 #pragma once
 
 #include <array>
@@ -8,8 +9,10 @@
 #include <mutex>
 
 #include "engine/attention_kernel.h"
+#include "engine/engine.h"
 #include "engine/kernel_matrix.h"
 #include "engine/prefill_weights.h"
+#include "engine/step_weights.h"
 #include "model/graph.h"
 
 namespace baton::engine {
@@ -20,12 +23,14 @@ class PrefillKernels : public model::Kernels {
   // From this many rows on: below, reading the weights once is what takes the time.
   static constexpr std::int64_t kLeastRows = 16;
 
-  explicit PrefillKernels(PrefillWeights& weights);
+  PrefillKernels(PrefillWeights& weights, const StepWeights& step_weights);
 
   // Before the graph of a layer is built for a pass of `rows`: waits until the layer is packed where that is quicker
-  // than computing without.
-  void begin_layer(std::uint32_t layer, std::uint32_t rows);
+  // than computing without. oneDNN splits rows among threads, so that their bits depend on how many there are: rows
+  // kAsSteps are none of its.
+  void begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind);
   ggml_tensor* multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) override;
+  ggml_tensor* multiply_head(ggml_context* context, ggml_tensor* input) override;
   ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
                       const model::AttentionSpan& span, float scale) override;
 
@@ -37,19 +42,29 @@ class PrefillKernels : public model::Kernels {
     const KernelMatrix* matrix = nullptr;
     PrefillKernels* owner = nullptr;
   };
+  struct StepProduct {
+    const StepMatrix* matrix = nullptr;
+    PrefillKernels* owner = nullptr;
+  };
   struct Attention {
     std::shared_ptr<const AttentionKernel> kernel;
     model::AttentionSpan span;
     PrefillKernels* owner = nullptr;
   };
+  ggml_tensor* multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product, ggml_tensor* input);
   static void compute_product(ggml_tensor* result, int thread, int threads, void* product);
+  static void compute_step_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_attention(ggml_tensor* result, int thread, int threads, void* attention);
   void keep_first_error(Error error);
 
   PrefillWeights& weights_;
+  const StepWeights& step_weights_;
   std::uint32_t layer_ = 0;
+  SpanRows kind_ = SpanRows::kTogether;
   std::array<Product, model::kLayerTensorCount> products_;  // of the layer's graph
-  std::deque<Attention> attentions_;                        // the same, for each span
+  std::array<StepProduct, model::kLayerTensorCount> step_products_;
+  StepProduct head_product_;
+  std::deque<Attention> attentions_;  // the same, for each span
 
   std::mutex mutex_;
   Result<void> result_;

@@ -6,6 +6,8 @@
 #include <thread>
 #include <utility>
 
+#include "engine/step_weights.h"
+
 namespace baton::engine {
 
 namespace {
@@ -15,9 +17,10 @@ constexpr std::uintptr_t kMappedAlignment = 32;
 
 }  // namespace
 
-Weights::Weights(std::shared_ptr<const Model> model, const GgmlDevice& device)
+Weights::Weights(std::shared_ptr<const Model> model, const GgmlDevice& device, FewRows few_rows)
     : model_(std::move(model)),
       device_(device),
+      few_rows_(few_rows),
       layers_(model_->shape().layer_count),
       loaded_(model_->shape().layer_count + 2) {
   const model::GgufFile& file = model_->file();
@@ -107,13 +110,15 @@ Result<void> Weights::load(std::span<const Wanted> wanted) {
 }
 
 Result<void> Weights::place(ggml_tensor* tensor, const Wanted& wanted, std::vector<Upload>& uploads) {
-  ggml_backend_buffer_type_t repacked = wanted.use == Use::kMultiply ? device_.repacked_memory_for(*tensor) : nullptr;
+  const bool multiplied = wanted.use == Use::kMultiply;
+  const bool has_copy = multiplied && few_rows_ == FewRows::kByStepWeights && StepWeights::copies(*wanted.info);
+  ggml_backend_buffer_type_t repacked = multiplied && !has_copy ? device_.repacked_memory_for(*tensor) : nullptr;
   if (repacked == nullptr && can_map(*wanted.info)) {
     void* address = const_cast<std::byte*>(model_->file().tensor_bytes(*wanted.info).data());
     if (ggml_backend_tensor_alloc(mappings_[wanted.info->part].get(), tensor, address) != GGML_STATUS_SUCCESS) {
       return fail(ErrorCode::kInternal, "cannot use '" + wanted.info->name + "' in place");
     }
-    mapped_bytes_ += wanted.info->bytes;
+    if (!has_copy) mapped_bytes_ += wanted.info->bytes;
     return {};
   }
   ggml_backend_buffer_type_t kind = repacked != nullptr ? repacked : device_.memory();

@@ -14,12 +14,18 @@
 
 namespace baton::engine {
 
+// Who multiplies a few rows by a matrix.
+enum class FewRows {
+  kByDevice,
+  kByStepWeights,  // those that they take; they have copies of their own
+};
+
 // Matrices go to the memory that multiplies fastest: repacked where the device offers that for their type, else used
 // in place from the mapped file, else copied. The embedding table is only looked up in, so it is never repacked.
 // Executor thread only, but for holds().
 class Weights {
  public:
-  Weights(std::shared_ptr<const Model> model, const GgmlDevice& device);
+  Weights(std::shared_ptr<const Model> model, const GgmlDevice& device, FewRows few_rows);
   ~Weights();
 
   // Loads the layers of the range that are missing, and the embedding or the head where it begins or ends there. They
@@ -54,6 +60,7 @@ class Weights {
 
   std::shared_ptr<const Model> model_;
   const GgmlDevice& device_;
+  const FewRows few_rows_;
   std::vector<GgmlBuffer> mappings_;  // over each whole file of the model; null where the device cannot compute on it
   std::vector<GgmlContext> contexts_;
   std::vector<GgmlBuffer> buffers_;

@@ -352,10 +352,13 @@ void build_embedding(ggml_context* context, ggml_cgraph* graph, const Hyperparam
 }
 
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
-                        const Description& description, const HeadWeights& weights, ggml_tensor* rows) {
+                        const Description& description, const HeadWeights& weights, ggml_tensor* rows,
+                        Kernels* kernels) {
   ggml_tensor* normed =
       normed_by(context, rows, description.norm, hyperparameters.norm_epsilon, weights.norm, weights.norm_bias);
-  ggml_tensor* logits = add_bias(context, multiply(context, weights.output, normed), weights.output_bias);
+  ggml_tensor* logits = kernels == nullptr ? nullptr : kernels->multiply_head(context, normed);
+  if (logits == nullptr) logits = multiply(context, weights.output, normed);
+  logits = add_bias(context, logits, weights.output_bias);
   logits = scaled(context, logits, hyperparameters.logit_scale);
   if (hyperparameters.logit_cap != 0) {
     logits = ggml_tanh(context, ggml_scale(context, logits, 1.0F / hyperparameters.logit_cap));

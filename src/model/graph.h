@@ -41,6 +41,8 @@ class Kernels {
   virtual ~Kernels() = default;
   // `input` (F32 [columns, rows]) times the layer's matrix: F32 [matrix rows, rows], or nullptr where ggml is to do it.
   virtual ggml_tensor* multiply(ggml_context* context, LayerTensor weight, ggml_tensor* input) = 0;
+  // The same with the output matrix.
+  virtual ggml_tensor* multiply_head(ggml_context* context, ggml_tensor* input) = 0;
   // Attention of a span's rows, softmax(scale x query x key) x value as the span's mask allows: `query` F32 [head
   // width, heads, rows], `keys` and `values` [head width, cells, KV heads] of the cache. F32 [head width x heads,
   // rows], or nullptr.
@@ -91,9 +93,11 @@ struct HeadWeights {
   ggml_tensor* output_bias = nullptr;
 };
 
-// The output norm and matrix on `rows` (F32 [embedding, n]). Returns the logits, F32 [vocabulary, n].
+// The output norm and matrix on `rows` (F32 [embedding, n]). Returns the logits, F32 [vocabulary, n]. `kernels` may be
+// nullptr.
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
-                        const Description& description, const HeadWeights& weights, ggml_tensor* rows);
+                        const Description& description, const HeadWeights& weights, ggml_tensor* rows,
+                        Kernels* kernels);
 
 // Upper bounds for a layer's graph with that many spans: tensors made, and nodes.
 std::size_t layer_graph_size(const ModelShape& shape, std::size_t spans);

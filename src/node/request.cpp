@@ -88,6 +88,10 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
 
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
+  speculator_.reset();
+  stepped_.clear();
+  speculation_.why = why_not_speculate(options_.speculation, open.plan, host_.executor.engine());
+  if (speculation_.why.empty()) speculator_.emplace(sequence_);
   session_ = Session::create(host_, std::move(open), plan::kCoordinator, workspace_, this);
   // From the loop, so that a session that fails at once does not do so inside start().
   host_.loop.post([self = shared_from_this(), session = session_, prompt = std::move(prompt)]() mutable {
@@ -102,37 +106,63 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
   if (ended_ || index > sequence_.size()) return;
   // A recovered request walks over tokens that it has already given out.
   if (index < sequence_.size()) {
-    session_->step(position + 1, sequence_[index]);
+    session_->step(position + 1, std::span(sequence_).subspan(index, 1));
     return;
   }
+  const double step_s = seconds(host_.surroundings.now() - step_began_);
+  const std::size_t vocabulary = host_.widths.logits_values;
+  const std::size_t rows = logits.size() / vocabulary;
+  // Behind a wrong guess nothing counts: its row of logits says what comes instead, and the text goes on from there.
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto token = sample(logits.subspan(row * vocabulary, vocabulary));
+    if (!token) return;
+    const bool guessed = row + 1 < stepped_.size() && stepped_[row + 1] == *token;
+    if (guessed && row + 1 < rows) continue;
+    if (speculator_ && !stepped_.empty()) speculator_->passed(static_cast<std::uint32_t>(row + 1), step_s);
+    break;
+  }
+  step();
+}
+
+std::optional<Token> Request::sample(std::span<const float> logits) {
   observer_.on_logits(logits);
-  if (ended_) return;
-  const auto token = sampler_.sample(logits, index, sequence_);
+  if (ended_) return std::nullopt;
+  const auto token = sampler_.sample(logits, sequence_.size(), sequence_);
   if (!token) {
     session_->stop(token.error());
     end(std::unexpected(token.error()));
-    return;
+    return std::nullopt;
   }
-  take_token(*token);
+  return take_token(*token) ? std::optional(*token) : std::nullopt;
 }
 
-void Request::take_token(Token token) {
+bool Request::take_token(Token token) {
   last_token_ = host_.surroundings.now();
   if (!first_token_) first_token_ = last_token_;
   const bool end_token = std::ranges::find(options_.end_tokens, token) != options_.end_tokens.end();
   if (!end_token) {
     sequence_.push_back(token);
+    if (speculator_) speculator_->push(token);
     observer_.on_token(token);
   }
-  if (ended_) return;
-  const auto generated = sequence_.size() - options_.prompt.size();
-  if (end_token || generated == options_.max_new_tokens) {
-    session_->finish();
-    take_over(*session_);
-    end(report());
-    return;
+  if (ended_) return false;
+  if (!end_token && tokens_left() > 0) return true;
+  session_->finish();
+  take_over(*session_);
+  end(report());
+  return false;
+}
+
+void Request::step() {
+  stepped_.assign(1, sequence_.back());
+  // The last token of all needs no guess.
+  const std::uint32_t rows = std::min(tokens_left(), host_.executor.engine().options().max_chunk_tokens);
+  if (speculator_ && rows > 1) {
+    const std::span<const Token> draft = speculator_->draft(rows - 1);
+    stepped_.insert(stepped_.end(), draft.begin(), draft.end());
   }
-  session_->step(static_cast<std::uint32_t>(sequence_.size() - 1), token);
+  step_began_ = host_.surroundings.now();
+  session_->step(static_cast<std::uint32_t>(sequence_.size() - 1), stepped_);
 }
 
 void Request::on_failed(const Error& error) {
@@ -222,6 +252,8 @@ RequestReport Request::report() const {
   report.tokens.assign(sequence_.begin() + static_cast<std::ptrdiff_t>(options_.prompt.size()), sequence_.end());
   report.plan = session_->open().plan;
   report.recoveries = recoveries_;
+  report.speculation = speculation_;
+  if (speculator_) report.speculation = speculator_->report();
   RequestTimings& timings = report.timings;
   if (accepted_) timings.queue_s = since_start(*accepted_);
   if (prefill.last_prefill_compute) {

@@ -10,6 +10,7 @@
 #include "engine/emulation.h"
 #include "engine/sampler.h"
 #include "node/session.h"
+#include "node/speculator.h"
 
 namespace baton::node {
 
@@ -26,6 +27,7 @@ struct RequestOptions {
   handoff::DType hidden = handoff::DType::kF32;
   // With kDeterministic a recovered request recomputes its tokens in the shapes that first made them.
   handoff::Determinism determinism = handoff::Determinism::kFast;
+  Speculation speculation = Speculation::kAuto;
   std::string label;
 };
 
@@ -64,6 +66,7 @@ struct RequestReport {
   TransferSummary transfer;                              // of all plans and peers
   std::map<std::string, TransferSummary> transfer_from;  // by the peer's name
   std::vector<Recovery> recoveries;
+  SpeculationReport speculation;
   bool emulated = false;  // some node's device is emulated
   // How much of each phase real work was late on an emulated device, here or (prefill only) elsewhere.
   double prefill_overrun = 0;
@@ -111,11 +114,17 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   void recover(const Error& error);
   std::vector<Token> prompt_to_go_on_from() const;
   void go_on_alone();
-  void take_token(Token token);
+  // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
+  std::optional<Token> sample(std::span<const float> logits);
+  bool take_token(Token token);  // whether the text goes on
+  void step();
   void end(Result<RequestReport> report);
   // What a session that has ended leaves to the report.
   void take_over(const Session& session);
   RequestReport report() const;
+  std::uint32_t tokens_left() const {
+    return options_.max_new_tokens - static_cast<std::uint32_t>(sequence_.size() - options_.prompt.size());
+  }
   std::uint32_t prompt_size() const { return static_cast<std::uint32_t>(options_.prompt.size()); }
 
   SessionHost& host_;
@@ -128,6 +137,10 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   std::vector<Token> sequence_;  // prompt and everything generated
   std::vector<Recovery> recoveries_;
   std::map<std::string, TransferSummary> transfer_from_;
+  SpeculationReport speculation_;         // where nothing is guessed: why
+  std::optional<Speculator> speculator_;  // else
+  std::vector<Token> stepped_;  // tokens of the step under way: the text's last, and what is guessed to follow
+  TimePoint step_began_{};
   bool ended_ = false;
   bool emulated_;  // some node's device so far
   TimePoint started_;

@@ -98,14 +98,15 @@ void Session::serve(const std::shared_ptr<OutgoingTransfer>& transfer) {
   report_progress();
 }
 
-void Session::step(std::uint32_t position, Token token) {
+void Session::step(std::uint32_t position, std::span<const Token> tokens) {
   const plan::Stage& first = open_.plan.decode.front();
   if (first.node == self_) {
-    steps_.emplace_back(position, token);
+    if (open_.plan.decode.size() == 1) next_position_ = position;
+    steps_.emplace_back(tokens.begin(), tokens.end());
   } else {
     const auto transfer = incoming_[first.node].lock();
     if (!transfer) return fail_with({ErrorCode::kUnavailable, "the node that decodes is gone", {}});
-    if (const auto asked = transfer->machine.step(position, token); !asked) return fail_with(asked.error());
+    if (const auto asked = transfer->machine.step(position, tokens.front()); !asked) return fail_with(asked.error());
     transfer->wake();
   }
   pump();

@@ -40,7 +40,8 @@ struct SessionHost {
 class SessionObserver {
  public:
   virtual ~SessionObserver() = default;
-  // Logits of one position: the last of the prompt, then of each step.
+  // Logits of the last position of the prompt, then of each step: a row for each of its tokens, the first's at
+  // `position`.
   virtual void on_logits(std::uint32_t position, std::span<const float> logits) = 0;
   virtual void on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) = 0;
   // Once; the session has stopped and given everything back but its cells.
@@ -68,8 +69,10 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   // The prompt is known: opens the transfers this node receives, and computes as soon as there is input.
   void begin(std::vector<Token> prompt);
-  // Coordinator: decode this token; its logits come to the observer.
-  void step(std::uint32_t position, Token token);
+  // Coordinator: decode these tokens, the first at `position`; their logits come to the observer. More than one only
+  // where this node decodes alone: those behind the first may be taken back, by a step at an earlier position. One step
+  // at a time.
+  void step(std::uint32_t position, std::span<const Token> tokens);
   // Coordinator: nothing more is wanted of anybody.
   void finish();
   // Ends all work at once and tells every node involved. Nothing is observed afterwards.
@@ -105,7 +108,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     Phase phase = Phase::kPrefill;
     LayerRange layers;
     handoff::Chunk chunk;
-    Token token = 0;  // of a step
+    std::vector<Token> tokens;  // of a step
     std::vector<float> hidden_in;
     std::vector<float> hidden_out;
     std::vector<float> logits;
@@ -174,7 +177,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   std::size_t in_flight_ = 0;  // in the executor's queue, or computing
   bool computing_ = false;
   std::uint32_t next_position_ = 0;  // of the next decode step
-  std::deque<std::pair<std::uint32_t, Token>> steps_;
+  std::deque<std::vector<Token>> steps_;
   std::map<std::uint32_t, std::vector<float>> hidden_inbox_;  // by first position
   std::size_t hidden_inbox_bytes_ = 0;
   // What found no room in the inbox yet, by first position.

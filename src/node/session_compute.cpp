@@ -58,11 +58,13 @@ void Session::pump() {
     auto pass = std::make_unique<Pass>();
     pass->phase = Phase::kDecode;
     pass->layers = here->layers;
-    pass->chunk = {next_position_++, 1};
+    pass->chunk = {next_position_, 1};
     if (from_tokens) {
-      pass->token = steps_.front().second;
+      pass->tokens = std::move(steps_.front());
+      pass->chunk.tokens = static_cast<std::uint32_t>(pass->tokens.size());
       steps_.pop_front();
     }
+    next_position_ += pass->chunk.tokens;
     submit(std::move(pass));
   }
   report_progress();
@@ -100,15 +102,19 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   const bool ends_model = pass.layers.end == layers_;
   const bool wants_logits = ends_model && (pass.phase == Phase::kDecode || pass.last_of_prefill);
   if (!ends_model) pass.hidden_out.resize(std::size_t{pass.chunk.tokens} * engine.shape().embedding_width);
-  if (wants_logits) pass.logits.resize(engine.shape().vocabulary_size);
+  const bool step = pass.phase == Phase::kDecode;
+  if (wants_logits) pass.logits.resize(std::size_t{step ? pass.chunk.tokens : 1} * engine.shape().vocabulary_size);
 
-  const engine::BatchSpan span{&workspace_->sequence(), pass.chunk.first_position, pass.chunk.tokens,
-                               wants_logits ? engine::WantedLogits::kLast : engine::WantedLogits::kNone};
+  const auto wanted = step ? engine::WantedLogits::kAll : engine::WantedLogits::kLast;
+  const engine::BatchSpan span{.sequence = &workspace_->sequence(),
+                               .first_position = pass.chunk.first_position,
+                               .token_count = pass.chunk.tokens,
+                               .logits = wants_logits ? wanted : engine::WantedLogits::kNone,
+                               .rows = step ? engine::SpanRows::kAsSteps : engine::SpanRows::kTogether};
   engine::Batch batch{.layers = pass.layers, .spans = {&span, 1}, .tokens = {}, .hidden = pass.hidden_in};
   if (pass.layers.begin == 0) {
-    batch.tokens = pass.phase == Phase::kDecode
-                       ? std::span<const Token>(&pass.token, 1)
-                       : std::span<const Token>(prompt_).subspan(pass.chunk.first_position, pass.chunk.tokens);
+    batch.tokens = step ? std::span<const Token>(pass.tokens)
+                        : std::span<const Token>(prompt_).subspan(pass.chunk.first_position, pass.chunk.tokens);
   }
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
@@ -161,7 +167,7 @@ void Session::on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& resul
     send_hidden(*pass, next->node);
   } else if (!pass->logits.empty()) {
     if (self_ == plan::kCoordinator) {
-      logits_arrived(pass->chunk.end_position() - 1, pass->logits);
+      logits_arrived(prefill ? pass->chunk.end_position() - 1 : pass->chunk.first_position, pass->logits);
     } else {
       send_logits(*pass);
     }

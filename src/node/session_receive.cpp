@@ -28,7 +28,7 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
     if (open_.plan.decode.front().node != self_) {
       return fail_with({ErrorCode::kProtocol, "the coordinator asks this node for steps that another begins", {}});
     }
-    steps_.emplace_back(step->position, step->token);
+    steps_.push_back({step->token});
     pump();
   } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
     if (const auto found = unacknowledged_.find({to, acknowledged->key}); found != unacknowledged_.end()) {
