@@ -173,7 +173,11 @@ void Request::go_on_alone(std::uint32_t held_tokens) {
       options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
   // The last chunk is computed again even where its K and V are all here: its logits are not.
   const auto last = static_cast<std::uint32_t>(prompt.size() - 1);
-  open.prefix_tokens = std::min(held_tokens, last) / open.chunk_tokens * open.chunk_tokens;
+  StateShelf& states = workspace_->states();
+  open.prefix_tokens = states.last_border(std::min(held_tokens, last) / open.chunk_tokens * open.chunk_tokens);
+  if (const auto restored = states.restore(open.prefix_tokens); !restored) {
+    return end(std::unexpected(restored.error()));
+  }
   salvaged_tokens_ = open.prefix_tokens;
   begin_session(std::move(open), std::move(prompt));
 }
