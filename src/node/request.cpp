@@ -188,8 +188,9 @@ void Request::recover(const Error& error) {
   }
   // The last chunk is computed again even where its K and V are all here: its logits are not.
   const auto last = static_cast<std::uint32_t>(prompt_to_go_on_from().size() - 1);
+  const std::uint32_t held = std::min(session_->salvage_position(), last);
   recovery.salvaged_tokens =
-      std::min(session_->salvage_position(), last) / options_.chunk_tokens * options_.chunk_tokens;
+      workspace_->states().last_border(held / options_.chunk_tokens * options_.chunk_tokens);
   recovery.prompt_tokens = prompt_size();
   recoveries_.push_back(recovery);
   observer_.on_recovery(recovery);
@@ -221,6 +222,9 @@ void Request::go_on_alone() {
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
   open.prefix_tokens = recoveries_.back().salvaged_tokens;
+  if (const auto restored = workspace_->states().restore(open.prefix_tokens); !restored) {
+    return end(std::unexpected(restored.error()));
+  }
   begin_session(std::move(open), prompt_to_go_on_from());
 }
 

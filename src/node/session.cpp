@@ -204,6 +204,12 @@ std::uint32_t Session::current_salvage_position() const {
   return position;
 }
 
+bool Session::shelves_states() const {
+  const plan::Stages& decode = open_.plan.decode;
+  return self_ == plan::kCoordinator && open_.plan.nodes.size() > 1 && decode.size() == 1 &&
+         decode.front().node == self_;
+}
+
 std::map<plan::NodeIndex, handoff::TransferStats> Session::transfer_stats() const {
   std::map<plan::NodeIndex, handoff::TransferStats> stats = ended_transfers_;
   for (const auto& [from, weak] : incoming_) {

@@ -124,6 +124,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void open_incoming();
   bool prefill_complete(plan::NodeIndex from) const;
   std::uint32_t current_salvage_position() const;
+  // Whether this node may have to resume the prefill by itself, and keeps states for it.
+  bool shelves_states() const;
   void commit_complete();
   void fail_with(const Error& error, std::optional<plan::NodeIndex> node = std::nullopt);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
@@ -136,11 +138,13 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
   void on_pass_begun(TimePoint at);
-  void on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at);
+  Result<Bytes> state_to_pass_on(std::uint32_t layer) const;
+  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Bytes> state, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
+  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Bytes state, plan::NodeIndex to);
+  void send_rows(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
@@ -153,6 +157,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
   Result<void> take_kv(const handoff::SliceReady& slice);
   bool has_room_for(const handoff::SliceReady& slice) const;
+  Result<void> take_state(const handoff::SliceReady& slice);
   Result<void> take_hidden(const handoff::SliceReady& slice);
   void take_staged_hidden();
   void logits_arrived(std::uint32_t position, std::span<const float> logits);

@@ -119,8 +119,8 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
-      host_.loop.post([self = shared_from_this(), phase = pass.phase, chunk = pass.chunk, layer,
-                       at = host_.surroundings.now()] { self->on_layer_done(phase, chunk, layer, at); });
+      host_.loop.post([self = shared_from_this(), chunk = pass.chunk, layer, state = state_to_pass_on(layer),
+                       at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(state), at); });
     }
     return engine::LayerObserver::Next::kContinue;
   });
@@ -130,6 +130,14 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   return result;
 }
 
+// On the executor's thread, between two layers: the next chunk's pass would run over it. Empty where there is none, or
+// nobody wants it.
+Result<Bytes> Session::state_to_pass_on(std::uint32_t layer) const {
+  const bool leaves = plan::stage_with(open_.plan.decode, layer)->node != self_;
+  if (!workspace_->states().layer_keeps_state(layer) || !(leaves || shelves_states())) return Bytes{};
+  return workspace_->states().copy(layer);
+}
+
 // Only now does it count as computing: a pass that waits behind others' in the executor's queue is not stalled.
 void Session::on_pass_begun(TimePoint at) {
   computing_ = true;
@@ -137,15 +145,19 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-void Session::on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at) {
+void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Bytes> state, TimePoint at) {
   if (ended_) return;
+  if (!state) return fail_with(state.error());
   ++work_counter_;
   slowest_layer_ = std::max(slowest_layer_, at - last_layer_done_);
   last_layer_done_ = at;
-  if (phase == Phase::kPrefill) {
-    times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
-    const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
-    if (to != self_) send_kv(chunk, layer, to);
+  times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
+  const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
+  if (to != self_) {
+    send_kept(chunk, layer, std::move(*state), to);
+    if (ended_) return;
+  } else if (!state->empty()) {
+    workspace_->states().keep(layer, chunk.end_position(), std::move(*state));
   }
   report_progress();
 }

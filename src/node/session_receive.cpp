@@ -95,8 +95,7 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
       taken = take_hidden(slice);
       break;
     case handoff::SliceKind::kLogits: break;  // below: what it starts must find it held
-    case handoff::SliceKind::kRecurrent:
-      taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
+    case handoff::SliceKind::kRecurrent: taken = take_state(slice); break;
   }
   if (!taken) return fail_with(taken.error());
   if (slice.key.kind == handoff::SliceKind::kLogits) {
@@ -119,6 +118,15 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
 Result<void> Session::take_kv(const handoff::SliceReady& slice) {
   return workspace_->write_kv(slice.key.layer, slice.key.first_position, slice.key.tokens, slice.dtypes[0],
                               slice.part(0), slice.part(1));
+}
+
+Result<void> Session::take_state(const handoff::SliceReady& slice) {
+  const std::uint32_t border = slice.key.end_position();
+  StateShelf& states = workspace_->states();
+  if (border == open_.prompt_tokens) return states.use(slice.key.layer, border, slice.part(0));
+  // Decode needs the last one only; those before it are for going on without their sender.
+  if (shelves_states()) states.keep(slice.key.layer, border, Bytes(slice.part(0).begin(), slice.part(0).end()));
+  return {};
 }
 
 // The next in turn must find room, or the request would wait for itself.
@@ -154,7 +162,11 @@ void Session::logits_arrived(std::uint32_t position, std::span<const float> logi
 }
 
 void Session::report_prefilled() {
-  if (observer_ != nullptr) observer_->on_prefilled(current_salvage_position(), open_.prompt_tokens);
+  const std::uint32_t position = current_salvage_position();
+  // Never past the last chunk: whoever resumes computes that again for its logits.
+  const std::uint32_t resumable = std::min(position, open_.prompt_tokens - 1);
+  if (shelves_states()) workspace_->states().drop_below(resumable / open_.chunk_tokens * open_.chunk_tokens);
+  if (observer_ != nullptr) observer_->on_prefilled(position, open_.prompt_tokens);
 }
 
 }  // namespace baton::node

@@ -1,4 +1,4 @@
-// What a session sends: K and V, hidden states, logits, and how far it is.
+// What a session sends: what its layers keep, hidden states, logits, and how far it is.
 #include <algorithm>
 
 #include "node/session.h"
@@ -15,7 +15,14 @@ Result<ByteSpan> keep_as(Workspace& workspace, std::span<const float> values, ha
 
 }  // namespace
 
-void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
+void Session::send_kept(handoff::Chunk chunk, std::uint32_t layer, Bytes state, plan::NodeIndex to) {
+  if (host_.widths.kept[layer].k_values != 0) send_rows(chunk, layer, to);
+  if (ended_ || state.empty()) return;
+  const ByteSpan bytes = workspace_->keep(std::move(state));
+  send(to, {{handoff::SliceKind::kRecurrent, layer, chunk.first_position, chunk.tokens}, {bytes, {}}});
+}
+
+void Session::send_rows(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
   const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
   if (!rows) return fail_with(rows.error());
   const bool latent = host_.widths.kept[layer].v_values == 0;

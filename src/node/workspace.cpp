@@ -4,6 +4,9 @@ namespace baton::node {
 
 namespace {
 
+// As many slices as are usually under way at a time; what a slow link held up beyond that goes back to the system.
+constexpr std::size_t kSpareBuffers = 16;
+
 // K and V of some tokens, one after the other in one buffer.
 struct TwoParts {
   Bytes bytes;
@@ -55,7 +58,7 @@ Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uin
     TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
     TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
     std::swap(raw, coded);
-    if (!coded.bytes.empty()) spare_.push_back(std::move(coded.bytes));
+    put_aside(std::move(coded.bytes));
   }
   const ByteSpan kept = keep(std::move(raw.bytes));
   return std::array{kept.first(raw.k_bytes), kept.subspan(raw.k_bytes)};
@@ -72,7 +75,7 @@ Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_positi
   TRY(handoff::convert(dtype, k, stored, converted.k()));
   TRY(handoff::convert(dtype, v, stored, converted.v()));
   TRY(engine_.write_kv(sequence_, layer, first_position, tokens, converted.k(), converted.v()));
-  spare_.push_back(std::move(converted.bytes));
+  put_aside(std::move(converted.bytes));
   return {};
 }
 
@@ -86,6 +89,10 @@ Bytes Workspace::spare_bytes(std::size_t size) {
   return bytes;
 }
 
+void Workspace::put_aside(Bytes bytes) {
+  if (!bytes.empty() && spare_.size() < kSpareBuffers) spare_.push_back(std::move(bytes));
+}
+
 ByteSpan Workspace::keep(Bytes bytes) {
   auto kept = std::make_shared<Bytes>(std::move(bytes));
   const ByteSpan span = *kept;
@@ -97,7 +104,7 @@ void Workspace::release(ByteSpan kept) {
   const auto found = kept_.find(kept.data());
   if (found == kept_.end()) return;
   // What a connection still reads goes when it has done so.
-  if (found->second.use_count() == 1) spare_.push_back(std::move(*found->second));
+  if (found->second.use_count() == 1) put_aside(std::move(*found->second));
   kept_.erase(found);
 }
 
