@@ -40,8 +40,8 @@ void DeviceFlags::add_to(CLI::App& command) {
   command.add_option("--cache-type", cache_type, "Type of the KV cache: f16 or q8_0")->capture_default_str();
   command
       .add_option("--prefill-pack", prefill_pack,
-                  "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (faster, coarser), "
-                  "int8 (half the memory), f32 (closest), off (ggml alone)")
+                  "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (quantised weights "
+                  "closer, F16 faster and coarser), int8 (fastest, coarsest), f32 (closest), off (ggml alone)")
       ->capture_default_str();
   command.add_option("--emulate-tflops", emulate_tflops, "Emulate a device of this many TFLOPS (with --emulate-gbps)");
   command.add_option("--emulate-gbps", emulate_gbps, "Emulate a device of this many GB/s (with --emulate-tflops)");
