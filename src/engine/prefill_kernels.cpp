@@ -14,8 +14,8 @@ namespace {
 constexpr std::uint32_t kRowsWorthWaiting = 128;
 // So little is packed sooner than anyone notices: a pass of any size waits, and its bits never depend on chance.
 constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
-// With fewer rows for each expert than this, bringing the experts' weights into order is what takes the time.
-constexpr std::int64_t kLeastRowsOfExpert = 16;
+// With fewer rows for each matrix, bringing its weights into order is what takes the time, and ggml is as fast.
+std::int64_t least_rows(CodeWidth width) { return width == CodeWidth::k8 ? 32 : PrefillKernels::kLeastRows; }
 
 // The rows of activations by the matrix that multiplies them. `chosen` is I32 [used, tokens], rows with gaps between.
 std::vector<RowGroup> groups_of(const ggml_tensor* chosen, std::int64_t rows, std::int64_t matrices) {
@@ -47,6 +47,7 @@ void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows) {
 ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) {
   if (input->ne[1] < kLeastRows || ggml_n_dims(input) > 2 || !ggml_is_contiguous(input)) return nullptr;
   if (const BlockMatrix* blocks = weights_.find_blocks(layer_, weight)) {
+    if (input->ne[1] < least_rows(blocks->width())) return nullptr;
     return add_block_product(context, weight, *blocks, input, nullptr);
   }
   const KernelMatrix* matrix = weights_.find(layer_, weight);
@@ -61,7 +62,7 @@ ggml_tensor* PrefillKernels::multiply_chosen(ggml_context* context, model::Layer
                                              ggml_tensor* chosen) {
   const BlockMatrix* blocks = weights_.find_blocks(layer_, weight);
   if (blocks == nullptr || !ggml_is_contiguous(input)) return nullptr;
-  if (chosen->ne[0] * chosen->ne[1] < kLeastRowsOfExpert * blocks->form().matrices) return nullptr;
+  if (chosen->ne[0] * chosen->ne[1] < least_rows(blocks->width()) * blocks->form().matrices) return nullptr;
   return add_block_product(context, weight, *blocks, input, chosen);
 }
 
