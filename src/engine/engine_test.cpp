@@ -514,7 +514,9 @@ std::shared_ptr<const Model> model_to_pack() {
 TEST(Engine, IsPackedWhenItIsThereUnlessItMayComputeWithout) {
   const auto model = model_to_pack();
   ASSERT_NE(model, nullptr);
-  const auto engine = make_engine(model, small_options());
+  EngineOptions packed = small_options();
+  packed.prefill_pack = PrefillPack::kBf16;
+  const auto engine = make_engine(model, packed);
   const PackingProgress progress = engine->packing();
   EXPECT_EQ(progress.packed_bytes, progress.total_bytes);
   EXPECT_EQ(engine->stats().packed_weight_bytes, progress.total_bytes);
@@ -523,7 +525,7 @@ TEST(Engine, IsPackedWhenItIsThereUnlessItMayComputeWithout) {
   const auto tokens = some_tokens(*engine, 300);
   Sequence first = reserve(*engine, 300);
   const auto expected = run_chunks(*engine, first, tokens, 100);
-  EngineOptions eager = small_options();
+  EngineOptions eager = packed;
   eager.while_packing = WhilePacking::kComputeWithout;
   const auto early = make_engine(model, eager);
   Sequence second = reserve(*early, 300);

@@ -2,8 +2,10 @@
 
 #include <ggml.h>
 
+#include <algorithm>
 #include <new>
 #include <utility>
+#include <vector>
 
 namespace baton::engine {
 
@@ -13,6 +15,21 @@ namespace {
 constexpr std::uint32_t kRowsWorthWaiting = 128;
 // So little is packed sooner than anyone notices: a pass of any size waits, and its bits never depend on chance.
 constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
+// With fewer rows for each matrix, bringing its weights into order is what takes the time, and ggml is as fast.
+std::int64_t least_rows(CodeWidth width) { return width == CodeWidth::k8 ? 32 : PrefillKernels::kLeastRows; }
+
+// The rows of activations by the matrix that multiplies them. `chosen` is I32 [used, tokens], rows with gaps between.
+std::vector<RowGroup> groups_of(const ggml_tensor* chosen, std::int64_t rows, std::int64_t matrices) {
+  if (chosen == nullptr) return one_group(rows);
+  std::vector<std::int32_t> all;
+  all.reserve(static_cast<std::size_t>(rows));
+  for (std::int64_t token = 0; token < chosen->ne[1]; ++token) {
+    const auto* some =
+        reinterpret_cast<const std::int32_t*>(static_cast<const std::byte*>(chosen->data) + token * chosen->nb[1]);
+    all.insert(all.end(), some, some + chosen->ne[0]);
+  }
+  return groups_by_matrix(all, matrices);
+}
 
 }  // namespace
 
@@ -22,6 +39,7 @@ PrefillKernels::PrefillKernels(PrefillWeights& weights, const StepWeights& step_
 void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind) {
   layer_ = layer;
   kind_ = kind;
+  tiles_.clear();
   attentions_.clear();
   if (kind == SpanRows::kAsSteps || rows < kLeastRows || weights_.is_packed(layer)) return;
   if (rows >= kRowsWorthWaiting || weights_.progress().total_bytes <= kPackedAtOnceBytes) {
@@ -30,8 +48,12 @@ void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRo
 }
 
 ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) {
-  const bool many = input->ne[1] >= kLeastRows && kind_ == SpanRows::kTogether;
   const bool in_order = ggml_n_dims(input) <= 2 && ggml_is_contiguous(input);
+  const bool many = input->ne[1] >= kLeastRows && kind_ == SpanRows::kTogether;
+  const BlockMatrix* blocks = many && in_order ? weights_.find_blocks(layer_, weight) : nullptr;
+  if (blocks != nullptr && input->ne[1] >= least_rows(blocks->width())) {
+    return add_block_product(context, weight, *blocks, input, nullptr);
+  }
   const KernelMatrix* matrix = many && in_order ? weights_.find(layer_, weight) : nullptr;
   if (matrix == nullptr) {
     return multiply_few(context, step_weights_.find(layer_, weight), step_products_[static_cast<std::size_t>(weight)],
@@ -64,6 +86,63 @@ void PrefillKernels::compute_step_product(ggml_tensor* result, int thread, int t
   } catch (const std::bad_alloc&) {
     owner->keep_first_error({ErrorCode::kNoCapacity, "no memory to round activations; try a smaller --chunk", {}});
   }
+}
+
+ggml_tensor* PrefillKernels::multiply_chosen(ggml_context* context, model::LayerTensor weight, ggml_tensor* input,
+                                             ggml_tensor* chosen) {
+  const BlockMatrix* blocks = weights_.find_blocks(layer_, weight);
+  if (kind_ == SpanRows::kAsSteps || blocks == nullptr || !ggml_is_contiguous(input)) return nullptr;
+  if (chosen->ne[0] * chosen->ne[1] < least_rows(blocks->width()) * blocks->form().matrices) return nullptr;
+  return add_block_product(context, weight, *blocks, input, chosen);
+}
+
+ggml_tensor* PrefillKernels::tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input,
+                                      ggml_tensor* chosen) {
+  const Tiles wanted{input, chosen, matrix.width(), matrix.form().matrices, nullptr};
+  for (const Tiles& known : tiles_) {
+    if (known.input == input && known.chosen == chosen && known.width == wanted.width) return known.made;
+  }
+  const std::int64_t rows = chosen == nullptr ? input->ne[1] : chosen->ne[0] * chosen->ne[1];
+  const std::int64_t bytes = most_tiles(rows, wanted.matrices) * tile_bytes(wanted.width, input->ne[0]);
+  tiles_.push_back(wanted);
+  ggml_tensor* inputs[] = {input, chosen};
+  tiles_.back().made = ggml_custom_4d(context, GGML_TYPE_I8, bytes, 1, 1, 1, inputs, chosen == nullptr ? 1 : 2,
+                                      compute_tiles, GGML_N_TASKS_MAX, &tiles_.back());
+  return tiles_.back().made;
+}
+
+ggml_tensor* PrefillKernels::add_block_product(ggml_context* context, model::LayerTensor weight,
+                                               const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen) {
+  BlockProduct& product = block_products_[static_cast<std::size_t>(weight)];
+  product = {&matrix, this};
+  ggml_tensor* inputs[] = {tiles_of(context, matrix, input, chosen), chosen};
+  const std::int64_t rows = matrix.form().rows;
+  if (chosen == nullptr) {
+    return ggml_custom_4d(context, GGML_TYPE_F32, rows, input->ne[1], 1, 1, inputs, 1, compute_block_product,
+                          GGML_N_TASKS_MAX, &product);
+  }
+  return ggml_custom_4d(context, GGML_TYPE_F32, rows, chosen->ne[0], chosen->ne[1], 1, inputs, 2, compute_block_product,
+                        GGML_N_TASKS_MAX, &product);
+}
+
+void PrefillKernels::compute_tiles(ggml_tensor* result, int thread, int threads, void* tiles) {
+  const Tiles& wanted = *static_cast<const Tiles*>(tiles);
+  const ggml_tensor* input = result->src[0];
+  const ggml_tensor* chosen = result->src[1];
+  const std::int64_t inputs = input->ne[1] * input->ne[2];
+  const std::int64_t rows = chosen == nullptr ? inputs : chosen->ne[0] * chosen->ne[1];
+  make_tiles(wanted.width, input->ne[0], groups_of(chosen, rows, wanted.matrices),
+             static_cast<const float*>(input->data), rows / inputs, static_cast<std::byte*>(result->data), thread,
+             threads);
+}
+
+void PrefillKernels::compute_block_product(ggml_tensor* result, int thread, int threads, void* product) {
+  const auto& [matrix, owner] = *static_cast<const BlockProduct*>(product);
+  const std::int64_t rows = result->ne[1] * result->ne[2];
+  auto done = matrix->multiply(groups_of(result->src[1], rows, matrix->form().matrices),
+                               static_cast<const std::byte*>(result->src[0]->data), static_cast<float*>(result->data),
+                               thread, threads);
+  if (!done) owner->keep_first_error(std::move(done.error()));
 }
 
 void PrefillKernels::compute_product(ggml_tensor* result, int thread, int threads, void* product) {

@@ -31,6 +31,8 @@ class PrefillKernels : public model::Kernels {
   void begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind);
   ggml_tensor* multiply(ggml_context* context, model::LayerTensor weight, ggml_tensor* input) override;
   ggml_tensor* multiply_head(ggml_context* context, ggml_tensor* input) override;
+  ggml_tensor* multiply_chosen(ggml_context* context, model::LayerTensor weight, ggml_tensor* input,
+                               ggml_tensor* chosen) override;
   ggml_tensor* attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
                       const model::AttentionSpan& span, float scale) override;
 
@@ -46,12 +48,29 @@ class PrefillKernels : public model::Kernels {
     const StepMatrix* matrix = nullptr;
     PrefillKernels* owner = nullptr;
   };
+  struct BlockProduct {
+    const BlockMatrix* matrix = nullptr;
+    PrefillKernels* owner = nullptr;
+  };
+  // Activations as whole numbers; matrices that multiply one input share them.
+  struct Tiles {
+    const ggml_tensor* input = nullptr;
+    const ggml_tensor* chosen = nullptr;  // nullptr: not for experts
+    CodeWidth width = CodeWidth::k8;
+    std::int64_t matrices = 1;
+    ggml_tensor* made = nullptr;
+  };
   struct Attention {
     std::shared_ptr<const AttentionKernel> kernel;
     model::AttentionSpan span;
     PrefillKernels* owner = nullptr;
   };
   ggml_tensor* multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product, ggml_tensor* input);
+  ggml_tensor* tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen);
+  ggml_tensor* add_block_product(ggml_context* context, model::LayerTensor weight, const BlockMatrix& matrix,
+                                 ggml_tensor* input, ggml_tensor* chosen);
+  static void compute_tiles(ggml_tensor* result, int thread, int threads, void* tiles);
+  static void compute_block_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_step_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_attention(ggml_tensor* result, int thread, int threads, void* attention);
@@ -64,6 +83,8 @@ class PrefillKernels : public model::Kernels {
   std::array<Product, model::kLayerTensorCount> products_;  // of the layer's graph
   std::array<StepProduct, model::kLayerTensorCount> step_products_;
   StepProduct head_product_;
+  std::array<BlockProduct, model::kLayerTensorCount> block_products_;
+  std::deque<Tiles> tiles_;
   std::deque<Attention> attentions_;  // the same, for each span
 
   std::mutex mutex_;

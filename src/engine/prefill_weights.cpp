@@ -36,14 +36,31 @@ const model::TensorInfo& PrefillWeights::info(const Job& job) const {
   return *model_->hyperparameters().layers[job.layer].tensors[job.role];
 }
 
-std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) const {
+bool PrefillWeights::add_blocks(std::uint32_t layer, std::size_t role, const model::TensorInfo& info) {
+  const auto columns = static_cast<std::int64_t>(info.shape[0]);
+  const auto rows = static_cast<std::int64_t>(info.shape[1]);
+  const bool experts = info.dimensions == 3;
+  const auto coding = choose_coding(info.type, columns, rows, experts ? MatrixUse::kExperts : MatrixUse::kDense, pack_);
+  if (!coding) return false;
+  Matrix& matrix = layers_[layer].matrices[role];
+  matrix.blocks = BlockMatrix::find({.type = info.type,
+                                     .coding = *coding,
+                                     .columns = columns,
+                                     .rows = rows,
+                                     .matrices = experts ? static_cast<std::int64_t>(info.shape[2]) : 1},
+                                    model_->file().tensor_bytes(info));
+  return matrix.blocks != nullptr;
+}
+
+std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) {
   std::vector<Job> jobs;
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     if (layers_[layer].added) continue;
     for (std::size_t role = 0; role < model::kLayerTensorCount; ++role) {
       const model::TensorInfo* info = model_->hyperparameters().layers[layer].tensors[role];
       if (!model::is_multiplied(static_cast<model::LayerTensor>(role))) continue;
-      if (info == nullptr || info->shape[1] == 1 || info->dimensions != 2) continue;
+      if (info == nullptr || info->shape[1] == 1 || info->dimensions < 2 || info->dimensions > 3) continue;
+      if (add_blocks(layer, role, *info) || info->dimensions != 2) continue;
       const auto form = choose_form(info->type, static_cast<std::int64_t>(info->shape[0]),
                                     static_cast<std::int64_t>(info->shape[1]), pack_);
       if (!form) continue;
@@ -132,6 +149,10 @@ void PrefillWeights::work(const std::stop_token& stop) {
       log::info("packed {} MB of weights for prefill in {:.1f} s", mebibytes(total_bytes_), seconds(now() - start));
     }
   }
+}
+
+const BlockMatrix* PrefillWeights::find_blocks(std::uint32_t layer, model::LayerTensor role) const {
+  return layers_[layer].matrices[static_cast<std::size_t>(role)].blocks.get();
 }
 
 const KernelMatrix* PrefillWeights::find(std::uint32_t layer, model::LayerTensor role) const {

@@ -14,6 +14,7 @@
 
 #include "base/layer_range.h"
 #include "base/result.h"
+#include "engine/block_matrix.h"
 #include "engine/kernel_matrix.h"
 #include "engine/model.h"
 #include "engine/prefill_pack.h"
@@ -36,6 +37,8 @@ class PrefillWeights {
   // file are in use besides, whether they are in memory yet or not.
   Result<void> add(LayerRange layers, std::uint64_t mapped_bytes);
 
+  // Matrices, or experts, that are multiplied by in whole numbers; nullptr: see find().
+  const BlockMatrix* find_blocks(std::uint32_t layer, model::LayerTensor role) const;
   // nullptr where ggml is to multiply, or as long as the matrix is not packed.
   const KernelMatrix* find(std::uint32_t layer, model::LayerTensor role) const;
 
@@ -47,6 +50,7 @@ class PrefillWeights {
 
  private:
   struct Matrix {
+    std::unique_ptr<const BlockMatrix> blocks;
     std::optional<PlainWeights> plain;  // what a plain matrix borrows
     std::unique_ptr<const KernelMatrix> owner;
     std::atomic<const KernelMatrix*> ready = nullptr;
@@ -64,7 +68,9 @@ class PrefillWeights {
   };
 
   const model::TensorInfo& info(const Job& job) const;
-  std::vector<Job> choose(LayerRange layers) const;
+  // Whether that was enough for the matrix.
+  bool add_blocks(std::uint32_t layer, std::size_t role, const model::TensorInfo& info);
+  std::vector<Job> choose(LayerRange layers);
   Result<bool> suffices(std::uint64_t bytes, std::uint64_t mapped_bytes) const;
   void make(const Job& job);
   void work(const std::stop_token& stop);

@@ -50,6 +50,18 @@ void to_int8(std::span<const float> row, std::int8_t* weights, float* scales, st
 
 }  // namespace
 
+std::optional<Coding> choose_coding(TensorType type, std::int64_t columns, std::int64_t rows, MatrixUse use,
+                                    PrefillPack pack) {
+  if (pack != PrefillPack::kAuto && pack != PrefillPack::kInt8) return std::nullopt;
+  const Coding coding = pack == PrefillPack::kInt8 ? Coding::kCoarse : Coding::kClose;
+  const auto form = code_form(type, coding);
+  if (!form || find_block_kernels(form->width) == nullptr || columns % kBlockGroup != 0) return std::nullopt;
+  // Where the processor multiplies BF16, that is as fast as 16 bits are, and as close as the weights deserve.
+  const bool prefers_bf16 = type == TensorType::kBF16 && coding == Coding::kClose && use == MatrixUse::kDense;
+  if (prefers_bf16 && choose_form(type, columns, rows, pack)) return std::nullopt;
+  return coding;
+}
+
 std::optional<MatrixForm> choose_form(TensorType type, std::int64_t columns, std::int64_t rows, PrefillPack pack) {
   const std::optional<Storage> in_file = storage_in_file(type);
   const bool quantised = !in_file;

@@ -6,14 +6,23 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "engine/block_codes.h"
 #include "engine/kernel_matrix.h"
 #include "engine/prefill_pack.h"
 #include "model/tensor_type.h"
 
 namespace baton::engine {
 
-// The form for a matrix of that type; nothing where ggml is to multiply: kOff, or no kernels for it here. The choice
-// depends on the type, the flag and the processor alone, so that nodes of one kind choose alike.
+// One matrix, or as many as a layer has experts.
+enum class MatrixUse : std::uint8_t { kDense, kExperts };
+
+// How to multiply by matrices of that type in whole numbers, straight from the file; nothing where choose_form() is to
+// say, or ggml is to multiply. Like choose_form() it depends on its arguments and the processor alone, so that nodes of
+// one kind choose alike.
+std::optional<Coding> choose_coding(model::TensorType type, std::int64_t columns, std::int64_t rows, MatrixUse use,
+                                    PrefillPack pack);
+
+// The form for a matrix of that type; nothing where ggml is to multiply: kOff, or no kernels for it here.
 std::optional<MatrixForm> choose_form(model::TensorType type, std::int64_t columns, std::int64_t rows,
                                       PrefillPack pack);
 

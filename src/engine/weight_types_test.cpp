@@ -22,6 +22,8 @@ using model::TensorType;
 
 // Searching for the codes of the smallest i-quants takes seconds for a thousand pieces.
 constexpr std::uint32_t kPieces = 16;
+// Enough for our own kernels, the experts' too, and no whole number of their tiles.
+constexpr std::uint32_t kTokens = 35;
 
 EngineOptions one_thread() {
   EngineOptions options = test::small_options();
@@ -107,11 +109,11 @@ void compute_with_types(const model::SynthOptions& shape, int types_at_least) {
     const auto exact = test::make_engine(in_f32(model->file(), shape), one_thread());
     ASSERT_NE(engine, nullptr) << facts.name;
     ASSERT_NE(exact, nullptr) << facts.name;
-    const auto tokens = test::some_tokens(*engine, 21);
-    Sequence reference = test::reserve(*exact, 21);
-    const auto expected = test::run_chunks(*exact, reference, tokens, 21);
-    for (const std::uint32_t chunk : {21U, 1U}) {
-      Sequence sequence = test::reserve(*engine, 21);
+    const auto tokens = test::some_tokens(*engine, kTokens);
+    Sequence reference = test::reserve(*exact, kTokens);
+    const auto expected = test::run_chunks(*exact, reference, tokens, kTokens);
+    for (const std::uint32_t chunk : {kTokens, 1U}) {
+      Sequence sequence = test::reserve(*engine, kTokens);
       const double difference = test::nmse(test::run_chunks(*engine, sequence, tokens, chunk), expected);
       EXPECT_LT(difference, most_difference(facts.type)) << facts.name << " in chunks of " << chunk;
       // Where it is exactly 0 the two files would hold the same thing; but floats can be multiplied without rounding.

@@ -298,7 +298,9 @@ class LayerBuilder {
   }
 
   ggml_tensor* expert_project(ggml_tensor* x, LayerTensor matrices, LayerTensor biases, ggml_tensor* chosen) {
-    ggml_tensor* y = multiply_chosen(context_, weight(matrices), x, chosen);
+    ggml_tensor* y =
+        inputs_.kernels == nullptr ? nullptr : inputs_.kernels->multiply_chosen(context_, matrices, x, chosen);
+    if (y == nullptr) y = multiply_chosen(context_, weight(matrices), x, chosen);
     return weight(biases) == nullptr ? y : ggml_add_id(context_, y, weight(biases), chosen);
   }
 

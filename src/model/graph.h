@@ -43,6 +43,10 @@ class Kernels {
   virtual ggml_tensor* multiply(ggml_context* context, LayerTensor weight, ggml_tensor* input) = 0;
   // The same with the output matrix.
   virtual ggml_tensor* multiply_head(ggml_context* context, ggml_tensor* input) = 0;
+  // `input` (F32 [columns, 1 or chosen, rows]) times those of the layer's experts that `chosen` (I32 [chosen, rows])
+  // names: F32 [matrix rows, chosen, rows], or nullptr.
+  virtual ggml_tensor* multiply_chosen(ggml_context* context, LayerTensor weight, ggml_tensor* input,
+                                       ggml_tensor* chosen) = 0;
   // Attention of a span's rows, softmax(scale x query x key) x value as the span's mask allows: `query` F32 [head
   // width, heads, rows], `keys` and `values` [head width, cells, KV heads] of the cache. F32 [head width x heads,
   // rows], or nullptr.

@@ -204,7 +204,9 @@ TEST_F(Cluster, TakesInNoMoreHiddenStatesAheadOfTimeThanItMay) {
   Observer observer(*loop_);
   std::size_t most = 0;
   std::shared_ptr<Request> request_handle;
-  observer.after_prefilled = [&](std::uint32_t) { most = std::max(most, request_handle->session()->hidden_inbox_bytes()); };
+  observer.after_prefilled = [&](std::uint32_t) {
+    most = std::max(most, request_handle->session()->hidden_inbox_bytes());
+  };
   request_handle = local.submit(std::move(options), observer).value();
   wait_for(observer);
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();

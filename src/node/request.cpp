@@ -189,8 +189,7 @@ void Request::recover(const Error& error) {
   // The last chunk is computed again even where its K and V are all here: its logits are not.
   const auto last = static_cast<std::uint32_t>(prompt_to_go_on_from().size() - 1);
   const std::uint32_t held = std::min(session_->salvage_position(), last);
-  recovery.salvaged_tokens =
-      workspace_->states().last_border(held / options_.chunk_tokens * options_.chunk_tokens);
+  recovery.salvaged_tokens = workspace_->states().last_border(held / options_.chunk_tokens * options_.chunk_tokens);
   recovery.prompt_tokens = prompt_size();
   recoveries_.push_back(recovery);
   observer_.on_recovery(recovery);

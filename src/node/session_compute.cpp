@@ -119,8 +119,9 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
-      host_.loop.post([self = shared_from_this(), chunk = pass.chunk, layer, state = state_to_pass_on(layer),
-                       at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(state), at); });
+      host_.loop.post(
+          [self = shared_from_this(), chunk = pass.chunk, layer, state = state_to_pass_on(layer),
+           at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(state), at); });
     }
     return engine::LayerObserver::Next::kContinue;
   });

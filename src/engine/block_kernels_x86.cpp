@@ -1,0 +1,256 @@
+// AVX-512 with VNNI: VPDPBUSD and VPDPWSSD (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2) add
+// four products of bytes, or two of words, to each of sixteen 32-bit sums. The functions name their own target, so the
+// build's baseline stays what it is.
+#include <immintrin.h>
+
+#include <cstring>
+#include <limits>
+
+#include "engine/block_kernels.h"
+
+#define BATON_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")))
+
+namespace baton::engine {
+
+namespace {
+
+constexpr int kRows = kTileRows;
+constexpr int kLanes = 16;
+constexpr int kVectors = kPanelRows / kLanes;
+// VPDPBUSD wants one factor unsigned: weights of 8 bits are shifted by so much, and sums start lower accordingly.
+constexpr int kShift = 128;
+constexpr float kLargest8 = 127.0F;
+constexpr float kLargest16 = 32767.0F;
+constexpr float kLongest16 = 46330.0F;  // 2^15.5, less what rounding 32 values can add
+
+template <CodeWidth width>
+constexpr int kSteps = static_cast<int>(kBlockGroup * code_bytes(width) / 4);
+
+// A step that is no normal number is as good as none.
+float usable(float step) { return step >= std::numeric_limits<float>::min() ? step : 0.0F; }
+
+struct Codes {
+  __m512i first;  // as 32-bit numbers
+  __m512i second;
+  float step;
+};
+
+template <CodeWidth width>
+BATON_VNNI inline Codes encode_group(const float* values) {
+  const __m512 first = _mm512_loadu_ps(values);
+  const __m512 second = _mm512_loadu_ps(values + kLanes);
+  const float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(first), _mm512_abs_ps(second)));
+  float step = largest / kLargest8;
+  if constexpr (width == CodeWidth::k16) {
+    const __m512 squares = _mm512_fmadd_ps(first, first, _mm512_mul_ps(second, second));
+    const float length = _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(_mm512_reduce_add_ps(squares))));
+    step = largest / kLargest16;
+    if (!(step > length / kLongest16)) step = length / kLongest16;
+  }
+  step = usable(step);
+  const __m512 inverse = _mm512_set1_ps(step > 0 ? 1.0F / step : 0.0F);
+  return {_mm512_cvtps_epi32(_mm512_mul_ps(first, inverse)), _mm512_cvtps_epi32(_mm512_mul_ps(second, inverse)), step};
+}
+
+template <CodeWidth width>
+BATON_VNNI inline void store_codes(const Codes& codes, std::byte* target) {
+  if constexpr (width == CodeWidth::k8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm512_cvtsepi32_epi8(codes.first));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target + kLanes), _mm512_cvtsepi32_epi8(codes.second));
+  } else {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target), _mm512_cvtsepi32_epi16(codes.first));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target) + 1, _mm512_cvtsepi32_epi16(codes.second));
+  }
+}
+
+template <CodeWidth width>
+BATON_VNNI void encode(const float* values, std::int64_t groups, std::byte* codes, float* scales) {
+  for (std::int64_t group = 0; group < groups; ++group) {
+    const Codes made = encode_group<width>(values + group * kBlockGroup);
+    store_codes<width>(made, codes + group * kBlockGroup * code_bytes(width));
+    scales[group] = made.step;
+  }
+}
+
+template <CodeWidth width>
+BATON_VNNI void make_tile(const float* const* rows, std::int64_t groups, std::byte* tile) {
+  constexpr int kCodes = kSteps<width> * 4;
+  alignas(64) std::byte codes[kCodes];
+  for (int row = 0; row < kRows; ++row) {
+    for (std::int64_t group = 0; group < groups; ++group) {
+      std::byte* target = tile + group * tile_group_bytes(width);
+      float scale = 0;
+      float sum = 0;
+      std::int32_t start = 0;
+      if (rows[row] == nullptr) {
+        std::memset(codes, 0, sizeof(codes));
+      } else {
+        const Codes made = encode_group<width>(rows[row] + group * kBlockGroup);
+        store_codes<width>(made, codes);
+        const std::int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(made.first, made.second));
+        scale = made.step;
+        sum = made.step * static_cast<float>(total);
+        start = width == CodeWidth::k8 ? -kShift * total : 0;
+      }
+      for (int step = 0; step < kSteps<width>; ++step) {
+        std::memcpy(target + (step * kRows + row) * 4, codes + step * 4, 4);
+      }
+      target += kRows * kCodes + row * 4;
+      std::memcpy(target, &scale, 4);
+      std::memcpy(target + kRows * 4, &sum, 4);
+      std::memcpy(target + kRows * 8, &start, 4);
+    }
+  }
+}
+
+// Eight rows of eight 32-bit numbers become eight columns.
+BATON_VNNI inline void transpose_8x8(const std::byte* source, std::int64_t source_stride, std::byte* target,
+                                     std::int64_t target_stride, __m256i flip) {
+  __m256i in[8];
+  __m256i pairs[8];
+  __m256i quads[8];
+  for (int i = 0; i < 8; ++i) {
+    in[i] = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i * source_stride)), flip);
+  }
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_epi32(in[i], in[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_epi32(in[i], in[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    quads[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    quads[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m256i low = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x20);
+    const __m256i high = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x31);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i * target_stride), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + (i + 4) * target_stride), high);
+  }
+}
+
+template <CodeWidth width>
+BATON_VNNI void make_panel(const CodedRows& rows, std::byte* panel) {
+  constexpr std::int64_t kGroupBytes = kSteps<width> * 4;
+  constexpr std::int64_t kStepBytes = kPanelRows * 4;
+  const __m256i flip = _mm256_set1_epi8(width == CodeWidth::k8 ? static_cast<char>(kShift) : 0);
+  for (std::int64_t group = 0; group < rows.groups; ++group) {
+    std::byte* target = panel + group * panel_group_bytes(width);
+    for (std::int64_t row = 0; row < kPanelRows; row += 8) {
+      const std::byte* source = rows.codes + (row * rows.groups + group) * kGroupBytes;
+      for (std::int64_t part = 0; part < kGroupBytes / 32; ++part) {
+        transpose_8x8(source + part * 32, rows.groups * kGroupBytes, target + part * 8 * kStepBytes + row * 4,
+                      kStepBytes, flip);
+      }
+    }
+    auto* scales = reinterpret_cast<float*>(target + kSteps<width> * kStepBytes);
+    for (std::int64_t row = 0; row < kPanelRows; ++row) {
+      scales[row] = rows.scales[row * rows.groups + group];
+      scales[kPanelRows + row] = rows.offsets[row * rows.groups + group];
+    }
+  }
+}
+
+template <CodeWidth width>
+BATON_VNNI inline __m512i add_products(__m512i sum, __m512i weights, __m512i activations) {
+  if constexpr (width == CodeWidth::k8) return _mm512_dpbusd_epi32(sum, weights, activations);
+  return _mm512_dpwssd_epi32(sum, weights, activations);
+}
+
+BATON_VNNI inline __m512i everywhere(const std::byte* place) {
+  std::int32_t value;
+  std::memcpy(&value, place, sizeof(value));
+  return _mm512_set1_epi32(value);
+}
+
+template <CodeWidth width, CodeOffsets offsets>
+BATON_VNNI void multiply_groups(const std::byte* panel, const std::byte* tile, std::int64_t groups, float* results) {
+  constexpr int kPanelCodes = kSteps<width> * kPanelRows * 4;
+  constexpr int kTileCodes = kSteps<width> * kRows * 4;
+  __m512 sums[kRows][kVectors];
+#pragma GCC unroll 6
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sums[row][v] = _mm512_loadu_ps(results + row * kPanelRows + v * kLanes);
+  }
+  for (std::int64_t group = 0; group < groups; ++group) {
+    __m512i whole[kRows][kVectors];
+#pragma GCC unroll 6
+    for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        whole[row][v] =
+            width == CodeWidth::k8 ? everywhere(tile + kTileCodes + (2 * kRows + row) * 4) : _mm512_setzero_si512();
+      }
+    }
+#pragma GCC unroll 16
+    for (int step = 0; step < kSteps<width>; ++step) {
+      __m512i weights[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(panel + (step * kVectors + v) * 64);
+#pragma GCC unroll 6
+      for (int row = 0; row < kRows; ++row) {
+        const __m512i activations = everywhere(tile + (step * kRows + row) * 4);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) whole[row][v] = add_products<width>(whole[row][v], weights[v], activations);
+      }
+    }
+    const auto* weight_scales = reinterpret_cast<const float*>(panel + kPanelCodes);
+    const auto* row_scales = reinterpret_cast<const float*>(tile + kTileCodes);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512 scales = _mm512_load_ps(weight_scales + v * kLanes);
+      const __m512 offset = _mm512_load_ps(weight_scales + kPanelRows + v * kLanes);
+#pragma GCC unroll 6
+      for (int row = 0; row < kRows; ++row) {
+        const __m512 both = _mm512_mul_ps(scales, _mm512_set1_ps(row_scales[row]));
+        sums[row][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[row][v]), both, sums[row][v]);
+        if constexpr (offsets == CodeOffsets::kSome) {
+          sums[row][v] = _mm512_fmadd_ps(offset, _mm512_set1_ps(row_scales[kRows + row]), sums[row][v]);
+        }
+      }
+    }
+    panel += panel_group_bytes(width);
+    tile += tile_group_bytes(width);
+  }
+#pragma GCC unroll 6
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(results + row * kPanelRows + v * kLanes, sums[row][v]);
+  }
+}
+
+template <CodeWidth width>
+void multiply(const std::byte* panel, const std::byte* tile, std::int64_t groups, CodeOffsets offsets, float* results) {
+  if (offsets == CodeOffsets::kSome) return multiply_groups<width, CodeOffsets::kSome>(panel, tile, groups, results);
+  multiply_groups<width, CodeOffsets::kNone>(panel, tile, groups, results);
+}
+
+BATON_VNNI void widen(const std::byte* halves, std::int64_t count, float* values) {
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves + i * 2));
+    _mm512_storeu_ps(values + i, _mm512_cvtph_ps(some));
+  }
+}
+
+template <CodeWidth width>
+constexpr BlockKernels kKernels{make_tile<width>, make_panel<width>, multiply<width>, encode<width>, widen};
+
+bool is_worth_it() {
+  const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512vnni");
+  // AMX multiplies BF16 eight times as fast as these instructions multiply bytes.
+  return has && !__builtin_cpu_supports("amx-bf16");
+}
+
+}  // namespace
+
+const BlockKernels* find_block_kernels(CodeWidth width) {
+  static const bool worth_it = is_worth_it();
+  if (!worth_it) return nullptr;
+  return width == CodeWidth::k8 ? &kKernels<CodeWidth::k8> : &kKernels<CodeWidth::k16>;
+}
+
+}  // namespace baton::engine
