@@ -136,5 +136,87 @@ TEST(Planner, FindsWhatBruteForceFindsOnFourNodesAndSixteenLayers) {
   for (std::uint32_t seed = 5000; seed < 5030; ++seed) expect_as_brute_force(seed, 4, 16);
 }
 
+// Two machines alike, by a link so slow that one alone is best.
+Cluster two_alike() {
+  Cluster cluster;
+  for (std::uint16_t node = 0; node < 2; ++node) {
+    cluster.nodes.push_back({.name = node == 0 ? "left" : "right"});
+    cluster.devices.push_back({.name = cluster.nodes.back().name,
+                               .node = node,
+                               .flops_per_second = 1e12,
+                               .bytes_per_second = 100e9,
+                               .memory_bytes = 1e12});
+  }
+  connect_all(cluster, 1e5, 0.01);
+  return cluster;
+}
+
+TEST(Planner, LeavesADeviceWhoseAnswersWouldWaitAndOneThatIsBusy) {
+  const model::ModelShape shape = Draw(3).shape(8);
+  const Request request = {.prompt_tokens = 1024, .output_tokens = 16};
+  Cluster cluster = two_alike();
+  const auto best = [&] { return choose(cluster, shape, request).value().best().name; };
+  EXPECT_EQ(best(), "left");
+  cluster.devices[0].streams = 2;
+  EXPECT_EQ(best(), "right");
+  cluster.devices[1].queue_s = 1e3;
+  EXPECT_EQ(best(), "left") << "a delay of others is better than waiting for ever";
+}
+
+TEST(Planner, FollowsAPrefixThatADeviceHolds) {
+  const model::ModelShape shape = Draw(3).shape(8);
+  Cluster cluster = two_alike();
+  cluster.devices[1].prefix_tokens = 1000;
+  const Choice choice = choose(cluster, shape, {.prompt_tokens = 1024, .output_tokens = 4}).value();
+  EXPECT_EQ(choice.best().name, "right");
+  EXPECT_EQ(choice.best().prediction.prefix_tokens, 1000u);
+}
+
+TEST(Planner, SaysWhenAPoolIsTooLargeToWeighEveryOne) {
+  Draw draw(1);
+  model::ModelShape shape = draw.shape(1);
+  shape.layer_count = 80;
+  shape.layers.resize(80, shape.layers[0]);
+  Cluster cluster;
+  for (std::uint16_t node = 0; node < 8; ++node) {
+    cluster.nodes.push_back({.name = std::to_string(node)});
+    cluster.devices.push_back({.name = std::to_string(node),
+                               .node = node,
+                               .flops_per_second = draw.real(1e12, 9e12),
+                               .bytes_per_second = draw.real(100e9, 900e9),
+                               .memory_bytes = 20.0 * static_cast<double>(shape.layers[0].weight_bytes) +
+                                               3.0 * static_cast<double>(shape.head_weight_bytes)});
+  }
+  connect_all(cluster, 1.25e9, 1e-4);
+  const Choice choice = choose(cluster, shape, {.prompt_tokens = 600, .output_tokens = 100}).value();
+  EXPECT_FALSE(choice.exhaustive);
+  EXPECT_EQ(choice.best().shape(), PlanShape::kPooled);
+  EXPECT_TRUE(predict(cluster, shape, {.prompt_tokens = 600, .output_tokens = 100}, choice.best().placement));
+}
+
+TEST(Planner, RefusesNumbersThatMakeNoSense) {
+  const model::ModelShape shape = Draw(3).shape(8);
+  const auto code = [&](const Cluster& cluster, const Request& request) {
+    return choose(cluster, shape, request).error().code;
+  };
+  const Request request = {.prompt_tokens = 10};
+  EXPECT_EQ(code({}, request), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(two_alike(), {.prompt_tokens = 0}), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(two_alike(), {.prompt_tokens = 10, .output_tokens = 0}), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(two_alike(), {.prompt_tokens = 10, .coordinator = 2}), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(two_alike(), {.prompt_tokens = 10, .codecs = {}}), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(two_alike(), {.prompt_tokens = 10, .chunk_tokens = {0}}), ErrorCode::kInvalidArgument);
+  Cluster cluster = two_alike();
+  cluster.links.push_back(cluster.links[0]);
+  EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument);
+  cluster = two_alike();
+  cluster.devices[0].node = 2;
+  EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument);
+  cluster = two_alike();
+  cluster.devices[0].warm_slowdown = 0.5;
+  EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(choose(two_alike(), {}, request).error().code, ErrorCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace baton::plan
