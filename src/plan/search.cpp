@@ -136,46 +136,78 @@ void Search::each_chunk_size(std::span<const DeviceIndex> devices,
   }
 }
 
-// What no prediction for the candidate can be below: each stage's own work between the first chunk's way to it and the
-// last chunk's way from it, or the KV on the decoder's wire in its shortest form; then decoding.
+double Search::hidden_s(DeviceIndex from, DeviceIndex to, double tokens) const {
+  const Way& way = links_.between(cluster_.devices[from].node, cluster_.devices[to].node);
+  return way.seconds(simulation_.hidden_bytes(tokens));
+}
+
+// Decoding on a device that has worked for so long before, with the trips of logits and tokens.
+double Search::decode_s(DeviceIndex decoder, double worked_s) const {
+  const Device& device = cluster_.devices[decoder];
+  const double cold_s = decode_.time(decoder, {0, layers_});
+  return warmed(device, worked_s + cold_s) - warmed(device, worked_s) +
+         decode_.steps() * simulation_.step_trips_s(device.node, device.node);
+}
+
+// What no prediction for the candidate can be below: each stage's own work, and all hidden states on their way to the
+// next, between the first chunk's way there and the last chunk's way from there; or the KV on its wire in its shortest
+// form; then decoding.
 double Search::bound(const PrefillTable& prefill) const {
   const std::vector<DeviceStage>& stages = candidate_.prefill;
   const std::size_t last_chunk = prefill.chunks().size() - 1;
-  const auto hop = [&](std::size_t index, std::size_t chunk) {
+  const double tokens = request_.prompt_tokens - prefill.chunks().front().first_position;
+  const auto pass = [&](std::size_t index, std::size_t chunk) {
+    return prefill.pass(stages[index].device, chunk, stages[index].layers);
+  };
+  const auto hop = [&](std::size_t index, double of_tokens) {
     if (index + 1 == stages.size()) return 0.0;
     const Way& way =
         links_.between(cluster_.devices[stages[index].device].node, cluster_.devices[stages[index + 1].device].node);
-    return way.latency_s + way.seconds(4.0 * shape_.embedding_width * prefill.chunks()[chunk].tokens);
+    return way.latency_s + way.seconds(simulation_.hidden_bytes(of_tokens));
   };
   double after = 0;  // what the last chunk has to go through behind a stage
   for (std::size_t index = 1; index < stages.size(); ++index) {
-    after += hop(index - 1, last_chunk) + prefill.pass(stages[index].device, last_chunk, stages[index].layers);
+    after += hop(index - 1, prefill.chunks()[last_chunk].tokens) + pass(index, last_chunk);
   }
   double read = 0;
   double filled = 0;
   double delay = 0;
   double wire = 0;
+  double decode = 0;
   const DeviceIndex decoder = candidate_.decode.front().device;
+  double decoder_load = 0;
   for (std::size_t index = 0; index < stages.size(); ++index) {
     const Device& device = cluster_.devices[stages[index].device];
     const double load = prefill.load(stages[index].device, stages[index].layers);
     const double begin = std::max(filled, device.queue_s);
-    read = std::max(read, begin + load + after);
-    filled = begin + prefill.pass(stages[index].device, 0, stages[index].layers) + hop(index, 0);
+    read = std::max(read, begin + warmed(device, load) + after);
+    const double first = begin + pass(index, 0);
     if (index + 1 < stages.size()) {
-      after -= hop(index, last_chunk) + prefill.pass(stages[index + 1].device, last_chunk, stages[index + 1].layers);
+      after -= hop(index, prefill.chunks()[last_chunk].tokens);
+      read = std::max(read, first + hop(index, tokens) + after);
+      after -= pass(index + 1, last_chunk);
     }
+    filled = first + hop(index, prefill.chunks().front().tokens);
     delay += device.streams * load;
+    if (stages[index].device == decoder) decoder_load = load;
     if (candidate_.decode.size() == 1 && stages[index].device != decoder) {
       const Way& way = links_.between(device.node, cluster_.devices[decoder].node);
-      const std::uint32_t tokens = request_.prompt_tokens - prefill.chunks().front().first_position;
-      wire = std::max(wire, way.seconds(codec_bytes_per_value(codecs_.back()) *
-                                        simulation_.kv_values_per_token(stages[index].layers) * tokens));
+      wire = std::max(wire, begin + way.latency_s +
+                                way.seconds(codec_bytes_per_value(codecs_.back()) *
+                                            simulation_.kv_values_per_token(stages[index].layers) * tokens));
     }
   }
-  double decode = 0;
-  for (const DeviceStage& stage : candidate_.decode) decode += decode_.time(stage.device, stage.layers);
-  return std::max(read + prefill.head(stages.back().device), wire) + decode + delay;
+  if (candidate_.decode.size() == 1) {
+    decode = decode_s(decoder, decoder_load);
+  } else {
+    for (const DeviceStage& stage : candidate_.decode) decode += decode_.time(stage.device, stage.layers);
+    for (std::size_t index = 0; index + 1 < stages.size(); ++index) decode += decode_.steps() * hop(index, 1);
+    decode += decode_.steps() * simulation_.step_trips_s(cluster_.devices[decoder].node,
+                                                         cluster_.devices[candidate_.decode.back().device].node);
+  }
+  const double begins = std::max({read + prefill.head(stages.back().device), wire,
+                                  candidate_.decode.size() == 1 ? cluster_.devices[decoder].queue_s : 0.0});
+  return begins + decode + delay;
 }
 
 void Search::keep(Best& best, const Prediction& prediction) {

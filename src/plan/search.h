@@ -45,6 +45,7 @@ class Search {
   // `devices`: two readers and the decoder. The readers end at layer `most_end` or before it.
   void weigh_splits_of_relay(const PrefillTable& prefill, const std::array<DeviceIndex, 3>& devices,
                              std::uint32_t most_end);
+  bool holds_all(DeviceIndex decoder) const;
   bool may_hold(std::size_t devices) const;
   void extend_pool(std::size_t devices, std::uint32_t next_layer, double decode_s, std::uint64_t& budget);
 
@@ -52,6 +53,8 @@ class Search {
   void weigh(const PrefillTable& prefill, Best& best);
   void weigh_codecs(const PrefillTable& prefill, Best& best);
   double bound(const PrefillTable& prefill) const;
+  double hidden_s(DeviceIndex from, DeviceIndex to, double tokens) const;
+  double decode_s(DeviceIndex decoder, double worked_s) const;
   double limit(const Best& best) const { return best.score() * (1 + kTie); }
   void keep(Best& best, const Prediction& prediction);
   // Of interchangeable devices, only the first unused ones are tried.

@@ -16,6 +16,11 @@ constexpr std::uint64_t kPredictionSteps = 5;
 
 }  // namespace
 
+bool Search::holds_all(DeviceIndex decoder) const {
+  const Device& device = cluster_.devices[decoder];
+  return memory_.stage_bytes(device, {0, layers_}, std::ranges::min(request_.chunk_tokens)) <= device.memory_bytes;
+}
+
 void Search::singles() {
   for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) {
     candidate_.prefill = candidate_.decode = {{device, {0, layers_}}};
@@ -28,7 +33,7 @@ void Search::disaggregated() {
   for (DeviceIndex reader = 0; reader < cluster_.devices.size(); ++reader) {
     for (DeviceIndex decoder = 0; decoder < cluster_.devices.size(); ++decoder) {
       const std::array devices = {reader, decoder};
-      if (reader == decoder || !canonical(devices)) continue;
+      if (reader == decoder || !holds_all(decoder) || !canonical(devices)) continue;
       candidate_.prefill = {{reader, {0, layers_}}};
       candidate_.decode = {{decoder, {0, layers_}}};
       if (feasibility_.missing_link(candidate_)) continue;
@@ -42,7 +47,7 @@ void Search::joints() {
   for (DeviceIndex reader = 0; reader < cluster_.devices.size(); ++reader) {
     for (DeviceIndex decoder = 0; decoder < cluster_.devices.size(); ++decoder) {
       const std::array devices = {reader, decoder};
-      if (reader == decoder || !canonical(devices)) continue;
+      if (reader == decoder || !holds_all(decoder) || !canonical(devices)) continue;
       candidate_.prefill = {{reader, {0, 1}}, {decoder, {1, layers_}}};
       candidate_.decode = {{decoder, {0, layers_}}};
       if (feasibility_.missing_link(candidate_)) continue;
@@ -63,7 +68,7 @@ void Search::relays() {
       if (first == second || !canonical(std::array{first, second})) continue;
       for (DeviceIndex decoder = 0; decoder < count; ++decoder) {
         const std::array devices = {first, second, decoder};
-        if (first == decoder || second == decoder || !canonical(devices)) continue;
+        if (first == decoder || second == decoder || !holds_all(decoder) || !canonical(devices)) continue;
         candidate_.prefill = {{first, {}}, {second, {}}, {decoder, {}}};
         candidate_.decode = {{decoder, {0, layers_}}};
         if (feasibility_.missing_link(candidate_)) continue;
@@ -84,14 +89,28 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
   if (most_end < 2) return;
   const auto [first, second, decoder] = devices;
   Best& best = best_of(PlanShape::kRelay);
-  const double decode_s = decode_.time(decoder, {0, layers_});
-  const auto load_of_first = [&](std::uint32_t border) { return prefill.load(first, {0, border}); };
+  const double written_s = decode_s(decoder, 0);
+  // While one waits for the load of a device, the answers that run on it wait as well.
+  const auto load = [&](DeviceIndex device, std::uint32_t begin, std::uint32_t end) {
+    return begin == end ? 0.0 : prefill.load(device, {begin, end}) * (1 + cluster_.devices[device].streams);
+  };
+  const double tokens = request_.prompt_tokens - prefill.chunks().front().first_position;
+  // A reader's KV has to travel as well, and it grows with its layers as its load does.
+  const auto wire = [&](DeviceIndex device, std::uint32_t begin, std::uint32_t end) {
+    const Way& way = links_.between(cluster_.devices[device].node, cluster_.devices[decoder].node);
+    return way.seconds(codec_bytes_per_value(codecs_.back()) * simulation_.kv_values_per_token({begin, end}) * tokens);
+  };
+  const auto load_of_first = [&](std::uint32_t border) {
+    return std::max(load(first, 0, border), wire(first, 0, border));
+  };
   const auto load_of_second = [&](std::uint32_t border, std::uint32_t end) {
-    return prefill.load(second, {border, end});
+    return std::max(load(second, border, end), wire(second, border, end));
   };
-  const auto load_of_decoder = [&](std::uint32_t end) {
-    return end == layers_ ? 0.0 : prefill.load(decoder, {end, layers_});
-  };
+  const auto load_of_decoder = [&](std::uint32_t end) { return load(decoder, end, layers_); };
+  // All hidden states pass from reader to reader, wherever the borders lie.
+  if (hidden_s(first, second, tokens) + written_s >= limit(best)) return;
+  const bool decoder_may_read = hidden_s(second, decoder, tokens) + written_s < limit(best);
+  if (!decoder_may_read && most_end < layers_) return;
   const auto weigh_split = [&](std::uint32_t border, std::uint32_t end) {
     candidate_.prefill = {{first, {0, border}}, {second, {border, end}}};
     if (end < layers_) candidate_.prefill.push_back({decoder, {end, layers_}});
@@ -111,9 +130,9 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
   for (std::uint32_t end = most_end; end >= 2; --end) {
     border = meeting(border, end);
     for (const std::uint32_t near : {border, border > 1 ? border - 1 : border}) {
-      const double load = std::max({load_of_first(near), load_of_second(near, end), load_of_decoder(end)});
-      if (load < longest) {
-        longest = load;
+      const double heaviest = std::max({load_of_first(near), load_of_second(near, end), load_of_decoder(end)});
+      if (heaviest < longest) {
+        longest = heaviest;
         even = {near, end};
       }
     }
@@ -121,10 +140,12 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
   weigh_split(even.first, even.second);
 
   border = most_end;
-  for (std::uint32_t end = most_end; end >= 2 && load_of_decoder(end) + decode_s < limit(best); --end) {
+  for (std::uint32_t end = most_end; end >= 2 && load_of_decoder(end) + written_s < limit(best); --end) {
+    if (end < layers_ && !decoder_may_read) break;
     border = meeting(border, end);
-    for (std::uint32_t at = border; at < end && load_of_first(at) + decode_s < limit(best); ++at) weigh_split(at, end);
-    for (std::uint32_t at = border; at-- > 1 && load_of_second(at, end) + decode_s < limit(best);) weigh_split(at, end);
+    for (std::uint32_t at = border; at < end && load_of_first(at) + written_s < limit(best); ++at) weigh_split(at, end);
+    for (std::uint32_t at = border; at-- > 1 && load_of_second(at, end) + written_s < limit(best);)
+      weigh_split(at, end);
   }
 }
 

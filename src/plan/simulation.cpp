@@ -8,12 +8,6 @@ namespace {
 
 constexpr double kLogitsBytesPerValue = 4;
 
-// Seconds that the device really takes for its first so many cold ones.
-double warmed(const Device& device, double cold_s) {
-  if (cold_s <= device.warm_after_s) return cold_s;
-  return device.warm_after_s + (cold_s - device.warm_after_s) * device.warm_slowdown;
-}
-
 // Of a flow, what arrives at or after a moment.
 double rest_after(const Flow& flow, double at_s) {
   if (at_s <= flow.begin_s) return flow.busy_s;
@@ -38,6 +32,11 @@ class Backwards {
 };
 
 }  // namespace
+
+double warmed(const Device& device, double cold_s) {
+  if (cold_s <= device.warm_after_s) return cold_s;
+  return device.warm_after_s + (cold_s - device.warm_after_s) * device.warm_slowdown;
+}
 
 double drained_at(std::span<const std::vector<Flow>> sources) {
   double drained = 0;
@@ -207,6 +206,20 @@ double Simulation::decode(const Placement& placement, const DecodeTable& table) 
   return seconds;
 }
 
+// Logits go to the node that samples.
+double Simulation::logits_trip_s(std::uint16_t from, std::uint16_t coordinator) const {
+  if (from == coordinator) return 0;
+  const Way& way = links_.between(from, coordinator);
+  return way.latency_s + way.seconds(kLogitsBytesPerValue * shape_.vocabulary_size);
+}
+
+// The token it draws goes to the node that begins a step.
+double Simulation::step_trips_s(std::uint16_t first, std::uint16_t last) const {
+  const std::uint16_t coordinator = request_.coordinator.value_or(first);
+  const double token_s = coordinator == first ? 0 : links_.between(coordinator, first).latency_s;
+  return logits_trip_s(last, coordinator) + token_s;
+}
+
 Prediction Simulation::run(const Placement& placement, const PrefillTable& prefill, const DecodeTable& decode_table) {
   transfer_s_ = 0;
   compute(placement, prefill);
@@ -214,15 +227,6 @@ Prediction Simulation::run(const Placement& placement, const PrefillTable& prefi
   const std::uint16_t last_decoder = cluster_.devices[placement.decode.back().device].node;
   const std::uint16_t reader = cluster_.devices[placement.prefill.back().device].node;
   const std::uint16_t coordinator = request_.coordinator.value_or(first_decoder);
-  // Logits go to the node that samples, and the token it draws to the one that begins a step.
-  const auto sampling = [&](std::uint16_t from) {
-    double seconds = 0;
-    if (from != coordinator) {
-      const Way& way = links_.between(from, coordinator);
-      seconds += way.latency_s + way.seconds(kLogitsBytesPerValue * shape_.vocabulary_size);
-    }
-    return seconds;
-  };
   const double token_trip = coordinator == first_decoder ? 0 : links_.between(coordinator, first_decoder).latency_s;
 
   Prediction prediction;
@@ -230,7 +234,7 @@ Prediction Simulation::run(const Placement& placement, const PrefillTable& prefi
   const double read_s = last.free_s;
   prediction.queue_s = cluster_.devices[placement.prefill.front().device].queue_s;
   prediction.prefill_s = read_s - prediction.queue_s;
-  prediction.first_token_s = read_s + sampling(reader);
+  prediction.first_token_s = read_s + logits_trip_s(reader, coordinator);
   double ready = prediction.first_token_s + (decode_table.steps() > 0 ? token_trip : 0);
   for (const DeviceStage& stage : placement.decode) {
     if (placement.decode.size() == 1) ready = std::max(ready, cluster_.devices[stage.device].queue_s);
@@ -240,7 +244,8 @@ Prediction Simulation::run(const Placement& placement, const PrefillTable& prefi
   ready = std::max(ready, kv);
   prediction.exposed_s = ready - read_s;
   prediction.transfer_s = transfer_s_;
-  prediction.decode_s = decode(placement, decode_table) + decode_table.steps() * (sampling(last_decoder) + token_trip);
+  prediction.decode_s =
+      decode(placement, decode_table) + decode_table.steps() * step_trips_s(first_decoder, last_decoder);
   prediction.total_s = ready + prediction.decode_s;
   for (std::size_t index = 0; index < placement.prefill.size(); ++index) {
     const Device& device = cluster_.devices[placement.prefill[index].device];

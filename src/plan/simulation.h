@@ -29,6 +29,9 @@ struct Flow {
 // When an interface has passed the flows of all sources. Those of one source are in order and do not overlap.
 double drained_at(std::span<const std::vector<Flow>> sources);
 
+// Seconds that a device really takes for its first so many cold ones.
+double warmed(const Device& device, double cold_s);
+
 // One request on one cluster; it keeps its buffers from one placement to the next.
 class Simulation {
  public:
@@ -43,8 +46,12 @@ class Simulation {
 
   // K and V of a token in these layers.
   double kv_values_per_token(LayerRange layers) const { return kv_values_[layers.end] - kv_values_[layers.begin]; }
+  double hidden_bytes(double tokens) const { return kHiddenBytesPerValue * shape_.embedding_width * tokens; }
+  // What logits and the drawn token take on their way in each step that begins on one node and ends on another.
+  double step_trips_s(std::uint16_t first, std::uint16_t last) const;
 
  private:
+  double logits_trip_s(std::uint16_t from, std::uint16_t coordinator) const;
   struct StageRun {
     double free_s = 0;    // when it may begin the next chunk
     double busy_s = 0;    // cold seconds of work so far
@@ -59,7 +66,6 @@ class Simulation {
   double decode(const Placement& placement, const DecodeTable& table);
   void add_kv(std::size_t stage, const PrefillTable& table, LayerRange layers, double seconds_per_value);
   void add_hidden(std::size_t stage, const PrefillTable& table, double bytes_per_second);
-  double hidden_bytes(double tokens) const { return kHiddenBytesPerValue * shape_.embedding_width * tokens; }
   double prompt_tokens(const PrefillTable& table) const {
     return table.chunks().empty() ? 0 : request_.prompt_tokens - table.chunks().front().first_position;
   }
