@@ -40,6 +40,9 @@ Result<void> validate_device(const Device& device, std::size_t nodes) {
 
 Result<void> Cluster::validate() const {
   if (nodes.empty() || devices.empty()) return wrong("a cluster", "needs a node with a device");
+  if (nodes.size() > kMaxDevices || devices.size() > kMaxDevices) {
+    return wrong("a cluster", std::format("has at most {} devices", kMaxDevices));
+  }
   for (const Node& node : nodes) {
     if (!is_rate(node.egress_bytes_per_second) || !is_rate(node.ingress_bytes_per_second) ||
         !is_rate(node.internal_bytes_per_second) || !is_rate(node.codec_bytes_per_second)) {

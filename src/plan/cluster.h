@@ -57,12 +57,18 @@ struct Link {
   double bytes_per_second = 0;
 };
 
+inline constexpr std::size_t kMaxDevices = 256;
+
 struct Cluster {
   std::vector<Node> nodes;
   std::vector<Device> devices;
   std::vector<Link> links;
 
-  // Rates finite and positive, indices in range, at most one link for a pair. kInvalidArgument with what is wrong.
+  std::uint16_t node_count() const { return static_cast<std::uint16_t>(nodes.size()); }
+  DeviceIndex device_count() const { return static_cast<DeviceIndex>(devices.size()); }
+
+  // No more than kMaxDevices, rates finite and positive, indices in range, at most one link for a pair.
+  // kInvalidArgument with what is wrong.
   Result<void> validate() const;
 };
 

@@ -79,11 +79,11 @@ constexpr std::array kProfiles = {
 
 // Ethernet frames of 1500 bytes carry 1448 of payload in 1538 on the wire; a latency within a room.
 constexpr double kEthernetPayload = 1448.0 / 1538;
-constexpr double kEthernetLatency_s = 0.1e-3;
+constexpr double kEthernetLatencySeconds = 0.1e-3;
 constexpr std::string_view kEthernet = "IEEE 802.3 rate, frames of 1500 bytes with TCP headers; latency assumed";
 
 constexpr LinkProfile ethernet(std::string_view name, double gigabits) {
-  return {name, gigabits * 1e9 / 8 * kEthernetPayload, kEthernetLatency_s, kEthernet};
+  return {name, gigabits * 1e9 / 8 * kEthernetPayload, kEthernetLatencySeconds, kEthernet};
 }
 
 constexpr std::array kLinks = {ethernet("1gbe", 1),    ethernet("2.5gbe", 2.5), ethernet("5gbe", 5),

@@ -51,13 +51,13 @@ double Feasibility::device_bytes(const Placement& placement, DeviceIndex device)
 
 double Feasibility::total_bytes(const Placement& placement) const {
   double bytes = 0;
-  for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) bytes += device_bytes(placement, device);
+  for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) bytes += device_bytes(placement, device);
   return bytes;
 }
 
 std::vector<const Device*> Feasibility::overfull(const Placement& placement) const {
   std::vector<const Device*> found;
-  for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) {
+  for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) {
     if (device_bytes(placement, device) > cluster_.devices[device].memory_bytes) {
       found.push_back(&cluster_.devices[device]);
     }

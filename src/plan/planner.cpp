@@ -50,7 +50,7 @@ Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, co
     choice.exhaustive = search.pools(devices);
     choice.alternatives = search.results();
   }
-  for (DeviceIndex device = 0; device < cluster.devices.size(); ++device) {
+  for (DeviceIndex device = 0; device < cluster.device_count(); ++device) {
     const std::vector<DeviceStage> whole = {{device, {0, shape.layer_count}}};
     const double needs = search.feasibility().device_bytes(
         {whole, whole, {WireCodec::kF16}, std::ranges::min(request.chunk_tokens)}, device);

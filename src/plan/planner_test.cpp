@@ -17,7 +17,7 @@ class BruteForce {
       : cluster_(cluster), shape_(shape), request_(request), layers_(shape.layer_count) {}
 
   void all() {
-    const auto count = static_cast<DeviceIndex>(cluster_.devices.size());
+    const auto count = cluster_.device_count();
     for (DeviceIndex a = 0; a < count; ++a) {
       attempt({{a, {0, layers_}}}, {{a, {0, layers_}}});
       for (DeviceIndex b = 0; b < count; ++b) {
@@ -45,7 +45,7 @@ class BruteForce {
       if (next == layers_) attempt(stages, stages);
       return;
     }
-    for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) {
+    for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) {
       if (std::ranges::contains(stages, device, &DeviceStage::device)) continue;
       for (std::uint32_t end = next + 1; end <= layers_; ++end) {
         stages.push_back({device, {next, end}});

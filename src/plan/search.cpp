@@ -59,12 +59,12 @@ Search::Search(const Cluster& cluster, const model::ModelShape& shape, const Req
       codecs_(request.codecs),
       singles_(cluster.devices.size()) {
   std::ranges::sort(codecs_);
-  for (DeviceIndex device = 0; device < cluster.devices.size(); ++device) by_decode_.push_back(device);
+  for (DeviceIndex device = 0; device < cluster.device_count(); ++device) by_decode_.push_back(device);
   std::ranges::stable_sort(by_decode_, {},
                            [&](DeviceIndex device) { return decode_.layers_only(device, {0, layers_}); });
   for (std::uint32_t layer = layers_; layer-- > 0;) {
     double fastest = std::numeric_limits<double>::infinity();
-    for (DeviceIndex device = 0; device < cluster.devices.size(); ++device) {
+    for (DeviceIndex device = 0; device < cluster.device_count(); ++device) {
       fastest = std::min(fastest, decode_.layers_only(device, {layer, layer + 1}));
     }
     fastest_decode_[layer] = fastest_decode_[layer + 1] + fastest;
@@ -85,7 +85,7 @@ void Search::find_twins() {
         !same_way(links_.between(one, other), links_.between(other, one))) {
       return false;
     }
-    for (std::uint16_t node = 0; node < cluster_.nodes.size(); ++node) {
+    for (std::uint16_t node = 0; node < cluster_.node_count(); ++node) {
       if (node == one || node == other) continue;
       if (!same_way(links_.between(one, node), links_.between(other, node)) ||
           !same_way(links_.between(node, one), links_.between(node, other))) {
@@ -94,7 +94,7 @@ void Search::find_twins() {
     }
     return true;
   };
-  for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) {
+  for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) {
     DeviceIndex first = 0;
     while (first < device && !(twin_[first] == first && twins(first, device))) ++first;
     twin_.push_back(first);

@@ -22,7 +22,7 @@ bool Search::holds_all(DeviceIndex decoder) const {
 }
 
 void Search::singles() {
-  for (DeviceIndex device = 0; device < cluster_.devices.size(); ++device) {
+  for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) {
     candidate_.prefill = candidate_.decode = {{device, {0, layers_}}};
     if (feasibility_.missing_link(candidate_)) continue;
     each_chunk_size({&device, 1}, [&](const PrefillTable& prefill) { weigh(prefill, singles_[device]); });
@@ -30,8 +30,8 @@ void Search::singles() {
 }
 
 void Search::disaggregated() {
-  for (DeviceIndex reader = 0; reader < cluster_.devices.size(); ++reader) {
-    for (DeviceIndex decoder = 0; decoder < cluster_.devices.size(); ++decoder) {
+  for (DeviceIndex reader = 0; reader < cluster_.device_count(); ++reader) {
+    for (DeviceIndex decoder = 0; decoder < cluster_.device_count(); ++decoder) {
       const std::array devices = {reader, decoder};
       if (reader == decoder || !holds_all(decoder) || !canonical(devices)) continue;
       candidate_.prefill = {{reader, {0, layers_}}};
@@ -44,8 +44,8 @@ void Search::disaggregated() {
 }
 
 void Search::joints() {
-  for (DeviceIndex reader = 0; reader < cluster_.devices.size(); ++reader) {
-    for (DeviceIndex decoder = 0; decoder < cluster_.devices.size(); ++decoder) {
+  for (DeviceIndex reader = 0; reader < cluster_.device_count(); ++reader) {
+    for (DeviceIndex decoder = 0; decoder < cluster_.device_count(); ++decoder) {
       const std::array devices = {reader, decoder};
       if (reader == decoder || !holds_all(decoder) || !canonical(devices)) continue;
       candidate_.prefill = {{reader, {0, 1}}, {decoder, {1, layers_}}};
@@ -62,7 +62,7 @@ void Search::joints() {
 }
 
 void Search::relays() {
-  const auto count = static_cast<DeviceIndex>(cluster_.devices.size());
+  const auto count = cluster_.device_count();
   for (DeviceIndex first = 0; first < count; ++first) {
     for (DeviceIndex second = 0; second < count; ++second) {
       if (first == second || !canonical(std::array{first, second})) continue;
@@ -144,8 +144,9 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
     if (end < layers_ && !decoder_may_read) break;
     border = meeting(border, end);
     for (std::uint32_t at = border; at < end && load_of_first(at) + written_s < limit(best); ++at) weigh_split(at, end);
-    for (std::uint32_t at = border; at-- > 1 && load_of_second(at, end) + written_s < limit(best);)
+    for (std::uint32_t at = border - 1; at > 0 && load_of_second(at, end) + written_s < limit(best); --at) {
       weigh_split(at, end);
+    }
   }
 }
 

@@ -12,7 +12,7 @@ namespace baton::plan {
 namespace {
 
 // What a simulation's rounding leaves.
-constexpr double kNothing_s = 1e-9;
+constexpr double kNothingSeconds = 1e-9;
 
 std::vector<std::uint32_t> prompt_lengths(std::uint32_t chunk_tokens) {
   std::vector<std::uint32_t> lengths = {1};
@@ -53,7 +53,7 @@ Result<Threshold> find_threshold(const Cluster& cluster, const model::ModelShape
     const double slice_s =
         way.seconds(codec_bytes_per_value(codec) * kv_values(shape, shape.layer_count - 1) * last_chunk);
     const double logits_s = there.first_token_s - there.queue_s - there.prefill_s;
-    hides = hides && there.exposed_s <= std::max(slice_s + way.latency_s, logits_s) + kNothing_s;
+    hides = hides && there.exposed_s <= std::max(slice_s + way.latency_s, logits_s) + kNothingSeconds;
     pays = pays && there.total_s < here.total_s;
     if (hides) threshold.hidden_tokens = *tokens;
     if (pays) threshold.pays_tokens = *tokens;
