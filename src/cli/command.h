@@ -18,6 +18,7 @@ void add_run(CLI::App& app, Action& chosen);
 void add_node(CLI::App& app, Action& chosen);
 void add_id(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
+void add_plan(CLI::App& app, Action& chosen);
 void add_logits(CLI::App& app, Action& chosen);
 void add_tokenize(CLI::App& app, Action& chosen);
 void add_synth(CLI::App& app, Action& chosen);

@@ -11,6 +11,7 @@
 #include "base/temporary_folder.h"
 #include "cli/command.h"
 #include "cli/demo_cluster.h"
+#include "cli/demo_scale.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 
@@ -22,6 +23,7 @@ struct DemoRow {
   double prefill_s = 0;
   double decode_s = 0;
   double total_s = 0;
+  double predicted_s = 0;          // total_s by the planner's cost model, at full size and from rates alone
   double speedup = 0;              // against m3ultra
   double speedup_best_single = 0;  // against spark, the faster of the two alone
 };
@@ -55,6 +57,7 @@ struct RowSpec {
   std::string name;
   Machine machine = Machine::kM3Ultra;
   std::vector<std::string> plan_flags;
+  plan::Placement placement;  // the same for the planner, devices in the order of Machine
   Exactness exactness = Exactness::kSameText;
   std::uint32_t runs = 1;
   // The published seconds of the rows alone.
@@ -69,17 +72,49 @@ std::vector<RowSpec> row_specs(const DemoCluster& cluster, const DemoFlags& flag
                                           "--plan", "prefill=spark:0-14,spark2:14-28,local:28-32;decode=local:0-32"};
   std::vector<std::string> relay_q8 = relay;
   relay_q8.insert(relay_q8.end(), {"--codec", "q8_0"});
+  constexpr LayerRange kAll = {0, 32};
+  const auto device = [](Machine machine) { return static_cast<plan::DeviceIndex>(machine); };
+  // Prefill stages on the machines in this order, ending at these layers; one machine writes.
+  const auto placed = [&](std::vector<Machine> machines, const std::vector<std::uint32_t>& ends, Machine writer,
+                          plan::WireCodec codec) {
+    plan::Placement placement{.prefill = {}, .decode = {{device(writer), kAll}}, .codecs = {}};
+    std::uint32_t begin = 0;
+    for (std::size_t index = 0; index < machines.size(); ++index) {
+      placement.prefill.push_back({device(machines[index]), {begin, ends[index]}});
+      placement.codecs.push_back(codec);
+      begin = ends[index];
+    }
+    placement.chunk_tokens = kReferenceWorkload.chunk_tokens;
+    return placement;
+  };
+  using enum DemoCluster::Machine;
+  const auto exact = plan::WireCodec::kF16;
   return {
       {.name = "spark",
-       .machine = Machine::kSpark,
+       .machine = kSpark,
        .plan_flags = {},
+       .placement = placed({kSpark}, {32}, kSpark, exact),
        .published_prefill_s = 1.47,
        .published_decode_s = 2.87},
-      {.name = "m3ultra", .plan_flags = {}, .published_prefill_s = 5.57, .published_decode_s = 0.85},
-      {.name = "disaggregated", .plan_flags = {"--peer", spark, "--prefill-on", "spark"}, .runs = flags.runs},
-      {.name = "joint", .plan_flags = {"--peer", spark, "--prefill-on", "spark", "--split", "26"}},
-      {.name = "relay", .plan_flags = relay},
-      {.name = "relay-q8", .plan_flags = relay_q8, .exactness = Exactness::kOwnText},
+      {.name = "m3ultra",
+       .plan_flags = {},
+       .placement = placed({kM3Ultra}, {32}, kM3Ultra, exact),
+       .published_prefill_s = 5.57,
+       .published_decode_s = 0.85},
+      {.name = "disaggregated",
+       .plan_flags = {"--peer", spark, "--prefill-on", "spark"},
+       .placement = placed({kSpark}, {32}, kM3Ultra, exact),
+       .runs = flags.runs},
+      {.name = "joint",
+       .plan_flags = {"--peer", spark, "--prefill-on", "spark", "--split", "26"},
+       .placement = placed({kSpark, kM3Ultra}, {26, 32}, kM3Ultra, exact)},
+      {.name = "relay",
+       .plan_flags = relay,
+       .placement = placed({kSpark, kSecondSpark, kM3Ultra}, {14, 28, 32}, kM3Ultra, exact)},
+      {.name = "relay-q8",
+       .plan_flags = relay_q8,
+       .placement = placed({kSpark, kSecondSpark, kM3Ultra}, {14, 28, 32}, kM3Ultra, plan::WireCodec::kQ8_0),
+       .exactness = Exactness::kOwnText},
   };
 }
 
@@ -130,8 +165,10 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
     for (std::uint32_t i = 0; i < spec.runs; ++i) runs.push_back(TRY(run_undisturbed(cluster, spec, demo)));
     std::ranges::sort(runs, {}, [](const RunResult& run) { return run.timings.total_s; });
     const RunResult& result = runs[runs.size() / 2];
-    demo.rows.push_back({spec.name, result.timings.first_token_s, result.timings.prefill_s, result.timings.decode_s,
-                         result.timings.total_s});
+    demo.rows.push_back({
+      spec.name, result.timings.first_token_s, result.timings.prefill_s, result.timings.decode_s,
+          result.timings.total_s, TRY(predicted_total_s(spec.placement))
+    });
     for (const RunResult& run : runs) {
       if (run.recoveries > 0) demo.invalid_because.push_back(spec.name + ": a node failed on the way");
       if (reference_tokens.empty()) reference_tokens = run.tokens;
@@ -146,8 +183,8 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
     }
     if (flags.format == OutputFormat::kText) {
       const DemoRow& row = demo.rows.back();
-      TRY(print(std::format("{:<14} {:>7.3f} {:>9.3f} {:>8.3f} {:>8.3f}", row.name, row.ttft_s, row.prefill_s,
-                            row.decode_s, row.total_s)));
+      TRY(print(std::format("{:<14} {:>7.3f} {:>9.3f} {:>8.3f} {:>8.3f} {:>9.3f}", row.name, row.ttft_s, row.prefill_s,
+                            row.decode_s, row.total_s, row.predicted_s)));
       TRY(print(demo.rows.size() < 2 ? "\n" : std::format(" {:>8.2f}x\n", demo.rows[1].total_s / row.total_s)));
     }
   }
@@ -163,12 +200,13 @@ Result<void> print_heading() {
   return print(
       "A DGX Spark, an M3 Ultra and a second Spark, emulated on this machine by real baton processes over TLS:\n"
       "Llama-3.1-8B F16, 8,192 tokens in, 32 out, over 10GbE, at 1/16 of its width (docs/demo.md).\n\n"
-      "emulated       ttft_s prefill_s decode_s  total_s  speedup\n");
+      "emulated       ttft_s prefill_s decode_s  total_s predicted  speedup\n");
 }
 
 Result<void> print_conclusion(const DemoResult& result) {
   TRY(
-      print(std::format("\nspeedup is against m3ultra alone; the texts of all exact rows are {}.\n"
+      print(std::format("\npredicted is total_s by the planner's cost model; speedup is against m3ultra alone; the "
+                        "texts of all exact rows are {}.\n"
                         "{:.1f}% of the KV transfer of the disaggregated row was hidden behind the prefill.\n",
                         result.identical ? "identical" : "NOT identical", result.overlap * 100)));
   if (result.repeated_runs > 0) {

@@ -2,38 +2,23 @@
 
 #include "handoff/flow.h"
 #include "model/cost.h"
+#include "plan/model_shapes.h"
+#include "plan/prediction.h"
 
 namespace baton::cli {
 
 namespace {
 
 constexpr double kF16Bytes = 2;
+// The demo does not play with memory.
+constexpr double kAmpleMemory = 1e12;
 
 double kv_bytes_per_token(const model::ModelShape& shape) { return kF16Bytes * (shape.k_width() + shape.v_width()); }
 
 }  // namespace
 
-model::ModelShape reference_shape() {
-  model::ModelShape shape;
-  shape.architecture = "llama";
-  shape.layer_count = 32;
-  shape.embedding_width = 4096;
-  shape.feed_forward_width = 14336;
-  shape.head_count = 32;
-  shape.kv_head_count = 8;
-  shape.key_head_width = 128;
-  shape.value_head_width = 128;
-  shape.vocabulary_size = 128256;
-  const std::uint64_t width = shape.embedding_width;
-  const std::uint64_t attention = 2 * width * width + width * (shape.k_width() + shape.v_width());
-  const std::uint64_t weights = attention + 3 * width * shape.feed_forward_width;
-  shape.layers.assign(shape.layer_count, {.memory = {.k_width = shape.k_width(), .v_width = shape.v_width()},
-                                          .weight_count = weights,
-                                          .weight_bytes = static_cast<std::uint64_t>(kF16Bytes) * weights});
-  shape.head_weight_count = width * shape.vocabulary_size;
-  shape.head_weight_bytes = static_cast<std::uint64_t>(kF16Bytes) * shape.head_weight_count;
-  return shape;
-}
+// The name is one of the shapes that are shipped.
+model::ModelShape reference_shape() { return plan::find_model_shape("llama-3.1-8b-f16").value(); }
 
 model::SynthOptions scale_model() {
   model::SynthOptions options;
@@ -75,6 +60,31 @@ engine::EmulatedDevice scaled_device(const EffectiveRates& rates, const WorkTota
 
 double scaled_link_gbit(const WorkTotals& reference, const WorkTotals& scale) {
   return kLinkGbit * scale.kv_bytes / reference.kv_bytes;
+}
+
+plan::Cluster reference_machines() {
+  plan::Cluster cluster;
+  const std::pair<std::string_view, EffectiveRates> machines[] = {
+      {"spark", kSpark}, {"spark2", kSpark}, {"m3ultra", kM3Ultra}};
+  for (const auto& [name, rates] : machines) {
+    const auto node = static_cast<std::uint16_t>(cluster.nodes.size());
+    cluster.nodes.push_back({.name = std::string(name)});
+    cluster.devices.push_back({.name = std::string(name),
+                               .node = node,
+                               .flops_per_second = rates.tflops * 1e12,
+                               .bytes_per_second = rates.gbps * 1e9,
+                               .memory_bytes = kAmpleMemory});
+  }
+  plan::connect_all(cluster, kLinkGbit * 1e9 / 8, 0);
+  return cluster;
+}
+
+Result<double> predicted_total_s(const plan::Placement& placement) {
+  // One more token than steps: the first comes from the prompt.
+  const plan::Request request{.prompt_tokens = kReferenceWorkload.prompt_tokens,
+                              .output_tokens = kReferenceWorkload.decode_steps + 1.0};
+  return TRY(plan::predict(reference_machines(), reference_shape(), request, placement))
+  .total_s;
 }
 
 }  // namespace baton::cli

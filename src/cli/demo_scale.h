@@ -7,6 +7,7 @@
 #include "engine/emulation.h"
 #include "model/shape.h"
 #include "model/synth.h"
+#include "plan/prediction.h"
 
 namespace baton::cli {
 
@@ -48,5 +49,11 @@ WorkTotals work_totals(const model::ModelShape& shape, const Workload& workload)
 // Rates at which the scale model takes as long as the reference does at the given ones.
 engine::EmulatedDevice scaled_device(const EffectiveRates& rates, const WorkTotals& reference, const WorkTotals& scale);
 double scaled_link_gbit(const WorkTotals& reference, const WorkTotals& scale);
+
+// The machines at their effective rates, in the order spark, spark2, m3ultra, as the planner knows machines. Nothing of
+// the emulation is in it: what the demo measures is held against what it predicts.
+plan::Cluster reference_machines();
+// Of the whole request at full size.
+Result<double> predicted_total_s(const plan::Placement& placement);
 
 }  // namespace baton::cli

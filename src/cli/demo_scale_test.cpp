@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <map>
+
 #include "base/temporary_folder.h"
 #include "engine/model.h"
 
@@ -51,6 +56,41 @@ TEST(DemoScale, TakesThePublishedSecondsOfEachMachineAlone) {
   EXPECT_NEAR(decode_s(kSpark), 2.87, 0.01);
   EXPECT_NEAR(prefill_s(kM3Ultra), 5.57, 0.005);
   EXPECT_NEAR(decode_s(kM3Ultra), 0.85, 0.005);
+}
+
+// What `baton demo` measured when it last ran on a quiet machine, against what the planner's cost model says of the
+// same machines at full size. The rows alone were fitted; the others show whether pipeline and links are modelled
+// rightly.
+TEST(DemoScale, WasMeasuredAsThePlannerPredicts) {
+  std::map<std::string, std::vector<double>> measured_s;
+  std::ifstream file(BATON_SOURCE_DIR "/bench/results/handoff-demo.csv");
+  std::string line;
+  std::getline(file, line);
+  while (std::getline(file, line)) {
+    std::vector<std::string> cells(1);
+    for (const char c : line) c == ',' ? cells.emplace_back() : cells.back() += std::string(1, c);
+    measured_s[cells.at(8)].push_back(std::stod(cells.at(12)));
+  }
+  ASSERT_EQ(measured_s.size(), 6u);
+  using plan::WireCodec;
+  const std::vector<plan::DeviceStage> on_mac = {{2, {0, 32}}};
+  const std::vector<plan::DeviceStage> relay = {{0, {0, 14}}, {1, {14, 28}}, {2, {28, 32}}};
+  const std::map<std::string, plan::Placement> rows = {
+      {"spark", {{{0, {0, 32}}}, {{0, {0, 32}}}, {WireCodec::kF16}, 512}},
+      {"m3ultra", {on_mac, on_mac, {WireCodec::kF16}, 512}},
+      {"disaggregated", {{{0, {0, 32}}}, on_mac, {WireCodec::kF16}, 512}},
+      {"joint", {{{0, {0, 26}}, {2, {26, 32}}}, on_mac, std::vector(2, WireCodec::kF16), 512}},
+      {"relay", {relay, on_mac, std::vector(3, WireCodec::kF16), 512}},
+      {"relay-q8", {relay, on_mac, std::vector(3, WireCodec::kQ8_0), 512}}};
+  for (const auto& [name, placement] : rows) {
+    std::vector<double>& seconds = measured_s.at(name);
+    std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
+    const double median_s = seconds[seconds.size() / 2];
+    const double predicted_s = predicted_total_s(placement).value();
+    std::printf("%-14s predicted %.3f s, measured %.3f s, %+.2f%%\n", name.c_str(), predicted_s, median_s,
+                (predicted_s / median_s - 1) * 100);
+    EXPECT_NEAR(predicted_s, median_s, 0.03 * median_s) << name;
+  }
 }
 
 TEST(DemoScale, KeepsTheGridAndTheGroupsOfTheReference) {

@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   cli::add_run(app, chosen);
   cli::add_node(app, chosen);
   cli::add_id(app, chosen);
+  cli::add_plan(app, chosen);
   cli::add_bench(app, chosen);
   cli::add_logits(app, chosen);
   cli::add_tokenize(app, chosen);

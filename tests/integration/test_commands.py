@@ -89,6 +89,49 @@ class Commands(unittest.TestCase):
             table = call("bench", self.model, "-p", "32", "-n", "0", "-t", threads, "-r", "2").stdout
             self.assertRegex(table, rf"^pp32 +[0-9.]+ ± [0-9.]+ +tokens/s  {word}\n$")
 
+    def plan(self, *arguments, status=0):
+        result = call("plan", *arguments, "--json")
+        self.assertEqual(result.returncode, status, result.stderr)
+        return json.loads(result.stdout) if status == 0 else result.stderr
+
+    def test_plan_weighs_machines_one_does_not_own(self):
+        plan = self.plan("--model", "llama-3.1-8b-f16", "--devices", "spark,m3ultra", "--link", "10gbe")
+        self.assertEqual(plan["chosen"], "joint")
+        rows = {row["name"]: row for row in plan["plans"]}
+        self.assertEqual(set(rows), {"spark", "m3ultra", "disaggregated", "joint", "pooled"})
+        for row in rows.values():
+            parts = row["queue_s"] + row["prefill_s"] + row["exposed_s"] + row["decode_s"]
+            self.assertAlmostEqual(row["total_s"], parts, places=5)
+            self.assertGreater(row["memory_bytes"], 16e9)
+        # The published totals, https://blog.exolabs.net/nvidia-dgx-spark
+        for name, seconds in (("spark", 4.34), ("m3ultra", 6.42), ("disaggregated", 2.32)):
+            self.assertAlmostEqual(rows[name]["total_s"], seconds, delta=0.05 * seconds)
+        self.assertEqual(rows["joint"]["split"], [26])
+        self.assertEqual(rows["joint"]["codec"], "f16")
+        self.assertIn("prefill=spark:0-26,m3ultra:26-32", rows["joint"]["plan"])
+
+    def test_plan_measures_this_machine(self):
+        plan = self.plan(self.model, "--prompt", "64", "--output", "4")
+        self.assertEqual(plan["chosen"], "this")
+        self.assertGreater(plan["plans"][0]["total_s"], 0)
+
+    def test_plan_says_why_and_what_does_not_fit(self):
+        result = call("plan", "--model", "llama-3.1-70b-f16", "--devices", "spark,spark")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("* pooled", result.stdout)
+        self.assertIn("spark2         does not fit alone", result.stdout)
+        self.assertIn("no plan fits", self.plan("--model", "llama-3.1-70b-f16", "--devices", "spark", status=7))
+        self.assertIn("'abacus'", self.plan("--model", "llama-3.1-8b-f16", "--devices", "abacus", status=3))
+        self.assertIn("which model", self.plan("--devices", "spark", status=2))
+        self.assertIn("'string'", self.plan("--model", "qwen3-8b-q8_0", "--devices", "spark", "--link", "string", status=2))
+
+    def test_plan_finds_the_prompt_from_which_a_transfer_hides(self):
+        found = self.plan("--model", "llama-3.1-8b-f16", "--devices", "spark,m3ultra", "--threshold")
+        rows = {(row["link"], row["codec"]): row for row in found["thresholds"]}
+        self.assertEqual(rows["10gbe", "f16"]["hidden_tokens"], 1)
+        self.assertIsNone(rows["1gbe", "f16"]["hidden_tokens"])
+        self.assertLess(rows["2.5gbe", "q8_0"]["hidden_tokens"], rows["2.5gbe", "f16"]["hidden_tokens"])
+
     def test_logits_are_one_row_of_floats_for_each_token(self):
         path = self.cluster.folder / "logits.f32"
         whole = call("logits", self.model, "--tokens", "300,301,302", "--out", path)
@@ -195,7 +238,7 @@ class Commands(unittest.TestCase):
             self.assertRegex(page, rf"(?m)^ *{line}$")
 
     def test_help_man_page_and_completions_know_every_command(self):
-        commands = ("run", "node", "id", "bench", "logits", "tokenize", "synth", "demo")
+        commands = ("run", "node", "id", "plan", "bench", "logits", "tokenize", "synth", "demo")
         for page in (call("--help").stdout, call("completion", "bash").stdout, call("completion", "zsh").stdout,
                      call("completion", "fish").stdout):
             for command in commands:
@@ -240,6 +283,8 @@ class Commands(unittest.TestCase):
             self.assertLess(row["ttft_s"] + row["decode_s"], row["total_s"] + 0.001)
             self.assertAlmostEqual(row["speedup"], m3ultra["total_s"] / row["total_s"])
             self.assertAlmostEqual(row["speedup_best_single"], spark["total_s"] / row["total_s"])
+            if demo["valid"]:
+                self.assertAlmostEqual(row["predicted_s"], row["total_s"], delta=0.05 * row["total_s"])
 
     def test_a_demo_that_is_interrupted_leaves_no_files(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,130 @@
+#include "plan/cost_table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/cost.h"
+
+namespace baton::plan {
+
+namespace {
+
+// Steps whose cost is computed; more are stood for by these, since it changes slowly with the position.
+constexpr double kSampledSteps = 16;
+
+double roofline(const Device& device, const model::Cost& cost) {
+  return std::max(cost.flops / device.flops_per_second, cost.bytes / device.bytes_per_second);
+}
+
+}  // namespace
+
+double kv_values(const model::ModelShape& shape, std::uint32_t layer) {
+  const model::LayerMemory& memory = shape.layers[layer].memory;
+  return static_cast<double>(memory.k_width) + memory.v_width;
+}
+
+std::vector<ChunkRun> chunk_runs(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens) {
+  std::vector<ChunkRun> runs;
+  for (std::uint64_t at = prefix_tokens; at < prompt_tokens;) {
+    const std::uint64_t border = (at / chunk_tokens + 1) * chunk_tokens;
+    const std::uint64_t end = std::min<std::uint64_t>(border, prompt_tokens);
+    runs.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(end - at)});
+    at = end;
+  }
+  return runs;
+}
+
+PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
+                           std::uint32_t chunk_tokens, std::uint32_t prefix_tokens)
+    : chunk_tokens_(chunk_tokens),
+      chunks_(chunk_runs(prefix_tokens, request.prompt_tokens, chunk_tokens)),
+      stride_(shape.layer_count + 1) {
+  const std::size_t devices = cluster.devices.size();
+  work_.assign(devices * chunks_.size() * stride_, 0);
+  load_.assign(devices * stride_, 0);
+  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    const model::TokenRun run{chunks_[chunk].first_position, chunks_[chunk].tokens};
+    for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+      const double kv_bytes = kv_values(shape, layer) * request.kv_bytes_per_value;
+      const model::Cost cost = model::layer_cost(shape, layer, {&run, 1}, kv_bytes);
+      for (std::size_t index = 0; index < devices; ++index) {
+        const Device& device = cluster.devices[index];
+        double* sums = &work_[(index * chunks_.size() + chunk) * stride_];
+        sums[layer + 1] = sums[layer] + device.layer_overhead_s + roofline(device, cost);
+      }
+    }
+    for (std::size_t index = 0; index < devices; ++index) {
+      const double* sums = &work_[(index * chunks_.size() + chunk) * stride_];
+      for (std::size_t layer = 0; layer < stride_; ++layer) load_[index * stride_ + layer] += sums[layer];
+    }
+  }
+  const model::Cost head = model::head_cost(shape, 1);
+  for (const Device& device : cluster.devices) {
+    head_.push_back(roofline(device, head));
+    pass_overhead_.push_back(device.pass_overhead_s);
+  }
+}
+
+DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request)
+    : steps_(std::max(0.0, request.output_tokens - 1)), stride_(shape.layer_count + 1) {
+  const double samples = std::min(std::ceil(steps_), kSampledSteps);
+  const double weight = samples > 0 ? steps_ / samples : 0;
+  sums_.assign(cluster.devices.size() * stride_, 0);
+  kv_read_.assign(stride_, 0);
+  for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+    const double kv_bytes = kv_values(shape, layer) * request.kv_bytes_per_value;
+    double kv_read = 0;
+    std::vector<double> seconds(cluster.devices.size(), 0);
+    for (double sample = 0; sample < samples; ++sample) {
+      // The middle of the steps that it stands for; where each stands for itself, the step itself.
+      const double step = weight == 1 ? sample : (sample + 0.5) * weight - 0.5;
+      const model::TokenRun run{request.prompt_tokens + static_cast<std::uint64_t>(std::max(0.0, std::round(step))), 1};
+      const model::Cost cost = model::layer_cost(shape, layer, {&run, 1}, kv_bytes);
+      kv_read += weight * (cost.bytes - model::layer_cost(shape, layer, {&run, 1}, 0).bytes);
+      for (std::size_t index = 0; index < cluster.devices.size(); ++index) {
+        const Device& device = cluster.devices[index];
+        model::Cost batch = cost;
+        if (device.streams > 0) batch.bytes += device.stream_bytes / shape.layer_count;
+        seconds[index] += weight * (device.layer_overhead_s + roofline(device, batch));
+      }
+    }
+    kv_read_[layer + 1] = kv_read_[layer] + kv_read;
+    for (std::size_t index = 0; index < seconds.size(); ++index) {
+      double* sums = &sums_[index * stride_];
+      sums[layer + 1] = sums[layer] + seconds[index];
+    }
+  }
+  const model::Cost head = model::head_cost(shape, 1);
+  for (const Device& device : cluster.devices) {
+    head_.push_back(steps_ * roofline(device, head));
+    pass_overhead_.push_back(device.pass_overhead_s);
+  }
+}
+
+MemoryTable::MemoryTable(const model::ModelShape& shape, const Request& request)
+    : weights_(shape.layer_count + 1, 0),
+      kv_(shape.layer_count + 1, 0),
+      embedding_bytes_(static_cast<double>(shape.embedding_bytes)),
+      head_bytes_(static_cast<double>(shape.head_weight_bytes)),
+      // The residual stream, its norm, and the widest intermediate, in F32.
+      activation_bytes_per_token_(4.0 * (4.0 * shape.embedding_width + 2.0 * shape.feed_forward_width)),
+      logits_bytes_(4.0 * shape.vocabulary_size) {
+  const double context = request.prompt_tokens + std::ceil(request.output_tokens);
+  for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+    weights_[layer + 1] = weights_[layer] + static_cast<double>(shape.layers[layer].weight_bytes);
+    kv_[layer + 1] = kv_[layer] + kv_values(shape, layer) * request.kv_bytes_per_value * context;
+  }
+}
+
+double MemoryTable::stage_bytes(const Device& device, LayerRange layers, std::uint32_t chunk_tokens) const {
+  double weights = weights_[layers.end] - weights_[layers.begin];
+  double rest = kv_[layers.end] - kv_[layers.begin] + activation_bytes_per_token_ * chunk_tokens;
+  if (layers.begin == 0) rest += embedding_bytes_;
+  if (layers.end + 1 == weights_.size()) {
+    weights += head_bytes_;
+    rest += logits_bytes_;
+  }
+  return weights * device.weight_copies + rest;
+}
+
+}  // namespace baton::plan

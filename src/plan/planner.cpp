@@ -1,0 +1,73 @@
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <format>
+#include <tuple>
+
+#include "plan/search.h"
+
+namespace baton::plan {
+
+namespace {
+
+bool lossy(const Alternative& plan) {
+  return std::ranges::any_of(plan.placement.codecs, [](WireCodec codec) { return codec != WireCodec::kF16; });
+}
+
+// The simplest of those that nothing beats by more than a tie.
+std::size_t pick(const std::vector<Alternative>& plans) {
+  const auto score = [](const Alternative& plan) { return plan.prediction.score_s(); };
+  const double least = score(*std::ranges::min_element(plans, {}, score));
+  const auto simplicity = [&](const Alternative& plan) { return std::tuple(plan.shape(), lossy(plan), score(plan)); };
+  std::size_t chosen = plans.size();
+  for (std::size_t index = 0; index < plans.size(); ++index) {
+    if (score(plans[index]) > least * (1 + kTie)) continue;
+    if (chosen == plans.size() || simplicity(plans[index]) < simplicity(plans[chosen])) chosen = index;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, const Request& request) {
+  TRY(cluster.validate());
+  TRY(request.validate());
+  if (shape.layer_count == 0 || shape.layers.size() != shape.layer_count) {
+    return fail(ErrorCode::kInvalidArgument, "the model's shape has no layers");
+  }
+  if (request.coordinator && *request.coordinator >= cluster.nodes.size()) {
+    return fail(ErrorCode::kInvalidArgument, std::format("there is no node {} to coordinate", *request.coordinator));
+  }
+  Search search(cluster, shape, request);
+  search.singles();
+  search.disaggregated();
+  search.joints();
+  search.relays();
+  Choice choice;
+  choice.exhaustive = search.pools(2);
+  choice.alternatives = search.results();
+  for (std::size_t devices = 3; choice.alternatives.empty() && devices <= cluster.devices.size(); ++devices) {
+    choice.exhaustive = search.pools(devices);
+    choice.alternatives = search.results();
+  }
+  for (DeviceIndex device = 0; device < cluster.device_count(); ++device) {
+    const std::vector<DeviceStage> whole = {{device, {0, shape.layer_count}}};
+    const double needs = search.feasibility().device_bytes(
+        {whole, whole, {WireCodec::kF16}, std::ranges::min(request.chunk_tokens)}, device);
+    const Device& numbers = cluster.devices[device];
+    if (needs > numbers.memory_bytes) choice.unfit.push_back({numbers.name, needs, numbers.memory_bytes});
+  }
+  if (choice.alternatives.empty()) {
+    double has = 0;
+    for (const Device& device : cluster.devices) has += device.memory_bytes;
+    const double needs = choice.unfit.empty() ? 0 : choice.unfit.front().needs_bytes;
+    return fail(ErrorCode::kNoCapacity,
+                std::format("no plan fits: the model and its context need {:.1f} GB, all devices together have {:.1f} "
+                            "GB; use a smaller weight type, a shorter prompt or another device",
+                            needs / 1e9, has / 1e9));
+  }
+  choice.chosen = pick(choice.alternatives);
+  return choice;
+}
+
+}  // namespace baton::plan
