@@ -2,7 +2,9 @@
 //
 // Threads: forward(), ensure_layers() and the emulation report belong to one thread, the executor's (executor.h).
 // reserve(), view(), read_kv(), write_kv() and the const getters may be called from any thread; two of them, or one
-// of them and a forward pass, must not touch the same cells of the same layer at once unless both only read.
+// of them and a forward pass, must not touch the same cells of the same layer at once unless both only read. In a layer
+// that keeps a window of each sequence (keeps_window()), not the same layer of the same sequence: what is written there
+// may move or overwrite what was before.
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
@@ -39,6 +41,9 @@ struct EngineOptions {
   unsigned threads = 0;                  // 0: usable_cores()
   std::uint32_t context_tokens = 4096;   // KV cells in all, rounded up to a multiple of 256
   std::uint32_t max_chunk_tokens = 512;  // the most tokens of one forward pass
+  // How many sequences at once find room in layers with a sliding window, which keep the window and a chunk of each and
+  // not the whole context. Where that would not save memory, those layers keep all, as others do.
+  std::uint32_t sequences = 4;
   CacheType cache_type = CacheType::kF16;
   PrefillPack prefill_pack = PrefillPack::kAuto;
   WhilePacking while_packing = WhilePacking::kWait;
@@ -134,9 +139,16 @@ class Engine {
   // enough.
   Result<Sequence> reserve(std::uint32_t tokens);
   std::uint32_t free_cells() const;
+  // Whether the layer keeps only the last positions of each sequence: those that later ones see, at least a chunk more,
+  // and model::kRollbackTokens behind a pass of no more tokens than that. Any thread.
+  bool keeps_window(std::uint32_t layer) const;
+  // Whether a pass over these layers may begin at `position`: what it sees of the positions before it is there, as far
+  // as it can be told; layers that keep everything trust the caller. For whoever may write to the sequence.
+  bool can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const;
 
   // Runs the batch through its layers. Everything is checked first: kInvalidArgument for a batch that makes no sense
-  // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held).
+  // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held),
+  // kNotFound where can_continue_at() does not hold: only from position 0 on can the sequence be computed again then.
   // kCancelled where the observer stopped it: layers reported before are whole, the next is not begun.
   // Where the pass ends with the last layer, only rows whose logits are wanted go on after that layer's attention.
   // It may clear cells of its spans' sequences between a span's end and the next multiple of 256 positions, in the
@@ -144,15 +156,19 @@ class Engine {
   Result<void> forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer = nullptr);
 
   const KvLayout& kv_layout() const;
-  // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist.
+  // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist or
+  // is gone from a window. In a layer that keeps a window it is good until the sequence's next pass or write there.
   std::optional<KvView> view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                              std::uint32_t token_count) const;
-  // Copies rows out of or into the cache, in its own type; the spans' sizes must be token_count rows exactly.
+  // Copies rows out of or into the cache, in its own type; the spans' sizes must be token_count rows exactly. What is
+  // written to a layer that keeps a window ends the sequence there: it is written in the order of positions, and a gap
+  // gives up all that was before it.
   Result<void> read_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                        std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const;
-  Result<void> write_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+  Result<void> write_kv(Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                         std::uint32_t token_count, ByteSpan k, ByteSpan v);
-  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying them.
+  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying what can be seen from there
+  // on. kNotFound where `from` cannot continue at that position.
   Result<void> copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count);
 
   // Nothing where the engine is not emulated. Executor thread.

@@ -43,9 +43,11 @@ class ForwardPass {
   };
   using Allocator = std::unique_ptr<ggml_gallocr, FreeAllocator>;
 
-  // The spans as layers of one attention window see them.
+  // The spans as layers see them that have the same attention window and the same cells.
   struct WindowInputs {
     std::uint32_t window = 0;
+    std::vector<std::int64_t> origins;  // of each span: the cell of position 0, which may lie before the first
+    ggml_tensor* cells = nullptr;       // of the tokens
     std::vector<model::AttentionSpan> spans;
   };
 
@@ -57,13 +59,14 @@ class ForwardPass {
   Result<void> place_inputs();
   void make_masks(const Batch& batch, WindowInputs& inputs);
   void fill_mask(const BatchSpan& span, std::uint32_t window, std::uint32_t first_seen, ggml_tensor* mask);
-  const WindowInputs& inputs_for(std::uint32_t layer) const;
+  void move_windows(const Batch& batch);
+  void choose_inputs(const Batch& batch);
+  const WindowInputs& inputs_for(std::uint32_t layer) const { return windows_[window_of_layer_[layer]]; }
 
   Result<void> embed();
-  Result<void> run_layer(const Batch& batch, std::uint32_t layer);
+  Result<void> run_layer(std::uint32_t layer);
   Result<void> run_head(std::span<float> logits);
   Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
-  void clear_padding(const Batch& batch, std::uint32_t layer);
   ggml_context* fresh_graph_context();
   ggml_tensor* rows_of(ggml_context* context, ggml_tensor* all, std::uint32_t first, std::uint32_t count) const;
 
@@ -85,10 +88,10 @@ class ForwardPass {
   GgmlBuffer input_buffer_;
   ggml_tensor* tokens_ = nullptr;
   ggml_tensor* positions_ = nullptr;
-  ggml_tensor* cells_ = nullptr;
   ggml_tensor* kept_ = nullptr;
   ggml_tensor* temperatures_ = nullptr;
   std::vector<WindowInputs> windows_;
+  std::vector<std::size_t> window_of_layer_;  // its place in windows_, for the pass's layers
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;
   std::vector<std::uint16_t> mask_row_;

@@ -1,5 +1,7 @@
 #include "engine/kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
 #include <format>
 
 namespace baton::engine {
@@ -20,7 +22,7 @@ Result<CacheType> parse_cache_type(std::string_view name) {
 }
 
 Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type,
-                           std::uint32_t cells, std::uint32_t held_layers) {
+                           const model::KvDemand& demand, LayerRange held) {
   const ggml_type element = tensor_type(type);
   const auto block = static_cast<std::uint32_t>(ggml_blck_size(element));
   if (shape.key_head_width % block != 0 || shape.value_head_width % block != 0) {
@@ -33,15 +35,19 @@ Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& sh
   layout_.v_width = shape.v_width();
   layout_.k_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.k_width));
   layout_.v_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, layout_.v_width));
-  const std::uint64_t bytes = std::uint64_t{layout_.k_row_bytes + layout_.v_row_bytes} * cells * held_layers;
+  const auto bytes =
+      static_cast<std::uint64_t>(model::kv_bytes(shape, held, demand, layout_.k_row_bytes + layout_.v_row_bytes));
   if (bytes > device.info().memory_total_bytes) {
-    return fail(ErrorCode::kNoCapacity,
-                std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", cells,
-                            bytes >> 20U, device.info().name, device.info().memory_total_bytes >> 20U));
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", demand.context_tokens,
+                    bytes >> 20U, device.info().name, device.info().memory_total_bytes >> 20U));
   }
   device_ = &device;
-  cells_ = cells;
   layers_ = std::vector<Layer>(shape.layer_count);
+  for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+    layers_[layer].cells = static_cast<std::uint32_t>(model::layer_rows(shape, layer, demand));
+  }
   return {};
 }
 
@@ -51,12 +57,12 @@ Result<void> KvCache::ensure(LayerRange layers) {
     if (layer.ready) continue;
     layer.context = make_context(2);
     const ggml_type type = tensor_type(layout_.type);
-    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout_.k_width, cells_);
-    layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout_.v_width, cells_);
+    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout_.k_width, layer.cells);
+    layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout_.v_width, layer.cells);
     layer.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(layer.context.get(), device_->memory()));
     if (layer.buffer == nullptr) {
       return fail(ErrorCode::kNoCapacity,
-                  std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", cells_, index));
+                  std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", layer.cells, index));
     }
     device_->prefer_large_pages(layer.buffer.get());
     ggml_backend_buffer_clear(layer.buffer.get(), 0);
@@ -85,10 +91,43 @@ void KvCache::write(std::uint32_t layer, std::uint64_t first_cell, ByteSpan k_ro
   ggml_backend_tensor_set(v(layer), v_rows.data(), first_cell * layout_.v_row_bytes, v_rows.size());
 }
 
-void KvCache::clear(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) {
-  if (count == 0) return;
-  ggml_backend_tensor_memset(k(layer), 0, first_cell * layout_.k_row_bytes, std::size_t{count} * layout_.k_row_bytes);
-  ggml_backend_tensor_memset(v(layer), 0, first_cell * layout_.v_row_bytes, std::size_t{count} * layout_.v_row_bytes);
+void KvCache::prepare(std::uint32_t layer, const LayerRows::Preparation& preparation) {
+  if (preparation.moved.count > 0) {
+    move_down(k(layer), layout_.k_row_bytes, preparation.moved, preparation.moved_to);
+    move_down(v(layer), layout_.v_row_bytes, preparation.moved, preparation.moved_to);
+  }
+  clear(layer, preparation.before);
+  clear(layer, preparation.behind);
+}
+
+void KvCache::clear(std::uint32_t layer, LayerRows::Cells cells) {
+  if (cells.count == 0) return;
+  const auto wipe = [&](ggml_tensor* rows, std::uint64_t row_bytes) {
+    ggml_backend_tensor_memset(rows, 0, cells.first * row_bytes, cells.count * row_bytes);
+  };
+  wipe(k(layer), layout_.k_row_bytes);
+  wipe(v(layer), layout_.v_row_bytes);
+}
+
+void KvCache::move_down(ggml_tensor* rows, std::uint64_t row_bytes, LayerRows::Cells from, std::uint64_t to) const {
+  if (device_->is_host_memory()) {
+    auto* bytes = static_cast<std::byte*>(rows->data);
+    std::memmove(bytes + to * row_bytes, bytes + from.first * row_bytes, from.count * row_bytes);
+    return;
+  }
+  // A device copies between places that do not overlap: as many rows at a time as the distance allows.
+  const std::uint64_t distance = from.first - to;
+  for (std::uint64_t done = 0; done < from.count; done += distance) {
+    const std::uint64_t count = std::min(distance, from.count - done);
+    const GgmlContext context = make_context(2);
+    const auto view = [&](std::uint64_t first) {
+      ggml_tensor* part = ggml_view_2d(context.get(), rows, rows->ne[0], static_cast<std::int64_t>(count), row_bytes,
+                                       first * row_bytes);
+      ggml_backend_view_init(part);
+      return part;
+    };
+    ggml_backend_tensor_copy(view(from.first + done), view(to + done));
+  }
 }
 
 }  // namespace baton::engine
