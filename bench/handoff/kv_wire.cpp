@@ -226,8 +226,7 @@ model::SynthOptions wire_model() {
 
 Result<void> fill(engine::Engine& engine, node::Workspace& workspace, std::uint32_t tokens, std::uint32_t layers) {
   std::mt19937_64 random(1);
-  const engine::KvLayout& layout = engine.kv_layout();
-  Bytes rows(std::size_t{layout.k_row_bytes} * tokens);
+  Bytes rows(std::size_t{engine.kv_layout(0).k_row_bytes} * tokens);
   for (std::uint32_t layer = 0; layer < layers; ++layer) {
     // Halves between 0.25 and 0.5: the top bits are fixed, the rest is noise that nothing could compress.
     auto* values = reinterpret_cast<std::uint16_t*>(rows.data());
@@ -254,10 +253,7 @@ Result<void> run(const Flags& flags, bool serves) {
   const auto identity = TRY(net::Identity::load_or_create(flags.home));
   const auto loop = TRY(net::EventLoop::create());
   const auto transport = TRY(net::Transport::create(*loop, identity));
-  handoff::Widths widths;
-  widths.kv.assign(layers, {model->shape().k_width(), model->shape().v_width()});
-  widths.hidden_values = model->shape().embedding_width;
-  widths.logits_values = model->shape().vocabulary_size;
+  const handoff::Widths widths = node::widths_of(model->shape());
   const auto end = std::make_shared<WireEnd>(*loop, workspace, flags, widths);
   node::Exchange exchange(*loop, *transport, widths,
                           [&](const handoff::Open&, const net::Fingerprint&) -> Result<node::Exchange::OpenDecision> {

@@ -156,7 +156,7 @@ struct Engine::Impl {
     if (!has_place(sequence, layer, first, count)) {
       return invalid(std::format("no cells for layer {}, positions {} and {} more", layer, first, count));
     }
-    const KvLayout& layout = cache.layout();
+    const KvLayout& layout = cache.layout(layer);
     if (k_bytes != std::uint64_t{count} * layout.k_row_bytes || v_bytes != std::uint64_t{count} * layout.v_row_bytes) {
       return invalid("K or V of the wrong size");
     }
@@ -227,7 +227,7 @@ PackingProgress Engine::packing() const {
 }
 bool Engine::holds(LayerRange layers) const { return impl_->weights.holds(layers); }
 std::uint32_t Engine::free_cells() const { return impl_->cells->free_cells(); }
-const KvLayout& Engine::kv_layout() const { return impl_->cache.layout(); }
+const KvLayout& Engine::kv_layout(std::uint32_t layer) const { return impl_->cache.layout(layer); }
 
 EngineStats Engine::stats() const {
   EngineStats stats;
@@ -307,7 +307,7 @@ Result<void> Engine::write_kv(Sequence& sequence, std::uint32_t layer, std::uint
   LayerRows& rows = sequence.rows_[layer];
   const LayerRows::Preparation preparation = rows.prepare_write(first_position, token_count);
   impl_->cache.prepare(layer, preparation);
-  const KvLayout& layout = impl_->cache.layout();
+  const KvLayout& layout = impl_->cache.layout(layer);
   impl_->cache.write(layer, rows.cell(first_position + preparation.skipped),
                      k.subspan(std::size_t{preparation.skipped} * layout.k_row_bytes),
                      v.subspan(std::size_t{preparation.skipped} * layout.v_row_bytes));
@@ -316,7 +316,6 @@ Result<void> Engine::write_kv(Sequence& sequence, std::uint32_t layer, std::uint
 
 Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count) {
   if (token_count > from.capacity() || token_count > to.capacity()) return invalid("a prefix longer than its sequence");
-  const KvLayout& layout = kv_layout();
   for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
     if (!impl_->cache.holds(layer)) continue;
     TRY(impl_->check_continues(from, {layer, layer + 1}, token_count));
@@ -327,6 +326,7 @@ Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32
       TRY(write_kv(to, layer, first, count, rows->k, rows->v));
       continue;
     }
+    const KvLayout& layout = kv_layout(layer);
     Bytes k(std::size_t{count} * layout.k_row_bytes);
     Bytes v(std::size_t{count} * layout.v_row_bytes);
     TRY(read_kv(from, layer, first, count, k, v));

@@ -51,7 +51,9 @@ struct EngineOptions {
   std::optional<LayerRange> layers;  // whose weights and KV to hold; all by default
 };
 
-// One token's K and V in one layer, as the cache stores them: `[kv head][head width]`, K after norm and RoPE.
+// One token's rows in one layer, as the cache stores them. K and V are `[kv head][head width]`, K after norm and RoPE.
+// A latent layer has one row and no V: the normed latent, then the rotated part that all heads share. A layer without
+// rows has widths of 0.
 struct KvLayout {
   CacheType type = CacheType::kF16;
   std::uint32_t k_width = 0;  // elements
@@ -155,7 +157,7 @@ class Engine {
   // layers it runs, the first time it gets there.
   Result<void> forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer = nullptr);
 
-  const KvLayout& kv_layout() const;
+  const KvLayout& kv_layout(std::uint32_t layer) const;
   // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist or
   // is gone from a window. In a layer that keeps a window it is good until the sequence's next pass or write there.
   std::optional<KvView> view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,

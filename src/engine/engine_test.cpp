@@ -112,8 +112,8 @@ TEST_P(EngineOf, DecodesToTheSameBitsFromKvThatCameFromAnotherEngine) {
   Sequence target = reserve(*receiver, 60);
   run_chunks(*sender, source, std::span(tokens).first(50), 16);
 
-  const KvLayout& layout = sender->kv_layout();
   for (std::uint32_t layer = 0; layer < sender->shape().layer_count; ++layer) {
+    const KvLayout& layout = sender->kv_layout(layer);
     Bytes k(std::size_t{30} * layout.k_row_bytes);
     Bytes v(std::size_t{30} * layout.v_row_bytes);
     ASSERT_TRUE(sender->read_kv(source, layer, 0, 30, k, v));
@@ -200,7 +200,7 @@ TEST_P(EngineOf, StaysCloseWithAQ8Cache) {
   EngineOptions options = small_options();
   options.cache_type = CacheType::kQ8_0;
   const auto quantised = make_engine(model_, options);
-  EXPECT_EQ(quantised->kv_layout().k_row_bytes, exact->kv_layout().k_width / 32 * 34);
+  EXPECT_EQ(quantised->kv_layout(0).k_row_bytes, exact->kv_layout(0).k_width / 32 * 34);
   const auto tokens = some_tokens(*exact, 48);
   Sequence a = reserve(*exact, 48);
   Sequence b = reserve(*quantised, 48);
@@ -223,7 +223,7 @@ TEST_P(EngineOf, IgnoresWhatAnEarlierSequenceLeftInItsCells) {
   {
     // F16 NaNs and infinities, as a hostile peer could send.
     Sequence dirty = reserve(*engine, 90);
-    Bytes poison_k(std::size_t{kCellBlock} * engine->kv_layout().k_row_bytes);
+    Bytes poison_k(std::size_t{kCellBlock} * engine->kv_layout(0).k_row_bytes);
     for (std::size_t at = 0; at < poison_k.size(); at += 2) poison_k[at + 1] = std::byte(at % 4 == 0 ? 0x7e : 0x7c);
     for (std::uint32_t layer = 0; layer < engine->shape().layer_count; ++layer) {
       ASSERT_TRUE(engine->write_kv(dirty, layer, 0, kCellBlock, poison_k, poison_k));
@@ -378,7 +378,7 @@ TEST(Engine, RefusesABatchThatMakesNoSense) {
 TEST(Engine, RefusesKvOutsideASequence) {
   const auto engine = make_engine(reference_model("golden/llama-dense"), small_options());
   Sequence sequence = reserve(*engine, 256);
-  const KvLayout& layout = engine->kv_layout();
+  const KvLayout& layout = engine->kv_layout(0);
   Bytes k(std::size_t{2} * layout.k_row_bytes);
   Bytes v(std::size_t{2} * layout.v_row_bytes);
   EXPECT_TRUE(engine->read_kv(sequence, 0, 254, 2, k, v));

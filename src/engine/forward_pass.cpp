@@ -338,9 +338,10 @@ Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerO
 
   std::vector<model::TokenRun> runs;
   for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
-  const double kv_bytes = cache_.layout().k_row_bytes + cache_.layout().v_row_bytes;
   for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
     TRY(run_layer(layer));
+    const KvLayout& layout = cache_.layout(layer);
+    const double kv_bytes = layout.k_row_bytes + layout.v_row_bytes;
     if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));
     if (observer != nullptr && observer->layer_done(layer) == LayerObserver::Next::kStop) {
       return fail(ErrorCode::kCancelled, "the pass was stopped between two layers");

@@ -1,4 +1,5 @@
-// The KV cache: per layer one K and one V tensor, [width, cells], token after token. Private to the engine room.
+// The KV cache: per layer one K and one V tensor, [width, cells], token after token; or one tensor of latent rows.
+// Private to the engine room.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,8 @@ class KvCache {
   Result<void> ensure(LayerRange layers);
   bool holds(std::uint32_t layer) const { return layer < layers_.size() && layers_[layer].ready; }
 
-  const KvLayout& layout() const { return layout_; }
+  const KvLayout& layout(std::uint32_t layer) const { return layers_[layer].layout; }
+  // nullptr where the layer has no such rows.
   ggml_tensor* k(std::uint32_t layer) const { return layers_[layer].k; }
   ggml_tensor* v(std::uint32_t layer) const { return layers_[layer].v; }
   std::uint64_t bytes() const { return bytes_; }
@@ -42,6 +44,7 @@ class KvCache {
 
  private:
   struct Layer {
+    KvLayout layout;
     GgmlContext context;
     GgmlBuffer buffer;
     ggml_tensor* k = nullptr;
@@ -54,7 +57,6 @@ class KvCache {
   void move_down(ggml_tensor* rows, std::uint64_t row_bytes, LayerRows::Cells from, std::uint64_t to) const;
 
   const GgmlDevice* device_ = nullptr;
-  KvLayout layout_;
   std::uint64_t bytes_ = 0;
   std::vector<Layer> layers_;
 };

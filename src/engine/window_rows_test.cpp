@@ -170,7 +170,7 @@ TEST_P(WindowsOf, DecodeToTheSameBitsFromKvThatCameInPieces) {
   const auto expected = run_chunks(*sender, source, rest, 1, 1200);
 
   const auto receiver = sliding();
-  const KvLayout& layout = sender->kv_layout();
+  const KvLayout& layout = sender->kv_layout(0);
   const auto send = [&](Sequence& to, std::uint32_t layer, std::uint32_t first, std::uint32_t count) {
     Bytes k(std::size_t{count} * layout.k_row_bytes);
     Bytes v(std::size_t{count} * layout.v_row_bytes);
@@ -201,7 +201,7 @@ TEST_P(WindowsOf, IgnoreWhatAnEarlierSequenceLeftInTheirCells) {
   {
     // F16 NaNs and infinities, as a hostile peer could send.
     Sequence dirty = reserve(*windows, kContext);
-    Bytes poison(std::size_t{kContext} * windows->kv_layout().k_row_bytes);
+    Bytes poison(std::size_t{kContext} * windows->kv_layout(0).k_row_bytes);
     for (std::size_t at = 0; at < poison.size(); at += 2) poison[at + 1] = std::byte(at % 4 == 0 ? 0x7e : 0x7c);
     ASSERT_TRUE(windows->write_kv(dirty, layer, 0, kContext, poison, poison));
   }
@@ -231,7 +231,7 @@ TEST(Windows, AreCountedInTheEnginesMemoryAndItsRoom) {
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer)
     sliding_layers += windows->keeps_window(layer) ? 1 : 0;
   ASSERT_GT(sliding_layers, 0U);
-  const std::uint64_t row_bytes = windows->kv_layout().k_row_bytes + windows->kv_layout().v_row_bytes;
+  const std::uint64_t row_bytes = windows->kv_layout(0).k_row_bytes + windows->kv_layout(0).v_row_bytes;
   const std::uint64_t rows = model::window_rows(8, kMaxChunk);
   EXPECT_EQ(windows->stats().kv_bytes,
             row_bytes * (sliding_layers * 2 * rows + (shape.layer_count - sliding_layers) * kContext));
@@ -257,8 +257,8 @@ TEST(Windows, RefuseRowsThatTheyDoNotHave) {
   const auto tokens = some_tokens(*engine, 1500);
   Sequence sequence = reserve(*engine, 1500);
   run_chunks(*engine, sequence, tokens, 180);
-  Bytes k(engine->kv_layout().k_row_bytes);
-  Bytes v(engine->kv_layout().v_row_bytes);
+  Bytes k(engine->kv_layout(0).k_row_bytes);
+  Bytes v(engine->kv_layout(0).v_row_bytes);
   EXPECT_TRUE(engine->view(sequence, layer, 1499, 1));
   EXPECT_FALSE(engine->view(sequence, layer, 0, 1));
   EXPECT_FALSE(engine->view(sequence, layer, 1500, 1)) << "nobody wrote it";

@@ -67,15 +67,19 @@ bool Flow::contains(const SliceKey& key) const {
   }();
   const bool is_step = key.tokens == 1 && key.first_position >= prompt_tokens && key.first_position < end_position;
   switch (key.kind) {
-    case SliceKind::kKv: return kv.contains(key.layer) && is_chunk;
+    case SliceKind::kKv:
+    case SliceKind::kLatent:
+    case SliceKind::kRecurrent: {
+      const auto lane = std::ranges::lower_bound(kept, key.layer, {}, &KeptLane::layer);
+      const auto found = std::find(lane, kept.end(), KeptLane{key.kind, key.layer});
+      return is_chunk && found != kept.end();
+    }
     case SliceKind::kHidden:
       return (prefill_hidden == key.layer && is_chunk) || (decode_hidden == key.layer && is_step);
     case SliceKind::kLogits: {
       const bool is_last = key.tokens == 1 && !chunks.empty() && key.end_position() == prompt_tokens;
       return key.layer == layers && ((prefill_logits && is_last) || (decode_logits && is_step));
     }
-    case SliceKind::kLatent:
-    case SliceKind::kRecurrent: break;
   }
   return false;
 }
@@ -83,16 +87,16 @@ bool Flow::contains(const SliceKey& key) const {
 PartDTypes Flow::dtypes(SliceKind kind) const {
   switch (kind) {
     case SliceKind::kKv: return {codec, codec};
+    case SliceKind::kLatent: return {codec, DType::kNone};
+    case SliceKind::kRecurrent: return {DType::kF32, DType::kNone};
     case SliceKind::kHidden: return {hidden, DType::kNone};
     case SliceKind::kLogits: return {DType::kF32, DType::kNone};
-    case SliceKind::kLatent:
-    case SliceKind::kRecurrent: break;
   }
   return {DType::kNone, DType::kNone};
 }
 
 std::uint64_t Flow::prefill_slices() const {
-  const std::uint64_t per_chunk = kv.size() + (prefill_hidden ? 1 : 0);
+  const std::uint64_t per_chunk = kept.size() + (prefill_hidden ? 1 : 0);
   return chunks.size() * per_chunk + (prefill_logits && !chunks.empty() ? 1 : 0);
 }
 
@@ -108,7 +112,7 @@ std::uint64_t Flow::prefill_bytes(const Widths& widths) const {
     bytes += total(part_bytes({kind, layer, chunk.first_position, chunk.tokens}, dtypes(kind), widths));
   };
   for (const Chunk& chunk : chunks) {
-    for (std::uint32_t layer = kv.begin; layer < kv.end; ++layer) add(SliceKind::kKv, layer, chunk);
+    for (const KeptLane& lane : kept) add(lane.kind, lane.layer, chunk);
     if (prefill_hidden) add(SliceKind::kHidden, *prefill_hidden, chunk);
   }
   if (prefill_logits && !chunks.empty()) add(SliceKind::kLogits, layers, {prompt_tokens - 1, 1});
@@ -122,7 +126,7 @@ std::uint64_t Flow::largest_slice_bytes(const Widths& widths) const {
   const auto consider = [&](SliceKind kind, std::uint32_t layer, std::uint32_t count) {
     largest = std::max(largest, total(part_bytes({kind, layer, 0, count}, dtypes(kind), widths)));
   };
-  for (std::uint32_t layer = kv.begin; layer < kv.end; ++layer) consider(SliceKind::kKv, layer, tokens);
+  for (const KeptLane& lane : kept) consider(lane.kind, lane.layer, tokens);
   if (prefill_hidden) consider(SliceKind::kHidden, *prefill_hidden, tokens);
   if (decode_hidden) consider(SliceKind::kHidden, *decode_hidden, 1);
   if (prefill_logits || decode_logits) consider(SliceKind::kLogits, layers, 1);
@@ -133,17 +137,34 @@ bool Flow::empty() const {
   return kv.empty() && !prefill_hidden && !decode_hidden && !prefill_logits && !decode_logits;
 }
 
-Flow flow_of(const Open& open, std::uint32_t layers) {
+namespace {
+
+std::vector<KeptLane> lanes_of(LayerRange layers, const Widths& widths) {
+  std::vector<KeptLane> lanes;
+  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    const LayerWidths& kept = widths.kept[layer];
+    if (kept.state_values == 0 || kept.k_values != 0) {
+      lanes.push_back({kept.v_values == 0 && kept.k_values != 0 ? SliceKind::kLatent : SliceKind::kKv, layer});
+    }
+    if (kept.state_values != 0) lanes.push_back({SliceKind::kRecurrent, layer});
+  }
+  return lanes;
+}
+
+}  // namespace
+
+Flow flow_of(const Open& open, const Widths& widths) {
   const Lanes lanes = lanes_between(open.plan, open.sender, open.receiver);
   Flow flow;
   flow.chunks = chunk_grid(open.prefix_tokens, open.prompt_tokens, open.chunk_tokens);
   flow.kv = lanes.kv;
+  flow.kept = lanes_of(lanes.kv, widths);
   flow.prefill_hidden = lanes.prefill_hidden;
   flow.decode_hidden = lanes.decode_hidden;
   flow.prefill_logits = lanes.prefill_logits;
   flow.decode_logits = lanes.decode_logits;
   flow.steps = open.receiver == plan::kCoordinator;
-  flow.layers = layers;
+  flow.layers = widths.layers();
   flow.prompt_tokens = open.prompt_tokens;
   flow.end_position = open.prompt_tokens + open.max_new_tokens;
   flow.codec = open.codec;
@@ -161,9 +182,11 @@ Result<void> check_widths(const Flow& flow, const Widths& widths) {
   const auto suits = [&](std::uint32_t values, DType dtype) {
     return values != 0 && values % block_values(dtype) == 0;
   };
-  for (std::uint32_t layer = flow.kv.begin; layer < flow.kv.end; ++layer) {
-    const KvWidth& width = widths.kv[layer];
-    if (suits(width.k_values, flow.codec) && suits(width.v_values, flow.codec)) continue;
+  for (const KeptLane& lane : flow.kept) {
+    const LayerWidths& width = widths.kept[lane.layer];
+    const bool one_part = lane.kind != SliceKind::kKv;
+    if (lane.kind == SliceKind::kRecurrent) continue;  // one f32 row
+    if (suits(width.k_values, flow.codec) && (one_part || suits(width.v_values, flow.codec))) continue;
     return fail(ErrorCode::kUnsupported,
                 std::format("KV rows of {} and {} values do not divide into {} blocks: use f16", width.k_values,
                             width.v_values, dtype_name(flow.codec)));

@@ -25,9 +25,18 @@ struct Chunk {
 // is cut at the prompt's end. Empty where nothing is left; chunk_tokens must not be 0.
 std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
 
+// One kind of memory of one layer.
+struct KeptLane {
+  SliceKind kind = SliceKind::kKv;
+  std::uint32_t layer = 0;
+
+  auto operator<=>(const KeptLane&) const = default;
+};
+
 struct Flow {
   std::vector<Chunk> chunks;                    // of the prompt
-  LayerRange kv;                                // layers whose KV flows, chunk by chunk; may be empty
+  LayerRange kv;                                // layers whose memory flows, chunk by chunk; may be empty
+  std::vector<KeptLane> kept;                   // all of their lanes, layer by layer
   std::optional<std::uint32_t> prefill_hidden;  // the layer that hidden states of each chunk enter
   std::optional<std::uint32_t> decode_hidden;   // the layer that hidden states of each step enter
   bool prefill_logits = false;                  // of the prompt's last position
@@ -52,8 +61,8 @@ struct Flow {
   bool empty() const;
 };
 
-// `open` must have passed check().
-Flow flow_of(const Open& open, std::uint32_t layers);
+// `open` must have passed check() for as many layers as there are widths.
+Flow flow_of(const Open& open, const Widths& widths);
 
 // Whether `receiver` must open a transfer to `sender` under a valid plan: something flows, or the receiver coordinates.
 enum class Need { kNone, kTransfer };

@@ -13,7 +13,7 @@ Flow flow_between(std::string_view plan, plan::NodeIndex sender, plan::NodeIndex
   Open open = open_of(plan, 10, 4);
   open.sender = sender;
   open.receiver = receiver;
-  return flow_of(open, kLayers);
+  return flow_of(open, widths());
 }
 
 TEST(ChunkGrid, HasItsBordersAtMultiplesOfTheChunk) {

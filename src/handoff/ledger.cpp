@@ -17,7 +17,7 @@ SliceLedger::SliceLedger(const Flow& flow)
     lane.held.resize(chunks.size());
     lane.chunks = std::move(chunks);
   };
-  for (std::uint32_t layer = flow.kv.begin; layer < flow.kv.end; ++layer) add(SliceKind::kKv, layer, flow.chunks);
+  for (const KeptLane& lane : flow.kept) add(lane.kind, lane.layer, flow.chunks);
   if (flow.prefill_hidden) add(SliceKind::kHidden, *flow.prefill_hidden, flow.chunks);
   if (flow.prefill_logits) add(SliceKind::kLogits, flow.layers, {{prompt_tokens_ - 1, 1}});
   if (flow.decode_hidden) add(SliceKind::kHidden, *flow.decode_hidden, {});

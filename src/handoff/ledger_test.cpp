@@ -15,7 +15,7 @@ SliceKey kv(std::uint32_t layer, std::uint32_t first, std::uint32_t tokens) {
 }
 
 TEST(SliceLedger, CountsPositionsWithoutAGap) {
-  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), kLayers));
+  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), widths()));
   EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 0), 0u);
   ledger.received(kv(0, 4, 4));
   EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, 0), 0u);
@@ -31,7 +31,7 @@ TEST(SliceLedger, CountsPositionsWithoutAGap) {
 }
 
 TEST(SliceLedger, TellsOldNewsFromNew) {
-  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), kLayers));
+  SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), widths()));
   EXPECT_FALSE(ledger.has_news());
   ledger.received(kv(0, 0, 4));
   ledger.received({SliceKind::kHidden, 2, 0, 4});
@@ -42,7 +42,7 @@ TEST(SliceLedger, TellsOldNewsFromNew) {
 }
 
 TEST(SliceLedger, RemembersGenerations) {
-  SliceLedger ledger(flow_of(open_of(kPooled, 4, 4), kLayers));
+  SliceLedger ledger(flow_of(open_of(kPooled, 4, 4), widths()));
   const SliceKey prompt_logits{SliceKind::kLogits, kLayers, 3, 1};
   const SliceKey first_step{SliceKind::kLogits, kLayers, 4, 1};
   const SliceKey second_step{SliceKind::kLogits, kLayers, 5, 1};
@@ -64,7 +64,7 @@ TEST(SliceLedger, RemembersGenerations) {
 }
 
 TEST(SliceLedger, KnowsWhenThePrefillIsComplete) {
-  const Flow flow = flow_of(open_of(kJoint, 10, 4), kLayers);
+  const Flow flow = flow_of(open_of(kJoint, 10, 4), widths());
   SliceLedger ledger(flow);
   for (const SliceKey& key : prefill_keys(flow)) {
     EXPECT_FALSE(ledger.prefill_received());
@@ -79,13 +79,13 @@ TEST(SliceLedger, KnowsWhenThePrefillIsComplete) {
   EXPECT_TRUE(ledger.prefill_held());
   // Where nothing flows, all is there.
   Open open = open_of("prefill=local:0-4;decode=local:0-2,A:2-4", 10, 4);
-  EXPECT_TRUE(SliceLedger(flow_of(open, kLayers)).prefill_held());
+  EXPECT_TRUE(SliceLedger(flow_of(open, widths())).prefill_held());
 }
 
 TEST(SliceLedger, BeginsAfterThePrefix) {
   Open open = open_of(kDisaggregated, 10, 4);
   open.prefix_tokens = 4;
-  const SliceLedger ledger(flow_of(open, kLayers));
+  const SliceLedger ledger(flow_of(open, widths()));
   EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 4u);
   EXPECT_EQ(ledger.state(kv(0, 4, 4)), State::kMissing);
   EXPECT_TRUE(ledger.received_ranges().empty());

@@ -26,7 +26,7 @@ Result<Receiver> Receiver::create(const TransferId& transfer, Open open, std::ve
     return fail(ErrorCode::kInvalidArgument,
                 std::format("the prompt has {} tokens, not {}", prompt.size(), open.prompt_tokens));
   }
-  Receiver receiver(flow_of(open, widths.layers()));
+  Receiver receiver(flow_of(open, widths));
   TRY(check_widths(receiver.flow_, widths));
   receiver.transfer_ = transfer;
   receiver.open_ = std::move(open);
@@ -49,7 +49,7 @@ void Receiver::held(const SliceKey& key, TimePoint now) {
   put_back(std::move(slot->buffer));
   slots_.erase(slot);
   ledger_.held(key);
-  const bool counts = flow_.kv.empty() || key.kind == SliceKind::kKv;
+  const bool counts = flow_.kv.empty() || is_kept(key.kind);
   if (counts && key.first_position < flow_.prompt_tokens) stats_.last_held = now;
   want_credit(now);
 }
@@ -218,9 +218,7 @@ void Receiver::note_news(TimePoint now) {
 
 std::uint32_t Receiver::salvage_position() const {
   std::uint32_t position = flow_.prompt_tokens;
-  for (std::uint32_t layer = flow_.kv.begin; layer < flow_.kv.end; ++layer) {
-    position = std::min(position, held_up_to(SliceKind::kKv, layer));
-  }
+  for (const KeptLane& lane : flow_.kept) position = std::min(position, held_up_to(lane.kind, lane.layer));
   return position;
 }
 

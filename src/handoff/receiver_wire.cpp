@@ -132,7 +132,7 @@ std::vector<ReceiverEvent> Receiver::on_complete(Slot& slot, TimePoint now) {
 
   ++stats_.slices;
   stats_.payload_bytes += header.payload_bytes();
-  if (header.key.kind == SliceKind::kKv) {
+  if (is_kept(header.key.kind)) {
     transfer_ns_ += static_cast<double>(now.time_since_epoch().count() - header.sent_at_ns);
     ++transfer_slices_;
   }

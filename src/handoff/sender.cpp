@@ -22,7 +22,7 @@ Result<Sender> Sender::create(const Message& opening, Widths widths, const Sende
   Sender sender;
   sender.transfer_ = opening.transfer;
   sender.open_ = *open;
-  sender.flow_ = flow_of(*open, widths.layers());
+  sender.flow_ = flow_of(*open, widths);
   TRY(check_widths(sender.flow_, widths));
   sender.widths_ = std::move(widths);
   sender.limits_ = limits;
@@ -70,7 +70,7 @@ Result<void> Sender::offer(const OfferedSlice& slice) {
   of.offered_up_to = slice.key.end_position();
   of.offers.push_back({.slice = slice, .order = next_order_++, .sum = {}});
   if (is_prefill) ++prefill_offered_;
-  (slice.key.kind == SliceKind::kKv ? bulk_ : urgent_).push_back(slice.key);
+  (is_kept(slice.key.kind) ? bulk_ : urgent_).push_back(slice.key);
   return {};
 }
 
@@ -150,7 +150,7 @@ void Sender::attach(std::uint32_t generation, std::uint64_t allowed_bytes, TimeP
   urgent_.clear();
   bulk_.clear();
   for (const Offer* offer : offers) {
-    (offer->slice.key.kind == SliceKind::kKv ? bulk_ : urgent_).push_back(offer->slice.key);
+    (is_kept(offer->slice.key.kind) ? bulk_ : urgent_).push_back(offer->slice.key);
   }
 }
 

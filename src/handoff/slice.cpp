@@ -24,14 +24,13 @@ std::array<std::size_t, kParts> part_bytes(const SliceKey& key, const PartDTypes
   const auto rows = [&](std::size_t part, std::uint32_t values) {
     return std::size_t{key.tokens} * encoded_size(dtypes[part], values);
   };
+  const LayerWidths kept = key.layer < widths.kept.size() ? widths.kept[key.layer] : LayerWidths{};
   switch (key.kind) {
-    case SliceKind::kKv:
-      if (key.layer >= widths.kv.size()) return {0, 0};
-      return {rows(0, widths.kv[key.layer].k_values), rows(1, widths.kv[key.layer].v_values)};
+    case SliceKind::kKv: return {rows(0, kept.k_values), rows(1, kept.v_values)};
+    case SliceKind::kLatent: return {rows(0, kept.k_values), 0};
+    case SliceKind::kRecurrent: return {encoded_size(dtypes[0], kept.state_values), 0};
     case SliceKind::kHidden: return {rows(0, widths.hidden_values), 0};
     case SliceKind::kLogits: return {rows(0, widths.logits_values), 0};
-    case SliceKind::kLatent:
-    case SliceKind::kRecurrent: break;
   }
   return {0, 0};
 }

@@ -105,9 +105,9 @@ inline constexpr std::size_t kPipeFrames = 2;
 // What belongs to the scenario and never changes.
 struct Ground {
   explicit Ground(const Scenario& given) : scenario(given), open(open_of(given.plan, given.prompt_tokens, 2)) {
-    flow = flow_of(open, kLayers);
     widths.hidden_values = 2;  // with logits_values, every slice has 16 bytes or less, and the window four times that
     widths.logits_values = 4;
+    flow = flow_of(open, widths);
     keys = prefill_keys(flow);
     for (std::uint32_t i = 0; i < given.steps; ++i)
       keys.push_back({SliceKind::kLogits, kLayers, given.prompt_tokens + i, 1});

@@ -21,7 +21,8 @@ inline TransferId transfer_id(std::uint8_t seed = 7) {
 }
 
 inline Widths widths(std::uint32_t kv_values = 8) {
-  return {.kv = std::vector<KvWidth>(kLayers, KvWidth{kv_values, kv_values}), .hidden_values = 6, .logits_values = 5};
+  const LayerWidths rows{.k_values = kv_values, .v_values = kv_values};
+  return {.kept = std::vector<LayerWidths>(kLayers, rows), .hidden_values = 6, .logits_values = 5};
 }
 
 // Nodes are "local" (the coordinator), A and B, in the order that the text names them after local.
@@ -80,8 +81,8 @@ inline OfferedSlice offered(const SliceKey& key, const Flow& flow, const Widths&
 inline std::vector<SliceKey> prefill_keys(const Flow& flow) {
   std::vector<SliceKey> keys;
   for (const Chunk& chunk : flow.chunks) {
-    for (std::uint32_t layer = flow.kv.begin; layer < flow.kv.end; ++layer) {
-      keys.push_back({SliceKind::kKv, layer, chunk.first_position, chunk.tokens});
+    for (const KeptLane& lane : flow.kept) {
+      keys.push_back({lane.kind, lane.layer, chunk.first_position, chunk.tokens});
     }
     if (flow.prefill_hidden) {
       keys.push_back({SliceKind::kHidden, *flow.prefill_hidden, chunk.first_position, chunk.tokens});

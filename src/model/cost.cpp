@@ -27,6 +27,13 @@ double experts_touched(const LayerShape& layer, std::uint64_t tokens) {
   return experts * (1.0 - std::pow(missed, static_cast<double>(tokens)));
 }
 
+namespace {
+
+// A state's element is decayed, gains a product of three, and is weighed into the output.
+constexpr double kFlopsPerStateElement = 6;
+
+}  // namespace
+
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs) {
   const LayerShape& numbers = shape.layers[layer];
   double tokens = 0;
@@ -36,23 +43,27 @@ double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const
     attended += static_cast<double>(attended_positions(run, numbers.attention_window));
   }
   // The query-key product and the weighted sum of values cost 2 FLOPs per element each.
-  const double attention_width =
-      static_cast<double>(shape.head_count) * (shape.key_head_width + shape.value_head_width) / 2.0;
+  const double attention_width = numbers.memory.keeps_rows() ? static_cast<double>(shape.head_count) *
+                                                                   (shape.key_head_width + shape.value_head_width) / 2.0
+                                                             : 0.0;
   double weights_used = static_cast<double>(numbers.weight_count - numbers.expert_weight_count);
   if (numbers.expert_count > 0) {
     weights_used += static_cast<double>(numbers.expert_weight_count) * numbers.experts_per_token / numbers.expert_count;
   }
-  return 2.0 * weights_used * tokens + 4.0 * attention_width * attended;
+  return (2.0 * weights_used + kFlopsPerStateElement * numbers.memory.state_width) * tokens +
+         4.0 * attention_width * attended;
 }
 
 double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,
                    double kv_bytes_per_token) {
   const LayerShape& numbers = shape.layers[layer];
   double kv_tokens = 0;
+  double state_bytes = 0;
   std::uint64_t tokens = 0;
   for (const TokenRun& run : runs) {
     if (run.token_count == 0) continue;
     tokens += run.token_count;
+    state_bytes += 2.0 * sizeof(float) * numbers.memory.state_width;
     // Each position's K and V is read once by the run, however many of its tokens look at it, and the run's own
     // are written.
     const std::uint64_t end = run.first_position + run.token_count;
@@ -66,7 +77,7 @@ double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const
     weight_bytes +=
         static_cast<double>(numbers.expert_weight_bytes) * experts_touched(numbers, tokens) / numbers.expert_count;
   }
-  return weight_bytes + kv_tokens * kv_bytes_per_token;
+  return weight_bytes + state_bytes + kv_tokens * kv_bytes_per_token;
 }
 
 Cost layer_cost(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,

@@ -1,6 +1,6 @@
 // What a layer costs: the one formula that emulated devices, the planner and the demo share.
-//   FLOPs = 2 x weights x tokens + 4 x (heads x head width) x sum of attended positions
-//   bytes = weight bytes as in the file, once for the whole batch, + KV bytes read and written
+//   FLOPs = 2 x weights x tokens + 4 x (heads x head width) x sum of attended positions + 6 x state elements x tokens
+//   bytes = weight bytes as in the file, once for the whole batch, + KV bytes and states read and written
 // The sum over positions is exact and capped at the layer's attention window. Of E experts a token uses k: it costs
 // k/E of their FLOPs, and t tokens that choose independently read E (1 - (1 - k/E)^t) of them. The embedding lookup is
 // free; the output head counts where logits are computed. Pure functions.
@@ -33,7 +33,7 @@ std::uint64_t attended_positions(TokenRun run, std::uint64_t window);
 double experts_touched(const LayerShape& layer, std::uint64_t tokens);
 
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs);
-// `kv_bytes_per_token`: one token's K and V in this layer, in the cache's type.
+// `kv_bytes_per_token`: one token's rows in this layer, in the cache's type.
 double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,
                    double kv_bytes_per_token);
 Cost layer_cost(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,

@@ -34,7 +34,7 @@ ModelShape small_shape() {
   shape.kv_head_count = 2;
   shape.key_head_width = 8;
   shape.value_head_width = 8;
-  shape.layers = {{.weight_count = 1000, .weight_bytes = 560}};
+  shape.layers = {{.memory = {.k_width = 16, .v_width = 16}, .weight_count = 1000, .weight_bytes = 560}};
   shape.head_weight_count = 300;
   shape.head_weight_bytes = 170;
   return shape;

@@ -208,6 +208,9 @@ class Reader {
     result_.layers.resize(layers);
     result_.shape.layers.resize(layers);
     for (LayerHyperparameters& layer : result_.layers) layer.rope = rope.full;
+    for (LayerShape& layer : result_.shape.layers) {
+      layer.memory = {.k_width = result_.shape.k_width(), .v_width = result_.shape.v_width()};
+    }
     TRY(read_windows(rope));
     return choose_rotated_layers();
   }

@@ -37,12 +37,14 @@ std::uint64_t layer_rows(const ModelShape& shape, std::uint32_t layer, const KvD
                                             : whole_blocks(demand.context_tokens);
 }
 
-double kv_bytes(const ModelShape& shape, LayerRange layers, const KvDemand& demand, double bytes_per_token) {
-  double rows = 0;
+double kv_bytes(const ModelShape& shape, LayerRange layers, const KvDemand& demand, double bytes_per_element) {
+  double bytes = 0;
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
-    rows += static_cast<double>(layer_rows(shape, layer, demand));
+    const LayerMemory& memory = shape.layers[layer].memory;
+    const double width = static_cast<double>(memory.k_width) + memory.v_width;
+    bytes += static_cast<double>(layer_rows(shape, layer, demand)) * width * bytes_per_element;
   }
-  return rows * bytes_per_token;
+  return bytes;
 }
 
 }  // namespace baton::model

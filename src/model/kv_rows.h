@@ -35,7 +35,7 @@ bool keeps_window(const ModelShape& shape, std::uint32_t layer, const KvDemand& 
 // Rows of one layer, all sequences together.
 std::uint64_t layer_rows(const ModelShape& shape, std::uint32_t layer, const KvDemand& demand);
 
-// Bytes of these layers' K and V, where one token takes `bytes_per_token` in each.
-double kv_bytes(const ModelShape& shape, LayerRange layers, const KvDemand& demand, double bytes_per_token);
+// Bytes of these layers' rows in a cache whose elements take so many (with blocks, on average).
+double kv_bytes(const ModelShape& shape, LayerRange layers, const KvDemand& demand, double bytes_per_element);
 
 }  // namespace baton::model

@@ -32,6 +32,7 @@ ModelShape gemma_like() {
   ModelShape shape;
   shape.layer_count = 6;
   shape.layers.resize(6);
+  for (LayerShape& layer : shape.layers) layer.memory = {.k_width = 3, .v_width = 2};
   for (std::uint32_t layer = 0; layer < 5; ++layer) shape.layers[layer].attention_window = 512;
   return shape;
 }
@@ -44,8 +45,8 @@ TEST(KvRows, AreAWindowAndAChunkWhateverTheContext) {
     EXPECT_EQ(layer_rows(shape, 5, demand), context);
     EXPECT_TRUE(keeps_window(shape, 4, demand));
     EXPECT_FALSE(keeps_window(shape, 5, demand));
-    EXPECT_EQ(kv_bytes(shape, {0, 6}, demand, 10), 10.0 * (5 * 1280 + context));
-    EXPECT_EQ(kv_bytes(shape, {4, 6}, demand, 10), 10.0 * (1280 + context));
+    EXPECT_EQ(kv_bytes(shape, {0, 6}, demand, 2), 10.0 * (5 * 1280 + context));
+    EXPECT_EQ(kv_bytes(shape, {4, 6}, demand, 2), 10.0 * (1280 + context));
   }
   const KvDemand three{.context_tokens = 8192, .max_chunk_tokens = 512, .sequences = 3};
   EXPECT_EQ(layer_rows(shape, 0, three), 3840U);

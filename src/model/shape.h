@@ -7,8 +7,21 @@
 
 namespace baton::model {
 
+// What a layer remembers of a text. Every layer has rows for each token, or a state for all of them, or both.
+struct LayerMemory {
+  std::uint32_t k_width = 0;  // elements of one token's K, or of its latent row where there is no V; 0: no rows
+  std::uint32_t v_width = 0;  // elements of its V; 0 where V is a part of the latent row, or there are no rows
+  // Elements, in F32, of a state that stands for all tokens so far and does not grow with them; 0: none.
+  std::uint32_t state_width = 0;
+
+  bool keeps_rows() const { return k_width != 0; }
+  bool keeps_latent_rows() const { return k_width != 0 && v_width == 0; }
+  bool keeps_state() const { return state_width != 0; }
+};
+
 // One layer's numbers that differ from layer to layer.
 struct LayerShape {
+  LayerMemory memory;
   std::uint64_t weight_count = 0;      // parameters, those of all experts included
   std::uint64_t weight_bytes = 0;      // as they lie in the file
   std::uint32_t attention_window = 0;  // tokens a position can see, itself included; 0: all before it
@@ -39,7 +52,7 @@ struct ModelShape {
   std::uint64_t head_weight_bytes = 0;
   std::uint64_t embedding_bytes = 0;  // the token embedding table (also counted in the head where the two are tied)
 
-  // Elements of one token's K, and of its V, in one layer.
+  // Elements of one token's K, and of its V, where a layer has heads of its own for them.
   std::uint32_t k_width() const { return kv_head_count * key_head_width; }
   std::uint32_t v_width() const { return kv_head_count * value_head_width; }
 };

@@ -9,14 +9,6 @@ namespace baton::node {
 
 namespace {
 
-handoff::Widths widths_of(const model::ModelShape& shape) {
-  handoff::Widths widths;
-  widths.kv.assign(shape.layer_count, {shape.k_width(), shape.v_width()});
-  widths.hidden_values = shape.embedding_width;
-  widths.logits_values = shape.vocabulary_size;
-  return widths;
-}
-
 constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
 
 // Everything that both Opens of one request must say alike.

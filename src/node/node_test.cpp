@@ -185,7 +185,7 @@ TEST_F(Cluster, StreamsAllKvExactlyOnce) {
   const RequestReport& report = **done->report;
   const std::uint64_t chunks = (kPromptTokens + kChunk - 1) / kChunk;
   const std::uint64_t row_bytes =
-      local.executor().engine().kv_layout().k_row_bytes + local.executor().engine().kv_layout().v_row_bytes;
+      local.executor().engine().kv_layout(0).k_row_bytes + local.executor().engine().kv_layout(0).v_row_bytes;
   EXPECT_EQ(report.transfer.slices, chunks * kLayers + 1);  // and the logits
   EXPECT_EQ(report.transfer.payload_bytes, kPromptTokens * kLayers * row_bytes + 400 * sizeof(float));
   EXPECT_EQ(report.transfer.connections, 1u);

@@ -76,10 +76,12 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
   if (ended_) return;
   Result<void> taken;
   switch (slice.key.kind) {
-    case handoff::SliceKind::kKv: taken = take_kv(slice); break;
+    case handoff::SliceKind::kKv:
+    case handoff::SliceKind::kLatent: taken = take_kv(slice); break;
     case handoff::SliceKind::kHidden: taken = take_hidden(slice); break;
     case handoff::SliceKind::kLogits: break;  // below: what it starts must find it held
-    default: taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
+    case handoff::SliceKind::kRecurrent:
+      taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
   }
   if (!taken) return fail_with(taken.error());
   if (slice.key.kind == handoff::SliceKind::kLogits) {
@@ -91,7 +93,7 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
     transfer.machine.held(slice.key, now());
   }
   if (ended_) return;
-  if (slice.key.kind == handoff::SliceKind::kKv) {
+  if (handoff::is_kept(slice.key.kind)) {
     times_.kv_complete = now();
     report_prefilled();
   }

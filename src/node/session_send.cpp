@@ -18,7 +18,9 @@ Result<Bytes> to_bytes(std::span<const float> values, handoff::DType dtype) {
 void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
   const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
   if (!rows) return fail_with(rows.error());
-  send(to, {{handoff::SliceKind::kKv, layer, chunk.first_position, chunk.tokens}, *rows});
+  const bool latent = host_.widths.kept[layer].v_values == 0;
+  const auto kind = latent ? handoff::SliceKind::kLatent : handoff::SliceKind::kKv;
+  send(to, {{kind, layer, chunk.first_position, chunk.tokens}, *rows});
 }
 
 void Session::send_hidden(const Pass& pass, plan::NodeIndex to) {

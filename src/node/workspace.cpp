@@ -20,6 +20,17 @@ handoff::DType cache_dtype(engine::CacheType type) {
   return type == engine::CacheType::kF16 ? handoff::DType::kF16 : handoff::DType::kQ8_0;
 }
 
+handoff::Widths widths_of(const model::ModelShape& shape) {
+  handoff::Widths widths;
+  for (const model::LayerShape& layer : shape.layers) {
+    const model::LayerMemory& memory = layer.memory;
+    widths.kept.push_back({.k_values = memory.k_width, .v_values = memory.v_width, .state_values = memory.state_width});
+  }
+  widths.hidden_values = shape.embedding_width;
+  widths.logits_values = shape.vocabulary_size;
+  return widths;
+}
+
 Result<void> Workspace::reserve(std::uint32_t tokens) {
   sequence_ = TRY(engine_.reserve(tokens));
   return {};
@@ -27,7 +38,7 @@ Result<void> Workspace::reserve(std::uint32_t tokens) {
 
 Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uint32_t first_position,
                                                    std::uint32_t tokens, handoff::DType dtype) {
-  const engine::KvLayout& layout = engine_.kv_layout();
+  const engine::KvLayout& layout = engine_.kv_layout(layer);
   const handoff::DType stored = cache_dtype(layout.type);
   const auto view = engine_.view(sequence_, layer, first_position, tokens);
   if (view && stored == dtype) return std::array{view->k, view->v};
@@ -50,7 +61,7 @@ Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uin
 
 Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
                                  handoff::DType dtype, ByteSpan k, ByteSpan v) {
-  const engine::KvLayout& layout = engine_.kv_layout();
+  const engine::KvLayout& layout = engine_.kv_layout(layer);
   const handoff::DType stored = cache_dtype(layout.type);
   if (stored == dtype) return engine_.write_kv(sequence_, layer, first_position, tokens, k, v);
   TwoParts converted(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);

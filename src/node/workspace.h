@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "engine/engine.h"
 #include "handoff/codec.h"
+#include "handoff/slice.h"
 
 namespace baton::node {
 
@@ -20,8 +21,8 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   Result<void> reserve(std::uint32_t tokens);
   engine::Sequence& sequence() { return sequence_; }
 
-  // Rows of consecutive tokens in `dtype`: the cache's own memory where it has that format and the host can read it,
-  // otherwise a copy that is kept until release().
+  // Rows of consecutive tokens in `dtype`, K and V or the latent rows alone: the cache's own memory where it has that
+  // format and the host can read it, otherwise a copy that is kept until release().
   Result<std::array<ByteSpan, 2>> kv_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
                                           handoff::DType dtype);
   Result<void> write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens, handoff::DType dtype,
@@ -37,6 +38,9 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   engine::Sequence sequence_;
   std::map<const std::byte*, std::shared_ptr<const Bytes>, std::greater<>> kept_;  // by address
 };
+
+// Values in a row of whatever a transfer of this model carries.
+handoff::Widths widths_of(const model::ModelShape& shape);
 
 // The handoff's name of the cache's format.
 handoff::DType cache_dtype(engine::CacheType type);
