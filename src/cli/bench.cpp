@@ -38,6 +38,7 @@ Result<void> bench(const BenchFlags& flags) {
     for (const std::uint32_t tokens : flags.generate) longest = std::max(longest, tokens);
     options.context_tokens = longest;
   }
+  options.sequences = 1;
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, double rate) {

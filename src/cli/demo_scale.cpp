@@ -27,7 +27,9 @@ model::ModelShape reference_shape() {
   const std::uint64_t width = shape.embedding_width;
   const std::uint64_t attention = 2 * width * width + width * (shape.k_width() + shape.v_width());
   const std::uint64_t weights = attention + 3 * width * shape.feed_forward_width;
-  shape.layers.assign(shape.layer_count, {weights, static_cast<std::uint64_t>(kF16Bytes) * weights, 0});
+  shape.layers.assign(shape.layer_count, {.memory = {.k_width = shape.k_width(), .v_width = shape.v_width()},
+                                          .weight_count = weights,
+                                          .weight_bytes = static_cast<std::uint64_t>(kF16Bytes) * weights});
   shape.head_weight_count = width * shape.vocabulary_size;
   shape.head_weight_bytes = static_cast<std::uint64_t>(kF16Bytes) * shape.head_weight_count;
   return shape;

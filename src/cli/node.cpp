@@ -21,6 +21,7 @@ struct NodeFlags {
   std::string listen = "0.0.0.0:8771";
   std::vector<std::string> trust;
   std::string layers;
+  std::uint32_t sequences = engine::EngineOptions{}.sequences;
   bool quiet = false;
   DeviceFlags device;
   LinkFlags link;
@@ -39,6 +40,7 @@ Result<void> run_node(const NodeFlags& flags) {
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
   if (options.context_tokens == 0) options.context_tokens = kDefaultContextTokens;
+  options.sequences = flags.sequences;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
   const auto model = TRY(engine::Model::open(flags.model));
   const Sha256 digest = TRY(model->digest());
@@ -74,6 +76,12 @@ void add_node(CLI::App& app, Action& chosen) {
   command->add_option("--trust", flags->trust,
                       "Fingerprint that may connect (see 'baton id'); repeatable; without it, nobody");
   command->add_option("--layers", flags->layers, "Layers to load, such as 0-16; by default all");
+  command
+      ->add_option(
+          "--sequences", flags->sequences,
+          "How many long requests at once find room in layers with a sliding window, which keep little of each")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the address and errors");
   flags->device.add_to(*command);
   flags->link.add_interface_to(*command);

@@ -145,17 +145,21 @@ void Request::recover(const Error& error) {
   const std::uint32_t held = session_->salvage_position();
   add_transfers(*session_);
   session_.reset();
-  // Layers that other nodes were to compute may not be loaded here yet.
-  const auto submitted = host_.executor.submit(
-      [self = shared_from_this(), held](engine::Engine& engine, const std::stop_token& stop) mutable {
+  // Layers that other nodes were to compute may not be loaded here yet. And only behind the passes that were under way
+  // can it be told what the cache still has.
+  const auto submitted =
+      host_.executor.submit([self = shared_from_this(), workspace = workspace_, prefix = prefix_for_going_on(held)](
+                                engine::Engine& engine, const std::stop_token& stop) mutable {
         const LayerRange all{0, self->host_.widths.layers()};
         auto loaded = stop.stop_requested() ? Result<void>(fail(ErrorCode::kCancelled, "the node is shutting down"))
                                             : engine.ensure_layers(all);
+        if (!workspace->can_continue_at(prefix)) prefix = 0;
+        workspace.reset();
         Request& request = *self;
-        request.host_.loop.post([self = std::move(self), held, loaded = std::move(loaded)] {
+        request.host_.loop.post([self = std::move(self), prefix, loaded = std::move(loaded)] {
           if (self->ended_) return;
           if (loaded) {
-            self->go_on_alone(held);
+            self->go_on_alone(prefix);
           } else {
             self->end(std::unexpected(loaded.error()));
           }
@@ -164,18 +168,24 @@ void Request::recover(const Error& error) {
   if (!submitted) end(std::unexpected(submitted.error()));
 }
 
-void Request::go_on_alone(std::uint32_t held_tokens) {
+std::vector<Token> Request::text_to_go_on_with() const {
+  return options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
+}
+
+std::uint32_t Request::prefix_for_going_on(std::uint32_t held_tokens) const {
+  // The last chunk is computed again even where its K and V are all here: its logits are not.
+  const auto last = static_cast<std::uint32_t>(text_to_go_on_with().size() - 1);
+  return std::min(held_tokens, last) / open_.chunk_tokens * open_.chunk_tokens;
+}
+
+void Request::go_on_alone(std::uint32_t prefix_tokens) {
   handoff::Open open = open_;
   const plan::NodeRef self = open.plan.nodes.front();
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
-  std::vector<Token> prompt =
-      options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
-  // The last chunk is computed again even where its K and V are all here: its logits are not.
-  const auto last = static_cast<std::uint32_t>(prompt.size() - 1);
-  open.prefix_tokens = std::min(held_tokens, last) / open.chunk_tokens * open.chunk_tokens;
-  salvaged_tokens_ = open.prefix_tokens;
-  begin_session(std::move(open), std::move(prompt));
+  open.prefix_tokens = prefix_tokens;
+  salvaged_tokens_ = prefix_tokens;
+  begin_session(std::move(open), text_to_go_on_with());
 }
 
 void Request::cancel() {

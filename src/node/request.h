@@ -97,7 +97,10 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
 
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void recover(const Error& error);
-  void go_on_alone(std::uint32_t held_tokens);
+  std::vector<Token> text_to_go_on_with() const;
+  // Where the chunk begins that must be computed first, where all layers are held up to `held_tokens`.
+  std::uint32_t prefix_for_going_on(std::uint32_t held_tokens) const;
+  void go_on_alone(std::uint32_t prefix_tokens);
   void take_token(Token token);
   void end(Result<RequestReport> report);
   void add_transfers(const Session& session);

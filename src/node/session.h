@@ -75,7 +75,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
-  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid; 0 where other nodes
+  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid, as far as other nodes
+  // sent them (Workspace::can_continue_at tells whether the cache still has what a window needs); 0 where other nodes
   // decode some.
   std::uint32_t salvage_position() const { return salvage_position_; }
   const SessionTimes& times() const { return times_; }
@@ -109,7 +110,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   const plan::Stage* stage(Phase phase) const;
   void open_incoming();
   bool prefill_complete(plan::NodeIndex from) const;
-  std::uint32_t current_salvage_position() const;
+  using PositionOf = std::uint32_t (handoff::Receiver::*)() const;
+  std::uint32_t least_position(PositionOf of_transfer) const;
   void commit_complete();
   void fail_with(const Error& error);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
@@ -122,15 +124,20 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
   void on_pass_begun(TimePoint at);
-  void on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at);
+  // `rows` were copied where the layer keeps a window, and they would not stay.
+  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, TimePoint at,
+                     std::optional<Result<Workspace::CopiedRows>> rows);
+  bool must_copy_rows(const Pass& pass, std::uint32_t layer) const;
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
+  void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to,
+               std::optional<Result<Workspace::CopiedRows>> copied);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
   void offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice);
+  void release(plan::NodeIndex to, const handoff::SliceKey& key);
   void finish_prefill();
   void finish_prefill_of(OutgoingTransfer& transfer);
   void report_progress();

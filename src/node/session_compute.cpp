@@ -104,8 +104,13 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
-      host_.loop.post([self = shared_from_this(), phase = pass.phase, chunk = pass.chunk, layer, at = now()] {
-        self->on_layer_done(phase, chunk, layer, at);
+      const TimePoint at = now();
+      std::optional<Result<Workspace::CopiedRows>> rows;
+      if (must_copy_rows(pass, layer)) {
+        rows = workspace_->copy_rows(layer, pass.chunk.first_position, pass.chunk.tokens, open_.codec);
+      }
+      host_.loop.post([self = shared_from_this(), chunk = pass.chunk, layer, at, rows = std::move(rows)]() mutable {
+        self->on_layer_done(chunk, layer, at, std::move(rows));
       });
     }
     return engine::LayerObserver::Next::kContinue;
@@ -123,16 +128,21 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-void Session::on_layer_done(Phase phase, handoff::Chunk chunk, std::uint32_t layer, TimePoint at) {
+// The next pass may move or overwrite the rows of a layer that keeps a window; nothing follows the last.
+bool Session::must_copy_rows(const Pass& pass, std::uint32_t layer) const {
+  return !pass.last_of_prefill && plan::stage_with(open_.plan.decode, layer)->node != self_ &&
+         host_.executor.engine().keeps_window(layer);
+}
+
+void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, TimePoint at,
+                            std::optional<Result<Workspace::CopiedRows>> rows) {
   if (ended_) return;
   ++work_counter_;
   slowest_layer_ = std::max(slowest_layer_, at - last_layer_done_);
   last_layer_done_ = at;
-  if (phase == Phase::kPrefill) {
-    times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
-    const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
-    if (to != self_) send_kv(chunk, layer, to);
-  }
+  times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
+  const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
+  if (to != self_) send_kv(chunk, layer, to, std::move(rows));
   report_progress();
 }
 

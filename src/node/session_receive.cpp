@@ -26,10 +26,7 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
     steps_.emplace_back(step->position, step->token);
     pump();
   } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
-    if (const auto found = unacknowledged_.find({to, acknowledged->key}); found != unacknowledged_.end()) {
-      if (workspace_) workspace_->release(found->second);
-      unacknowledged_.erase(found);
-    }
+    release(to, acknowledged->key);
   } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
     if (to != plan::kCoordinator) return;
     // The coordinator is done with this node, or lost to it; either way nobody needs more of it.
@@ -118,7 +115,8 @@ void Session::logits_arrived(std::uint32_t position, std::span<const float> logi
 }
 
 void Session::report_prefilled() {
-  if (observer_ != nullptr) observer_->on_prefilled(current_salvage_position(), open_.prompt_tokens);
+  if (observer_ != nullptr)
+    observer_->on_prefilled(least_position(&handoff::Receiver::arrived_up_to), open_.prompt_tokens);
 }
 
 }  // namespace baton::node

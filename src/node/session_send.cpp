@@ -15,8 +15,15 @@ Result<Bytes> to_bytes(std::span<const float> values, handoff::DType dtype) {
 
 }  // namespace
 
-void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
-  const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
+void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to,
+                      std::optional<Result<Workspace::CopiedRows>> copied) {
+  // Nobody has a link to spare for it yet.
+  const bool spare = handoff::may_be_dropped(chunk, open_.prompt_tokens, host_.widths.kept[layer].window);
+  if (spare && outgoing_[to].expired()) return;
+  if (copied && !*copied) return fail_with(copied->error());
+  Result<std::array<ByteSpan, 2>> rows =
+      copied ? Result<std::array<ByteSpan, 2>>(workspace_->keep(std::move(**copied)))
+             : workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
   if (!rows) return fail_with(rows.error());
   const bool latent = host_.widths.kept[layer].v_values == 0;
   const auto kind = latent ? handoff::SliceKind::kLatent : handoff::SliceKind::kKv;
@@ -47,8 +54,17 @@ void Session::send(plan::NodeIndex to, const handoff::OfferedSlice& slice) {
 
 void Session::offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice) {
   if (const auto offered = transfer.machine.offer(slice); !offered) return fail_with(offered.error());
-  unacknowledged_[{transfer.machine.open().receiver, slice.key}] = slice.parts[0];
+  const plan::NodeIndex to = transfer.machine.open().receiver;
+  unacknowledged_[{to, slice.key}] = slice.parts[0];
+  for (const handoff::SliceKey& dropped : transfer.machine.take_dropped()) release(to, dropped);
   transfer.wake();
+}
+
+void Session::release(plan::NodeIndex to, const handoff::SliceKey& key) {
+  const auto found = unacknowledged_.find({to, key});
+  if (found == unacknowledged_.end()) return;
+  if (workspace_) workspace_->release(found->second);
+  unacknowledged_.erase(found);
 }
 
 void Session::finish_prefill() {

@@ -24,7 +24,10 @@ handoff::Widths widths_of(const model::ModelShape& shape) {
   handoff::Widths widths;
   for (const model::LayerShape& layer : shape.layers) {
     const model::LayerMemory& memory = layer.memory;
-    widths.kept.push_back({.k_values = memory.k_width, .v_values = memory.v_width, .state_values = memory.state_width});
+    widths.kept.push_back({.k_values = memory.k_width,
+                           .v_values = memory.v_width,
+                           .state_values = memory.state_width,
+                           .window = layer.attention_window});
   }
   widths.hidden_values = shape.embedding_width;
   widths.logits_values = shape.vocabulary_size;
@@ -43,20 +46,30 @@ Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uin
   const auto view = engine_.view(sequence_, layer, first_position, tokens);
   if (view && stored == dtype) return std::array{view->k, view->v};
 
-  TwoParts raw(view ? 0 : std::size_t{layout.k_row_bytes} * tokens,
-               view ? 0 : std::size_t{layout.v_row_bytes} * tokens);
-  if (!view) TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
-  std::size_t k_bytes = raw.k_bytes;
-  if (stored != dtype) {
-    TwoParts coded(handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens),
-                   handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
-    TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
-    TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
-    k_bytes = coded.k_bytes;
-    raw = std::move(coded);
-  }
-  const ByteSpan kept = keep(std::move(raw.bytes));
-  return std::array{kept.first(k_bytes), kept.subspan(k_bytes)};
+  return keep(TRY(copy_rows(layer, first_position, tokens, dtype)));
+}
+
+Result<Workspace::CopiedRows> Workspace::copy_rows(std::uint32_t layer, std::uint32_t first_position,
+                                                   std::uint32_t tokens, handoff::DType dtype) const {
+  const engine::KvLayout& layout = engine_.kv_layout(layer);
+  const handoff::DType stored = cache_dtype(layout.type);
+  TwoParts raw(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);
+  TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
+  if (stored == dtype) return CopiedRows{std::move(raw.bytes), raw.k_bytes};
+  TwoParts coded(handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens),
+                 handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
+  TRY(handoff::convert(stored, raw.k(), dtype, coded.k()));
+  TRY(handoff::convert(stored, raw.v(), dtype, coded.v()));
+  return CopiedRows{std::move(coded.bytes), coded.k_bytes};
+}
+
+std::array<ByteSpan, 2> Workspace::keep(CopiedRows rows) {
+  const ByteSpan kept = keep(std::move(rows.bytes));
+  return {kept.first(rows.k_bytes), kept.subspan(rows.k_bytes)};
+}
+
+bool Workspace::can_continue_at(std::uint32_t position) const {
+  return engine_.can_continue_at(sequence_, {0, engine_.shape().layer_count}, position);
 }
 
 Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,

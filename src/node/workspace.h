@@ -25,6 +25,18 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   // format and the host can read it, otherwise a copy that is kept until release().
   Result<std::array<ByteSpan, 2>> kv_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
                                           handoff::DType dtype);
+  // K and V, one after the other.
+  struct CopiedRows {
+    Bytes bytes;
+    std::size_t k_bytes = 0;
+  };
+  // The same, always copied. On the thread that computes the layer, where its rows will not stay.
+  Result<CopiedRows> copy_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
+                               handoff::DType dtype) const;
+  // Keeps them until release().
+  std::array<ByteSpan, 2> keep(CopiedRows rows);
+  // Whether the sequence can be computed on from this position in every layer. On the executor's thread.
+  bool can_continue_at(std::uint32_t position) const;
   Result<void> write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens, handoff::DType dtype,
                         ByteSpan k, ByteSpan v);
 
