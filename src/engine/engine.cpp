@@ -11,6 +11,7 @@
 #include "engine/kv_cache.h"
 #include "engine/prefill_kernels.h"
 #include "engine/prefill_weights.h"
+#include "engine/sequence_states.h"
 #include "engine/weights.h"
 #include "model/kv_rows.h"
 
@@ -120,6 +121,7 @@ struct Engine::Impl {
       return invalid(std::format("{} tokens are more than a chunk of {}", rows, options.max_chunk_tokens));
     }
     TRY(check_buffers(batch, outputs, rows));
+    TRY(check_states(batch));
     const auto vocabulary = static_cast<Token>(shape().vocabulary_size);
     for (const Token token : batch.tokens) {
       if (token < 0 || token >= vocabulary) {
@@ -127,6 +129,33 @@ struct Engine::Impl {
       }
     }
     for (const BatchSpan& span : batch.spans) TRY(check_continues(*span.sequence, layers, span.first_position));
+    return {};
+  }
+
+  Result<void> check_states(const Batch& batch) const {
+    for (const BatchSpan& span : batch.spans) {
+      if (span.sequence->states_ == nullptr) continue;
+      for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+        if (!shape().layers[layer].memory.keeps_state()) continue;
+        TRY(span.sequence->states_->ensure(device, shape(), layer));
+        const auto position = span.sequence->states_->position(layer);
+        if (span.first_position == 0 || span.first_position == position) continue;
+        return invalid(std::format("layer {} keeps a state of {} tokens and cannot go on from position {}", layer,
+                                   position.value_or(0), span.first_position));
+      }
+    }
+    return {};
+  }
+
+  Result<void> check_state(const Sequence& sequence, std::uint32_t layer, std::size_t bytes) const {
+    if (sequence.cells_.pool() != cells || layer >= shape().layer_count ||
+        !shape().layers[layer].memory.keeps_state()) {
+      return invalid(std::format("no state for layer {}", layer));
+    }
+    TRY(sequence.states_->ensure(device, shape(), layer));
+    if (bytes != std::uint64_t{shape().layers[layer].memory.state_width} * sizeof(float)) {
+      return invalid("a state of the wrong size");
+    }
     return {};
   }
 
@@ -268,12 +297,23 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
   CellRun window_cells;
   if (in_window > 0) window_cells = TRY(take(impl_->window_cells, in_window, "sliding-window "));
   auto rows = impl_->rows_of(cells, window_cells);
-  return Sequence(std::move(cells), std::move(window_cells), std::move(rows));
+  Sequence sequence(std::move(cells), std::move(window_cells), std::move(rows));
+  const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
+  if (std::ranges::none_of(shape().layers, keeps_state)) return sequence;
+  sequence.states_ = std::make_shared<SequenceStates>(shape().layer_count);
+  for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
+    if (impl_->cache.holds(layer)) TRY(sequence.states_->ensure(impl_->device, shape(), layer));
+  }
+  return sequence;
 }
 
 bool Engine::keeps_window(std::uint32_t layer) const { return model::keeps_window(shape(), layer, impl_->demand()); }
 
 bool Engine::can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const {
+  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    const bool has_state = shape().layers[layer].memory.keeps_state();
+    if (has_state && position != 0 && state_position(sequence, layer) != position) return false;
+  }
   return impl_->check_continues(sequence, layers, position).has_value();
 }
 
@@ -314,10 +354,40 @@ Result<void> Engine::write_kv(Sequence& sequence, std::uint32_t layer, std::uint
   return {};
 }
 
+std::optional<std::uint32_t> Engine::state_position(const Sequence& sequence, std::uint32_t layer) const {
+  if (sequence.states_ == nullptr || layer >= shape().layer_count || !sequence.states_->holds(layer)) {
+    return std::nullopt;
+  }
+  return sequence.states_->position(layer);
+}
+
+Result<void> Engine::read_state(const Sequence& sequence, std::uint32_t layer, std::span<std::byte> state) const {
+  TRY(impl_->check_state(sequence, layer, state.size()));
+  if (!sequence.states_->position(layer)) return invalid(std::format("layer {} has lost its state", layer));
+  sequence.states_->read(layer, state);
+  return {};
+}
+
+Result<void> Engine::write_state(Sequence& sequence, std::uint32_t layer, std::uint32_t position, ByteSpan state) {
+  TRY(impl_->check_state(sequence, layer, state.size()));
+  if (position > sequence.capacity()) return invalid("a state behind its sequence's end");
+  sequence.states_->write(layer, state);
+  sequence.states_->set_position(layer, position);
+  return {};
+}
+
 Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count) {
   if (token_count > from.capacity() || token_count > to.capacity()) return invalid("a prefix longer than its sequence");
   for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
     if (!impl_->cache.holds(layer)) continue;
+    if (const std::uint32_t width = shape().layers[layer].memory.state_width; width != 0) {
+      if (state_position(from, layer) != token_count) {
+        return invalid(std::format("layer {} keeps no state of {} tokens to copy", layer, token_count));
+      }
+      Bytes state(std::size_t{width} * sizeof(float));
+      TRY(read_state(from, layer, state));
+      TRY(write_state(to, layer, token_count, state));
+    }
     TRY(impl_->check_continues(from, {layer, layer + 1}, token_count));
     const std::uint32_t first =
         keeps_window(layer) ? first_visible(token_count, shape().layers[layer].attention_window) : 0;

@@ -1,10 +1,10 @@
 // The engine: a device with (some of) a model's weights and the KV cache, running forward passes over layer ranges.
 //
 // Threads: forward(), ensure_layers() and the emulation report belong to one thread, the executor's (executor.h).
-// reserve(), view(), read_kv(), write_kv() and the const getters may be called from any thread; two of them, or one
-// of them and a forward pass, must not touch the same cells of the same layer at once unless both only read. In a layer
-// that keeps a window of each sequence (keeps_window()), not the same layer of the same sequence: what is written there
-// may move or overwrite what was before.
+// reserve(), view(), read_kv(), write_kv(), read_state(), write_state() and the const getters may be called from any
+// thread; two of them, or one of them and a forward pass, must not touch the same cells or state of the same layer at
+// once unless both only read. In a layer that keeps a window of each sequence (keeps_window()), not the same layer of
+// the same sequence: what is written there may move or overwrite what was before.
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
@@ -148,9 +148,11 @@ class Engine {
   // as it can be told; layers that keep everything trust the caller. For whoever may write to the sequence.
   bool can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const;
 
-  // Runs the batch through its layers. Everything is checked first: kInvalidArgument for a batch that makes no sense
+  // Runs the batch through its layers. A layer's state goes on only from where it stands: a span begins there, or at
+  // position 0, which forgets what was; anything else is kInvalidArgument, and so is a layer whose last pass failed.
+  // Everything is checked first: kInvalidArgument for a batch that makes no sense
   // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held),
-  // kNotFound where can_continue_at() does not hold: only from position 0 on can the sequence be computed again then.
+  // kNotFound where a window lacks what a span sees (can_continue_at): only position 0 is possible then.
   // kCancelled where the observer stopped it: layers reported before are whole, the next is not begun.
   // Where the pass ends with the last layer, only rows whose logits are wanted go on after that layer's attention.
   // It may clear cells of its spans' sequences between a span's end and the next multiple of 256 positions, in the
@@ -169,8 +171,15 @@ class Engine {
                        std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const;
   Result<void> write_kv(Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                         std::uint32_t token_count, ByteSpan k, ByteSpan v);
+  // The tokens that a layer's state stands for; nothing where it has none, or none that can be gone on from.
+  std::optional<std::uint32_t> state_position(const Sequence& sequence, std::uint32_t layer) const;
+  // Copies a layer's whole state out, or in as that behind `position` tokens. F32, LayerMemory::state_width of them:
+  // the convolution's last inputs, [channel][token], and behind them a state space's memory, [head][channel][element].
+  Result<void> read_state(const Sequence& sequence, std::uint32_t layer, std::span<std::byte> state) const;
+  Result<void> write_state(Sequence& sequence, std::uint32_t layer, std::uint32_t position, ByteSpan state);
   // Gives `to` the first `token_count` positions of `from` in all layers held, by copying what can be seen from there
-  // on. kNotFound where `from` cannot continue at that position.
+  // on. kNotFound where a window of `from` cannot continue at that position, kInvalidArgument where a layer's state
+  // stands elsewhere.
   Result<void> copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count);
 
   // Nothing where the engine is not emulated. Executor thread.

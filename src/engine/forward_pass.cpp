@@ -6,6 +6,7 @@
 
 #include "base/attention_window.h"
 #include "engine/cell_pool.h"
+#include "engine/sequence_states.h"
 
 namespace baton::engine {
 
@@ -96,7 +97,7 @@ ggml_context* ForwardPass::fresh_graph_context() {
 }
 
 Result<void> ForwardPass::check_device(LayerRange layers) {
-  const GgmlContext inputs = make_context(8);
+  const GgmlContext inputs = make_context(8 + layers.size());
   ggml_context* input = inputs.get();
   constexpr std::uint32_t kRows = 32;
   const std::uint32_t rows = std::min(kRows, max_rows_);
@@ -111,8 +112,11 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
   ggml_tensor* cells = ggml_new_tensor_1d(input, GGML_TYPE_I64, rows);
   ggml_tensor* temperatures =
       model_.hyperparameters().temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(input, GGML_TYPE_F32, 1, 1, rows);
+  ggml_tensor* only_state = ggml_new_tensor_1d(input, GGML_TYPE_I32, 1);
   windows_.clear();
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    const model::LayerMemory& memory = shape_.layers[layer].memory;
+    ggml_tensor* state = memory.keeps_state() ? ggml_new_tensor_1d(input, GGML_TYPE_F32, memory.state_width) : nullptr;
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
     ggml_tensor* hidden = rows_of(context, hidden_, 0, rows);
@@ -125,6 +129,8 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
                                           .rope_factors = weights_.rope_factors(),
                                           .temperatures = temperatures,
                                           .spans = std::span(&span, 1),
+                                          .states = std::span(&state, 1),
+                                          .only_state = only_state,
                                           .kernels = nullptr};
     const model::KeptRows kept{
         .kind = model::KeptRows::Kind::kSome, .rows = numbers, .destination = rows_of(context, head_rows_, 0, rows)};
@@ -214,13 +220,14 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   kept_count_ = static_cast<std::uint32_t>(kept.size());
 
   choose_inputs(batch);
-  input_context_ = make_context(4 + windows_.size() * (batch.spans.size() + 1));
+  input_context_ = make_context(5 + windows_.size() * (batch.spans.size() + 1));
   ggml_context* context = input_context_.get();
   positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
   tokens_ = batch.layers.begin == 0 ? ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_) : nullptr;
   const model::Hyperparameters& numbers = model_.hyperparameters();
   temperatures_ =
       numbers.temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(context, GGML_TYPE_F32, 1, 1, row_count_);
+  only_state_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, 1);
   kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
   for (WindowInputs& inputs : windows_) {
     inputs.cells = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
@@ -230,6 +237,7 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
 
   set(positions_, positions);
   set(kept_, kept);
+  set(only_state_, std::vector<std::int32_t>{0});
   if (temperatures_ != nullptr) set(temperatures_, query_temperatures(numbers, positions));
   if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
   if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
@@ -272,6 +280,24 @@ void ForwardPass::choose_inputs(const Batch& batch) {
   }
 }
 
+void ForwardPass::begin_states(const Batch& batch, std::uint32_t layer) {
+  states_.clear();
+  if (!shape_.layers[layer].memory.keeps_state()) return;
+  for (const BatchSpan& span : batch.spans) {
+    SequenceStates& states = *span.sequence->states_;
+    if (span.first_position == 0) states.clear(layer);
+    states.set_position(layer, std::nullopt);
+    states_.push_back(states.tensor(layer));
+  }
+}
+
+void ForwardPass::end_states(const Batch& batch, std::uint32_t layer) {
+  if (!shape_.layers[layer].memory.keeps_state()) return;
+  for (const BatchSpan& span : batch.spans) {
+    span.sequence->states_->set_position(layer, span.first_position + span.token_count);
+  }
+}
+
 Result<void> ForwardPass::compute(ggml_cgraph* graph, ggml_gallocr* allocator) {
   if (!ggml_gallocr_alloc_graph(allocator, graph)) {
     return fail(ErrorCode::kNoCapacity, "no memory for a layer's activations; try a smaller --chunk");
@@ -287,7 +313,8 @@ Result<void> ForwardPass::embed() {
   return compute(graph, head_allocator_.get());
 }
 
-Result<void> ForwardPass::run_layer(std::uint32_t layer) {
+Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
+  begin_states(batch, layer);
   if (kernels_ != nullptr) kernels_->begin_layer(layer, row_count_);
   ggml_context* context = fresh_graph_context();
   ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
@@ -299,6 +326,8 @@ Result<void> ForwardPass::run_layer(std::uint32_t layer) {
                                   .rope_factors = weights_.rope_factors(),
                                   .temperatures = temperatures_,
                                   .spans = inputs_for(layer).spans,
+                                  .states = states_,
+                                  .only_state = only_state_,
                                   .kernels = kernels_};
   model::KeptRows kept;
   if (layer + 1 == shape_.layer_count) {
@@ -311,7 +340,9 @@ Result<void> ForwardPass::run_layer(std::uint32_t layer) {
   build_layer(context, graph, model_.hyperparameters(), model_.description(), layer, weights_.layer(layer), inputs,
               kept);
   TRY(compute(graph, layer_allocator_.get()));
-  return kernels_ == nullptr ? Result<void>{} : kernels_->take_result();
+  if (kernels_ != nullptr) TRY(kernels_->take_result());
+  end_states(batch, layer);
+  return {};
 }
 
 Result<void> ForwardPass::run_head(std::span<float> logits) {
@@ -339,7 +370,7 @@ Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerO
   std::vector<model::TokenRun> runs;
   for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
   for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
-    TRY(run_layer(layer));
+    TRY(run_layer(batch, layer));
     const KvLayout& layout = cache_.layout(layer);
     const double kv_bytes = layout.k_row_bytes + layout.v_row_bytes;
     if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));

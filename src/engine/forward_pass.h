@@ -64,9 +64,11 @@ class ForwardPass {
   const WindowInputs& inputs_for(std::uint32_t layer) const { return windows_[window_of_layer_[layer]]; }
 
   Result<void> embed();
-  Result<void> run_layer(std::uint32_t layer);
+  Result<void> run_layer(const Batch& batch, std::uint32_t layer);
   Result<void> run_head(std::span<float> logits);
   Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
+  void begin_states(const Batch& batch, std::uint32_t layer);
+  void end_states(const Batch& batch, std::uint32_t layer);
   ggml_context* fresh_graph_context();
   ggml_tensor* rows_of(ggml_context* context, ggml_tensor* all, std::uint32_t first, std::uint32_t count) const;
 
@@ -90,8 +92,10 @@ class ForwardPass {
   ggml_tensor* positions_ = nullptr;
   ggml_tensor* kept_ = nullptr;
   ggml_tensor* temperatures_ = nullptr;
+  ggml_tensor* only_state_ = nullptr;
   std::vector<WindowInputs> windows_;
   std::vector<std::size_t> window_of_layer_;  // its place in windows_, for the pass's layers
+  std::vector<ggml_tensor*> states_;          // of the layer under way, for each span
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;
   std::vector<std::uint16_t> mask_row_;

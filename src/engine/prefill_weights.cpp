@@ -42,6 +42,7 @@ std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) const
     if (layers_[layer].added) continue;
     for (std::size_t role = 0; role < model::kLayerTensorCount; ++role) {
       const model::TensorInfo* info = model_->hyperparameters().layers[layer].tensors[role];
+      if (!model::is_multiplied(static_cast<model::LayerTensor>(role))) continue;
       if (info == nullptr || info->shape[1] == 1 || info->dimensions != 2) continue;
       const auto form = choose_form(info->type, static_cast<std::int64_t>(info->shape[0]),
                                     static_cast<std::int64_t>(info->shape[1]), pack_);

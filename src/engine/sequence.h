@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "engine/cell_run.h"
@@ -9,9 +10,11 @@
 
 namespace baton::engine {
 
+class SequenceStates;
+
 // Owns cells of one engine's cache until it is destroyed: one for each position, and in layers that keep a window as
 // many as those need. Movable. Destroying it frees the cells, so nobody may still be reading or writing them then. It
-// may outlive its engine.
+// may outlive its engine. With the cells go the states of layers that keep one.
 class Sequence {
  public:
   Sequence() = default;
@@ -30,6 +33,7 @@ class Sequence {
   CellRun cells_;
   CellRun window_cells_;
   std::vector<LayerRows> rows_;
+  std::shared_ptr<SequenceStates> states_;  // null where the model's layers keep none
 };
 
 }  // namespace baton::engine

@@ -49,8 +49,24 @@ constexpr auto kErnieMoeLayer = joined(kErnieLayer, kExpertNetwork, kOptionalSel
 constexpr auto kStarcoder2Layer =
     joined(kPreNorms, kPreNormBiases, kAttention, kAttentionInputBiases, kAttentionOutputBiases, kUngatedNetwork);
 
+constexpr auto kDeepseek2Layer =
+    joined(kPreNorms, kLatentAttention, kGatedNetwork, kExpertNetwork, kOptionalSelection, kSharedExpert);
+constexpr auto kAttentionAmongOthers = only_with(Mixer::kAttention, kAttention);
+constexpr auto kHeadNormsAmongOthers = only_with(Mixer::kAttention, kHeadNorms);
+constexpr auto kLfm2Layer =
+    joined(kPreNorms, kAttentionAmongOthers, kHeadNormsAmongOthers, kShortConvolution, kGatedNetwork);
+constexpr auto kLfm2MoeLayer = joined(kLfm2Layer, kExpertNetwork, kSelection);
+constexpr auto kGraniteHybridLayer =
+    joined(kPreNorms, kAttentionAmongOthers, only_with(Mixer::kAttention, kAttentionInputBiases),
+           only_with(Mixer::kAttention, kAttentionOutputBiases), kStateSpace, kGatedNetwork, kGatedNetworkBiases,
+           kExpertNetwork, kSharedExpert);
+constexpr auto kMisnamedNormGlobals = joined(kEmbeddingAndMisnamedNorm, kOwnOutput);
+
 constexpr std::array kNoExperts = {NeutralKey{"expert_count", 0}};
 constexpr std::array kNoExpertGroups = {NeutralKey{"expert_group_count", 1}};
+constexpr auto kNoTemperature = joined(kNoExpertGroups, std::array{NeutralKey{"attention.temperature_scale", 0}});
+constexpr std::array kNoWindows = {NeutralKey{"attention.sliding_window", 0}};
+constexpr auto kNoWindowsOrExperts = joined(kNoWindows, kNoExperts);
 constexpr auto kOnlyRoutedExperts = joined(kNoExpertGroups, std::array{NeutralKey{"expert_shared_count", 0}});
 
 constexpr std::array kAttentionScaleKey = {ScaleKey{Scale::kAttention, "attention.scale", 0}};
@@ -323,6 +339,41 @@ constexpr std::array kDescriptions = {
         .fused_tensors = kFusedInputs,
         .neutral_keys = kOnlyRoutedExperts,
     },
+    Description{
+        .architecture = "deepseek2",
+        .rope = RopeKind::kNeighbours,
+        .yarn_magnitude = YarnMagnitude::kOnScores,
+        .mixer = Mixer::kLatentAttention,
+        .experts = {.gating = Gating::kSoftmax, .weight_sum = WeightSum::kByFile},
+        .layer_tensors = kDeepseek2Layer,
+        .global_tensors = kPlainGlobals,
+        .neutral_keys = kNoTemperature,
+    },
+    Description{
+        .architecture = "lfm2",
+        .headless_mixer = Mixer::kShortConvolution,
+        .layer_tensors = kLfm2Layer,
+        .global_tensors = kMisnamedNormGlobals,
+        .neutral_keys = kNoWindowsOrExperts,
+    },
+    Description{
+        .architecture = "lfm2moe",
+        .headless_mixer = Mixer::kShortConvolution,
+        .experts = {.gating = Gating::kSigmoid, .weight_sum = WeightSum::kOne},
+        .layer_tensors = kLfm2MoeLayer,
+        .global_tensors = kMisnamedNormGlobals,
+        .neutral_keys = kNoWindows,
+    },
+    Description{
+        .architecture = "granitehybrid",
+        .rope = RopeKind::kNeighbours,
+        .rope_layers = RopeLayers::kUnlessFileDeclines,
+        .headless_mixer = Mixer::kStateSpace,
+        .scales = kGraniteScales,
+        .layer_tensors = kGraniteHybridLayer,
+        .global_tensors = kAllRopeGlobals,
+        .neutral_keys = kNoExpertGroups,
+    },
 };
 
 }  // namespace
@@ -333,6 +384,11 @@ bool is_multiplied(LayerTensor role) {
     case kKey:
     case kValue:
     case kAttentionOutput:
+    case kQueryDown:
+    case kQueryUp:
+    case kLatentDown:
+    case kMixerInput:
+    case kMixerOutput:
     case kGate:
     case kUp:
     case kDown:

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,23 @@ enum class LayerTensor : std::uint8_t {
   kAttentionSinks,  // per head, a score that takes its share of attention and gives nothing for it
   kAttentionOutput,
   kAttentionOutputBias,
+  // Of latent attention.
+  kQueryDown,  // queries may come through a narrow middle
+  kQueryDownNorm,
+  kQueryUp,
+  kLatentDown,  // the latent, then the part of keys that is rotated and that all heads share
+  kLatentNorm,
+  kKeyUp,    // per head, what makes the rest of its keys from the latent; turned round, it takes its queries there
+  kValueUp,  // per head, what makes its values from the latent
+  // Of layers that keep a state.
+  kMixerInput,
+  kMixerOutput,
+  kConvolution,  // per channel, weights of the last few tokens
+  kConvolutionBias,
+  kStepBias,           // per head: on the size of a step
+  kDecay,              // per head: how fast the state fades
+  kSkip,               // per head: how much of its input goes past the state
+  kStateNorm,          // on what comes out of it, group by group
   kAttentionPostNorm,  // on the attention's result, before it joins the residual stream
   kFeedForwardNorm,
   kFeedForwardNormBias,
@@ -81,6 +99,20 @@ enum class Dimension : std::uint8_t {
   kAttentionWidth,  // heads x value head width
   kHeads,
   kKeyValueHeads,
+  kQueryRank,
+  kLatentRank,
+  kLatentWidth,       // latent and rotated part
+  kPlainKeyWidth,     // of a head, what is not rotated
+  kWholeQueryWidth,   // heads x (that and the rotated part)
+  kLatentValueWidth,  // of a head
+  kTaps,              // tokens that a convolution sees
+  kThreeEmbeddings,
+  kStateSpaceInput,    // inner width, convolved channels and a step per head
+  kConvolvedChannels,  // of a state space: input, and what writes and reads the state
+  kStateSpaceWidth,
+  kStateSpaceHeads,
+  kStateSpaceGroups,
+  kStateSpaceGroupWidth,
   kKeyHeadWidth,
   kFeedForward,
   kExperts,
@@ -95,12 +127,21 @@ enum class TensorKind : std::uint8_t {
   kVectors,         // F32 [columns, rows]: one vector per head or per expert
   kMatrix,          // [columns, rows], of any type that can be multiplied by
   kExpertMatrices,  // [columns, rows, experts], the same
+  kHeadMatrices,    // [columns, rows, heads], the same
 };
 
 enum class Need : std::uint8_t { kRequired, kOptional };
 
 // Which layers a tensor belongs to.
 enum class LayerKind : std::uint8_t { kAll, kDense, kSparse };
+
+// How a layer brings earlier tokens in.
+enum class Mixer : std::uint8_t {
+  kAttention,
+  kLatentAttention,   // over one compressed row per token (DeepSeek-V2, 2024), in its absorbed form
+  kShortConvolution,  // gated, over the last few tokens (LFM2)
+  kStateSpace,        // Mamba-2 (Dao and Gu, 2024)
+};
 
 template <typename Role>
 struct TensorRule {
@@ -111,6 +152,7 @@ struct TensorRule {
   Dimension rows;         // kNone for a vector
   Need need;
   LayerKind layers = LayerKind::kAll;
+  std::optional<Mixer> only = {};  // only in layers with this mixer
 };
 using LayerTensorRule = TensorRule<LayerTensor>;
 using GlobalTensorRule = TensorRule<GlobalTensor>;
@@ -131,6 +173,12 @@ enum class RopeLayers : std::uint8_t {
   kSlidingOnes,         // where there are windows, only layers that have one
   kThreeOfFour,         // not every fourth
   kUnlessFileDeclines,  // `rope.scaling.finetuned` false says that there is none
+};
+
+// Where YaRN's length scaling of attention goes.
+enum class YarnMagnitude : std::uint8_t {
+  kOnRotation,
+  kOnScores,  // of all elements, rotated or not (DeepSeek's mscale); the file states a tenth of its weight
 };
 
 enum class NormKind : std::uint8_t {
@@ -224,6 +272,9 @@ struct Description {
   std::string_view architecture;  // general.architecture
   RopeKind rope = RopeKind::kHalves;
   RopeLayers rope_layers = RopeLayers::kAll;
+  YarnMagnitude yarn_magnitude = YarnMagnitude::kOnRotation;
+  Mixer mixer = Mixer::kAttention;
+  std::optional<Mixer> headless_mixer = {};  // of layers that the file gives no KV heads; nothing: there are none
   NormKind norm = NormKind::kRootMeanSquare;
   HeadNorm head_norm = HeadNorm::kEachHead;
   BlockKind block = BlockKind::kSequential;

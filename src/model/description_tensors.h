@@ -22,6 +22,13 @@ constexpr auto joined(const std::array<T, sizes>&... parts) {
   return all;
 }
 
+// The same tensors, in layers with this mixer only.
+template <std::size_t size>
+constexpr auto only_with(Mixer mixer, std::array<LayerTensorRule, size> rules) {
+  for (LayerTensorRule& rule : rules) rule.only = mixer;
+  return rules;
+}
+
 constexpr LayerTensorRule vector(LayerTensor role, std::string_view name, Dimension columns, Need need) {
   return {role, kVector, name, columns, kNone, need};
 }
@@ -54,6 +61,37 @@ inline constexpr std::array kAttentionOutputBiases = {
     vector(kAttentionOutputBias, "attn_output.bias", kEmbedding, kOptional),
 };
 inline constexpr std::array kSinks = {vector(kAttentionSinks, "attn_sinks.weight", kHeads, kRequired)};
+
+inline constexpr std::array kLatentAttention = {
+    LayerTensorRule{kQuery, kMatrix, "attn_q.weight", kEmbedding, kWholeQueryWidth, kOptional},
+    LayerTensorRule{kQueryDown, kMatrix, "attn_q_a.weight", kEmbedding, kQueryRank, kOptional},
+    vector(kQueryDownNorm, "attn_q_a_norm.weight", kQueryRank, kOptional),
+    LayerTensorRule{kQueryUp, kMatrix, "attn_q_b.weight", kQueryRank, kWholeQueryWidth, kOptional},
+    matrix(kLatentDown, "attn_kv_a_mqa.weight", kEmbedding, kLatentWidth),
+    vector(kLatentNorm, "attn_kv_a_norm.weight", kLatentRank, kRequired),
+    LayerTensorRule{kKeyUp, kHeadMatrices, "attn_k_b.weight", kPlainKeyWidth, kLatentRank, kRequired},
+    LayerTensorRule{kValueUp, kHeadMatrices, "attn_v_b.weight", kLatentRank, kLatentValueWidth, kRequired},
+    matrix(kAttentionOutput, "attn_output.weight", kAttentionWidth, kEmbedding),
+};
+inline constexpr auto kShortConvolution =
+    only_with(Mixer::kShortConvolution,
+              std::array{
+                  matrix(kMixerInput, "shortconv.in_proj.weight", kEmbedding, kThreeEmbeddings),
+                  LayerTensorRule{kConvolution, kVectors, "shortconv.conv.weight", kTaps, kEmbedding, kRequired},
+                  matrix(kMixerOutput, "shortconv.out_proj.weight", kEmbedding, kEmbedding),
+              });
+inline constexpr auto kStateSpace = only_with(
+    Mixer::kStateSpace,
+    std::array{
+        matrix(kMixerInput, "ssm_in.weight", kEmbedding, kStateSpaceInput),
+        LayerTensorRule{kConvolution, kVectors, "ssm_conv1d.weight", kTaps, kConvolvedChannels, kRequired},
+        vector(kConvolutionBias, "ssm_conv1d.bias", kConvolvedChannels, kOptional),
+        vector(kStepBias, "ssm_dt.bias", kStateSpaceHeads, kRequired),
+        LayerTensorRule{kDecay, kVectors, "ssm_a", Dimension::kNone, kStateSpaceHeads, kRequired},
+        LayerTensorRule{kSkip, kVectors, "ssm_d", Dimension::kNone, kStateSpaceHeads, kRequired},
+        LayerTensorRule{kStateNorm, kVectors, "ssm_norm.weight", kStateSpaceGroupWidth, kStateSpaceGroups, kOptional},
+        matrix(kMixerOutput, "ssm_out.weight", kStateSpaceWidth, kEmbedding),
+    });
 
 inline constexpr std::array kHeadNorms = {
     vector(kQueryNorm, "attn_q_norm.weight", kKeyHeadWidth, kRequired),
@@ -139,6 +177,11 @@ constexpr GlobalTensorRule global_vector(GlobalTensor role, std::string_view nam
 inline constexpr std::array kEmbeddingAndNorm = {
     GlobalTensorRule{GlobalTensor::kTokenEmbedding, kMatrix, "token_embd.weight", kEmbedding, kVocabulary, kRequired},
     global_vector(GlobalTensor::kOutputNorm, "output_norm.weight", kEmbedding, kRequired),
+};
+// LFM2's files call the norm before the head by another name.
+inline constexpr std::array kEmbeddingAndMisnamedNorm = {
+    GlobalTensorRule{GlobalTensor::kTokenEmbedding, kMatrix, "token_embd.weight", kEmbedding, kVocabulary, kRequired},
+    global_vector(GlobalTensor::kOutputNorm, "token_embd_norm.weight", kEmbedding, kRequired),
 };
 inline constexpr std::array kOwnOutput = {
     GlobalTensorRule{GlobalTensor::kOutput, kMatrix, "output.weight", kEmbedding, kVocabulary, kOptional},

@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "model/layer_scope.h"
+
 namespace baton::model {
 
 namespace {
@@ -55,18 +57,17 @@ class LayerBuilder {
   void build(const KeptRows& kept) {
     ggml_tensor* normed = norm(inputs_.hidden, LayerTensor::kAttentionNorm, LayerTensor::kAttentionNormBias);
     const bool wants_rows = kept.kind != KeptRows::Kind::kNone;
-    ggml_tensor* query = wants_rows ? make_query(normed) : nullptr;
-    store_key_and_value(normed);
+    ggml_tensor* attended = mix(normed, wants_rows);
     if (!wants_rows) return;
 
-    ggml_tensor* attended = attend(query);
     ggml_tensor* stream = inputs_.hidden;
     if (kept.kind == KeptRows::Kind::kSome) {
       attended = ggml_get_rows(context_, attended, kept.rows);
       stream = ggml_get_rows(context_, stream, kept.rows);
       if (description_.block == BlockKind::kParallel) normed = ggml_get_rows(context_, normed, kept.rows);
     }
-    attended = project(attended, LayerTensor::kAttentionOutput, LayerTensor::kAttentionOutputBias);
+    attended = attends() ? project(attended, LayerTensor::kAttentionOutput, LayerTensor::kAttentionOutputBias)
+                         : project(attended, LayerTensor::kMixerOutput);
     stream = join(stream, norm(attended, LayerTensor::kAttentionPostNorm));
     if (description_.block == BlockKind::kSequential) {
       normed = norm(stream, LayerTensor::kFeedForwardNorm, LayerTensor::kFeedForwardNormBias);
@@ -78,6 +79,29 @@ class LayerBuilder {
 
  private:
   ggml_tensor* weight(LayerTensor role) const { return weights_.get(role); }
+  bool attends() const { return layer_.mixer == Mixer::kAttention || layer_.mixer == Mixer::kLatentAttention; }
+
+  // What earlier tokens add to each row, before the output projection; and what later ones will need is stored.
+  ggml_tensor* mix(ggml_tensor* normed, bool wants_rows) {
+    const LayerScope scope = this->scope();
+    switch (layer_.mixer) {
+      case Mixer::kAttention: {
+        ggml_tensor* query = wants_rows ? make_query(normed) : nullptr;
+        store_key_and_value(normed);
+        return wants_rows ? attend(query) : nullptr;
+      }
+      case Mixer::kLatentAttention: {
+        ggml_tensor* query = wants_rows ? make_latent_query(normed) : nullptr;
+        store_latent(normed);
+        return wants_rows ? values_of_heads(attend(query)) : nullptr;
+      }
+      case Mixer::kShortConvolution: return build_short_convolution(scope, normed);
+      case Mixer::kStateSpace: return build_state_space(scope, normed);
+    }
+    return nullptr;
+  }
+
+  LayerScope scope() const { return {context_, graph_, hyperparameters_, weights_, inputs_}; }
 
   // A norm that the layer has not leaves its input as it is.
   ggml_tensor* norm(ggml_tensor* x, LayerTensor role, LayerTensor bias = LayerTensor::kCount) {
@@ -88,10 +112,7 @@ class LayerBuilder {
   ggml_tensor* project(ggml_tensor* x, LayerTensor matrix, LayerTensor bias) {
     return add_bias(context_, project(x, matrix), weight(bias));
   }
-  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix) {
-    ggml_tensor* y = inputs_.kernels == nullptr ? nullptr : inputs_.kernels->multiply(context_, matrix, x);
-    return y != nullptr ? y : multiply(context_, weight(matrix), x);
-  }
+  ggml_tensor* project(ggml_tensor* x, LayerTensor matrix) { return scope().project(x, matrix); }
 
   ggml_tensor* join(ggml_tensor* stream, ggml_tensor* added) {
     return ggml_add_inplace(context_, stream, scaled(context_, added, hyperparameters_.residual_scale));
@@ -135,6 +156,51 @@ class LayerBuilder {
     ggml_build_forward_expand(graph_, ggml_set_rows(context_, inputs_.v_cache, value, inputs_.cells));
   }
 
+  // Latent attention in its absorbed form: queries are taken to where keys are latent, so that all heads read the same
+  // rows, and values are made from what they gathered. [latent and rotated width, heads, rows]
+  ggml_tensor* make_latent_query(ggml_tensor* normed) {
+    const std::int64_t width = hyperparameters_.latent.key_head_width;
+    const std::int64_t rotated_width = hyperparameters_.rope_width;
+    const std::int64_t plain_width = width - rotated_width;
+    ggml_tensor* query = normed;
+    if (hyperparameters_.latent.query_rank != 0) {
+      query = norm(project(normed, LayerTensor::kQueryDown), LayerTensor::kQueryDownNorm);
+      query = project(query, LayerTensor::kQueryUp);
+    } else {
+      query = project(normed, LayerTensor::kQuery);
+    }
+    query = ggml_reshape_3d(context_, query, width, shape_.head_count, rows_);
+    ggml_tensor* plain =
+        ggml_view_3d(context_, query, plain_width, shape_.head_count, rows_, query->nb[1], query->nb[2], 0);
+    ggml_tensor* rotated = ggml_view_3d(context_, query, rotated_width, shape_.head_count, rows_, query->nb[1],
+                                        query->nb[2], static_cast<std::size_t>(plain_width) * sizeof(float));
+    plain = multiply(context_, weight(LayerTensor::kKeyUp), ggml_permute(context_, plain, 0, 2, 1, 3));
+    query = ggml_concat(context_, ggml_permute(context_, plain, 0, 2, 1, 3), rotate(rotated), 0);
+    ggml_build_forward_expand(graph_, query);
+    return query;
+  }
+
+  void store_latent(ggml_tensor* normed) {
+    const std::int64_t rank = hyperparameters_.latent.rank;
+    const std::int64_t rotated_width = hyperparameters_.rope_width;
+    ggml_tensor* both = project(normed, LayerTensor::kLatentDown);
+    ggml_tensor* latent = ggml_view_2d(context_, both, rank, rows_, both->nb[1], 0);
+    ggml_tensor* rotated = ggml_view_3d(context_, both, rotated_width, 1, rows_, both->nb[1], both->nb[1],
+                                        static_cast<std::size_t>(rank) * sizeof(float));
+    rotated = ggml_reshape_2d(context_, rotate(rotated), rotated_width, rows_);
+    ggml_tensor* row = ggml_concat(context_, norm(latent, LayerTensor::kLatentNorm), rotated, 0);
+    ggml_build_forward_expand(graph_, ggml_set_rows(context_, inputs_.k_cache, row, inputs_.cells));
+  }
+
+  // `gathered` [latent x heads, rows] -> [value width x heads, rows]
+  ggml_tensor* values_of_heads(ggml_tensor* gathered) {
+    gathered = ggml_reshape_3d(context_, gathered, hyperparameters_.latent.rank, shape_.head_count, rows_);
+    ggml_tensor* values =
+        multiply(context_, weight(LayerTensor::kValueUp), ggml_permute(context_, gathered, 0, 2, 1, 3));
+    values = ggml_cont(context_, ggml_permute(context_, values, 0, 2, 1, 3));
+    return ggml_reshape_2d(context_, values, values->ne[0] * values->ne[1], rows_);
+  }
+
   // [head width, count, kv heads] of consecutive cells.
   ggml_tensor* cached(ggml_tensor* cache, std::uint32_t head_width, const AttentionSpan& span) {
     return ggml_view_3d(context_, cache, head_width, span.kv_count, shape_.kv_head_count, cache->nb[1],
@@ -144,11 +210,13 @@ class LayerBuilder {
   // `query` [head width, heads, the span's rows].
   ggml_tensor* attend_span(ggml_tensor* query, const AttentionSpan& span) {
     ggml_tensor* keys = cached(inputs_.k_cache, shape_.key_head_width, span);
-    ggml_tensor* values = cached(inputs_.v_cache, shape_.value_head_width, span);
+    const bool latent = layer_.mixer == Mixer::kLatentAttention;
+    ggml_tensor* values = cached(latent ? inputs_.k_cache : inputs_.v_cache, shape_.value_head_width, span);
     ggml_tensor* sinks = weight(LayerTensor::kAttentionSinks);
     const float scale = hyperparameters_.attention_scale;
     const float cap = hyperparameters_.attention_cap;
-    if (inputs_.kernels != nullptr && sinks == nullptr && cap == 0) {
+    // The kernels want rows without gaps, which values within latent rows are not.
+    if (inputs_.kernels != nullptr && sinks == nullptr && cap == 0 && !latent) {
       ggml_tensor* out = inputs_.kernels->attend(context_, query, keys, values, span, scale);
       if (out != nullptr) return out;
     }
@@ -266,6 +334,11 @@ class LayerBuilder {
 
 }  // namespace
 
+ggml_tensor* LayerScope::project(ggml_tensor* x, LayerTensor matrix) const {
+  ggml_tensor* y = inputs.kernels == nullptr ? nullptr : inputs.kernels->multiply(context, matrix, x);
+  return y != nullptr ? y : multiply(context, weight(matrix), x);
+}
+
 void build_layer(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
                  const Description& description, std::uint32_t layer, const LayerWeights& weights,
                  const LayerInputs& inputs, const KeptRows& kept) {
@@ -293,7 +366,8 @@ ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperpa
 }
 
 std::size_t layer_graph_size(const ModelShape& shape, std::size_t spans) {
-  return 128 + 8 * spans + 2 * std::size_t{shape.experts_per_token};
+  // A span of a layer with a state takes most.
+  return 128 + 32 * spans + 2 * std::size_t{shape.experts_per_token};
 }
 
 }  // namespace baton::model

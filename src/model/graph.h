@@ -49,18 +49,20 @@ class Kernels {
 };
 
 struct LayerInputs {
-  ggml_tensor* hidden = nullptr;     // F32 [embedding, rows]: the residual stream, replaced in place
-  ggml_tensor* positions = nullptr;  // I32 [rows]
-  ggml_tensor* cells = nullptr;      // I64 [rows]: where each row's K and V go
-  ggml_tensor* k_cache = nullptr;    // [kv heads x head width, cells]
-  ggml_tensor* v_cache = nullptr;
+  ggml_tensor* hidden = nullptr;        // F32 [embedding, rows]: the residual stream, replaced in place
+  ggml_tensor* positions = nullptr;     // I32 [rows]
+  ggml_tensor* cells = nullptr;         // I64 [rows]: where each row's K and V go
+  ggml_tensor* k_cache = nullptr;       // [kv heads x head width, cells]
+  ggml_tensor* v_cache = nullptr;       // nullptr where K's rows are latent, and values a part of them
   ggml_tensor* rope_factors = nullptr;  // F32 [rope width / 2] or nullptr
   ggml_tensor* temperatures = nullptr;  // F32 [1, 1, rows]: factors on the queries, or nullptr
   std::span<const AttentionSpan> spans;
-  Kernels* kernels = nullptr;  // or nullptr: ggml does everything
+  std::span<ggml_tensor* const> states;  // of each span's sequence, F32 [state width]; where the layer keeps one
+  ggml_tensor* only_state = nullptr;     // I32 [1], 0: a span's own state among those given for it
+  Kernels* kernels = nullptr;            // or nullptr: ggml does everything
 };
 
-// What happens after a layer's K and V are written.
+// What happens after what a layer keeps is written.
 struct KeptRows {
   enum class Kind {
     kAll,   // the residual stream goes on with every row

@@ -13,6 +13,9 @@ namespace baton::model {
 
 namespace {
 
+constexpr std::uint32_t kMaxTaps = 256;
+constexpr std::uint64_t kMaxStateWidth = 1U << 26U;
+
 class Reader {
  public:
   Reader(const GgufFile& file, const Description& description)
@@ -23,11 +26,14 @@ class Reader {
     TRY(read_sizes());
     TRY(read_head_sizes());
     TRY(read_vocabulary_size());
+    TRY(read_mixers());
     TRY(read_experts());
     TRY(read_norm());
     TRY(read_scales());
-    const RopeStretch rope = TRY(read_rope(keys_, result_.shape.key_head_width, result_.shape.trained_context_tokens));
+    const RopeStretch rope = TRY(read_rope(keys_, result_.shape.key_head_width, result_.shape.trained_context_tokens,
+                                           description_.yarn_magnitude));
     TRY(apply_rope(rope));
+    TRY(read_memory());
     TRY(find_tensors(keys_, description_, result_));
     return std::move(result_);
   }
@@ -65,7 +71,12 @@ class Reader {
     shape.head_count = TRY(keys_.uniform("attention.head_count", blocks, kMaxHeads));
     shape.kv_head_count = shape.head_count;
     if (keys_.has("attention.head_count_kv")) {
-      shape.kv_head_count = TRY(keys_.uniform("attention.head_count_kv", blocks, kMaxHeads));
+      if (description_.headless_mixer) {
+        kv_heads_ = TRY(keys_.uniform_or_none("attention.head_count_kv", blocks, kMaxHeads));
+        shape.kv_head_count = *std::ranges::max_element(kv_heads_);
+      } else {
+        shape.kv_head_count = TRY(keys_.uniform("attention.head_count_kv", blocks, kMaxHeads));
+      }
     }
     return {};
   }
@@ -85,6 +96,87 @@ class Reader {
     const std::uint32_t even_share = std::max(1U, shape.embedding_width / shape.head_count);
     shape.key_head_width = TRY(keys_.size_or("attention.key_length", even_share, kMaxHeadWidth));
     shape.value_head_width = TRY(keys_.size_or("attention.value_length", even_share, kMaxHeadWidth));
+    return {};
+  }
+
+  Result<void> read_mixers() {
+    const ModelShape& shape = result_.shape;
+    result_.layers.resize(shape.layer_count);
+    bool headless = false;
+    for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+      const bool has_heads = kv_heads_.empty() || kv_heads_[layer] != 0;
+      result_.layers[layer].mixer = has_heads ? description_.mixer : *description_.headless_mixer;
+      headless = headless || !has_heads;
+    }
+    if (description_.mixer == Mixer::kLatentAttention) TRY(read_latent_attention());
+    return headless ? read_recurrence() : Result<void>{};
+  }
+
+  Result<void> read_latent_attention() {
+    const ModelShape& shape = result_.shape;
+    if (file().find_tensor("blk.0.attn_kv_b.weight") != nullptr && !file().find_tensor("blk.0.attn_k_b.weight")) {
+      return keys_.unsupported("it was made by an early converter, which left 'attn_kv_b' whole; convert it anew");
+    }
+    LatentAttention& latent = result_.latent;
+    latent.query_rank = TRY(keys_.count("attention.q_lora_rank", kMaxWidth));
+    latent.rank = TRY(keys_.size("attention.kv_lora_rank", kMaxHeadWidth));
+    latent.key_head_width = TRY(keys_.size("attention.key_length_mla", kMaxHeadWidth));
+    latent.value_head_width = TRY(keys_.size("attention.value_length_mla", kMaxHeadWidth));
+    const auto rotated = TRY(keys_.size("rope.dimension_count", kMaxHeadWidth));
+    if (rotated >= latent.key_head_width || shape.key_head_width != latent.rank + rotated ||
+        shape.value_head_width != latent.rank || shape.kv_head_count != 1) {
+      return keys_.corrupt(
+          std::format("a latent of {} with {} rotated elements, keys of {} and values of {} by heads of {} contradict "
+                      "each other",
+                      latent.rank, rotated, shape.key_head_width, shape.value_head_width, latent.key_head_width));
+    }
+    return {};
+  }
+
+  Result<void> read_recurrence() {
+    Recurrence& found = result_.recurrence;
+    if (*description_.headless_mixer == Mixer::kShortConvolution) {
+      found.taps = TRY(keys_.size("shortconv.l_cache", kMaxTaps));
+    } else {
+      found.taps = TRY(keys_.size("ssm.conv_kernel", kMaxTaps));
+      found.inner_width = TRY(keys_.size("ssm.inner_size", kMaxWidth));
+      found.state_elements = TRY(keys_.size("ssm.state_size", kMaxHeadWidth));
+      found.heads = TRY(keys_.size("ssm.time_step_rank", kMaxHeads));
+      found.groups = TRY(keys_.size("ssm.group_count", kMaxHeads));
+      if (found.inner_width % found.heads != 0 || found.heads % found.groups != 0) {
+        return keys_.corrupt(std::format("a state space of {} channels, {} heads and {} groups does not divide evenly",
+                                         found.inner_width, found.heads, found.groups));
+      }
+    }
+    if (found.taps < 2) return keys_.corrupt("a convolution over one token keeps nothing");
+    return {};
+  }
+
+  Result<std::uint32_t> state_width(std::uint64_t elements) const {
+    if (elements > kMaxStateWidth) return keys_.corrupt(std::format("a layer's state has {} elements", elements));
+    return static_cast<std::uint32_t>(elements);
+  }
+
+  // After the rotated width is known.
+  Result<void> read_memory() {
+    const Recurrence& recurrence = result_.recurrence;
+    for (std::uint32_t layer = 0; layer < result_.shape.layer_count; ++layer) {
+      LayerMemory& memory = result_.shape.layers[layer].memory;
+      const std::uint32_t kept_inputs = recurrence.taps - 1;
+      switch (result_.layers[layer].mixer) {
+        case Mixer::kAttention:
+          memory = {.k_width = result_.shape.k_width(), .v_width = result_.shape.v_width()};
+          break;
+        case Mixer::kLatentAttention: memory = {.k_width = result_.shape.key_head_width}; break;
+        case Mixer::kShortConvolution:
+          memory.state_width = TRY(state_width(std::uint64_t{kept_inputs} * result_.shape.embedding_width));
+          break;
+        case Mixer::kStateSpace:
+          memory.state_width = TRY(state_width(std::uint64_t{kept_inputs} * recurrence.convolved_channels() +
+                                               std::uint64_t{recurrence.inner_width} * recurrence.state_elements));
+          break;
+      }
+    }
     return {};
   }
 
@@ -186,8 +278,9 @@ class Reader {
       return found == 0 ? without : found;
     };
     const bool by_embedding = description_.layers_scaled_by_embedding == shape.layer_count;
+    const std::uint32_t head_width = result_.latent.rank == 0 ? shape.key_head_width : result_.latent.key_head_width;
     const std::uint32_t scale_width =
-        by_embedding ? std::max(1U, shape.embedding_width / shape.head_count) : shape.key_head_width;
+        by_embedding ? std::max(1U, shape.embedding_width / shape.head_count) : head_width;
     result_.attention_scale = value(Scale::kAttention, 1.0F / std::sqrt(static_cast<float>(scale_width)));
     result_.attention_cap = value(Scale::kAttentionCap, 0);
     const bool by_root = description_.embedding_scale == EmbeddingScale::kRootOfWidth;
@@ -205,12 +298,9 @@ class Reader {
     result_.rope_width = rope.width;
     result_.rope_original_context_tokens = rope.original_context_tokens;
     result_.temperature_length = rope.original_context_tokens;
-    result_.layers.resize(layers);
+    result_.attention_scale *= rope.score_scale;
     result_.shape.layers.resize(layers);
     for (LayerHyperparameters& layer : result_.layers) layer.rope = rope.full;
-    for (LayerShape& layer : result_.shape.layers) {
-      layer.memory = {.k_width = result_.shape.k_width(), .v_width = result_.shape.v_width()};
-    }
     TRY(read_windows(rope));
     return choose_rotated_layers();
   }
@@ -285,7 +375,8 @@ class Reader {
 
   KeyReader keys_;
   const Description& description_;
-  std::uint32_t block_count_ = 0;  // drafters included
+  std::uint32_t block_count_ = 0;        // drafters included
+  std::vector<std::uint32_t> kv_heads_;  // of each block, where an architecture may have layers without any
   Hyperparameters result_;
 };
 

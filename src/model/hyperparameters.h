@@ -15,7 +15,27 @@
 
 namespace baton::model {
 
+// Latent attention: each token's keys and values are made from one row, `rank` elements and a rotated part.
+struct LatentAttention {
+  std::uint32_t query_rank = 0;      // 0: queries come from the embedding directly
+  std::uint32_t rank = 0;            // 0: there is no such attention
+  std::uint32_t key_head_width = 0;  // of a head before compression, the rotated part included
+  std::uint32_t value_head_width = 0;
+};
+
+// Layers that keep a state: a convolution's last inputs, and with a state space what it remembers of all before.
+struct Recurrence {
+  std::uint32_t taps = 0;            // tokens that the convolution sees, the latest included
+  std::uint32_t inner_width = 0;     // of a state space; 0: there is none
+  std::uint32_t state_elements = 0;  // for each of its channels
+  std::uint32_t heads = 0;
+  std::uint32_t groups = 0;
+
+  std::uint32_t convolved_channels() const { return inner_width + 2 * groups * state_elements; }
+};
+
 struct LayerHyperparameters {
+  Mixer mixer = Mixer::kAttention;
   RopeParameters rope;
   // nullptr for tensors that the layer has not. They point into the GgufFile that was read, or to `parts` below.
   std::array<const TensorInfo*, kLayerTensorCount> tensors{};
@@ -39,6 +59,8 @@ struct Hyperparameters {
   Gating gating = Gating::kSoftmax;
   bool expert_weights_sum_to_one = false;
   float expert_weight_scale = 1;
+  LatentAttention latent;
+  Recurrence recurrence;
   std::uint32_t rope_width = 0;  // elements of a head that are rotated
   std::uint32_t rope_original_context_tokens = 0;
   std::vector<LayerHyperparameters> layers;

@@ -50,6 +50,16 @@ Result<std::uint32_t> KeyReader::uniform(std::string_view suffix, std::uint32_t 
   return checked(key, values.front(), limit);
 }
 
+Result<std::vector<std::uint32_t>> KeyReader::uniform_or_none(std::string_view suffix, std::uint32_t layers,
+                                                              std::uint32_t limit) const {
+  const std::string key = name(suffix);
+  auto values = TRY(file_.get_per_layer<std::uint32_t>(key, layers));
+  const std::uint32_t most = TRY(checked(key, *std::ranges::max_element(values), limit));
+  const bool uniform = std::ranges::all_of(values, [&](std::uint32_t value) { return value == 0 || value == most; });
+  if (!uniform) return unsupported(std::format("'{}' differs from layer to layer, which is not supported yet", key));
+  return values;
+}
+
 Result<float> KeyReader::checked_positive(const std::string& key, float value) const {
   if (!std::isfinite(value) || value <= 0) return corrupt(std::format("'{}' is {}, not a positive number", key, value));
   return value;

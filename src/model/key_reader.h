@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "model/gguf.h"
@@ -38,6 +39,9 @@ class KeyReader {
   Result<std::uint32_t> count(std::string_view suffix, std::uint32_t limit) const;
   // A size that some files state per layer and that must be the same in all of them.
   Result<std::uint32_t> uniform(std::string_view suffix, std::uint32_t layers, std::uint32_t limit) const;
+  // The same where some layers have 0 of it, but not all.
+  Result<std::vector<std::uint32_t>> uniform_or_none(std::string_view suffix, std::uint32_t layers,
+                                                     std::uint32_t limit) const;
   // Finite and above 0.
   Result<float> positive(std::string_view suffix) const;
   Result<float> positive_or(std::string_view suffix, float fallback) const;

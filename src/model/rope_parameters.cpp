@@ -8,6 +8,9 @@ namespace baton::model {
 
 namespace {
 
+// Of the weight of DeepSeek's length scaling, what its files state.
+constexpr float kStatedPart = 0.1F;
+
 // The paper's length scaling of attention, 0.1 * weight * ln(stretch) + 1.
 float yarn_magnitude(float stretch, float weight) {
   return stretch <= 1 ? 1.0F : 0.1F * weight * std::log(stretch) + 1.0F;
@@ -19,7 +22,8 @@ Result<float> read_stretch(const KeyReader& keys) {
   return stretch == 0 ? 1.0F : stretch;                                     // 0 is written where there is none
 }
 
-Result<void> read_yarn(const KeyReader& keys, float stretch, RopeParameters& rope) {
+Result<void> read_yarn(const KeyReader& keys, float stretch, YarnMagnitude place, RopeStretch& result) {
+  RopeParameters& rope = result.full;
   const auto stated = TRY(keys.file().get_or<float>(keys.name("rope.scaling.yarn_ext_factor"), -1));
   if (!std::isfinite(stated))
     return keys.corrupt(std::format("'{}' is {}", keys.name("rope.scaling.yarn_ext_factor"), stated));
@@ -28,6 +32,13 @@ Result<void> read_yarn(const KeyReader& keys, float stretch, RopeParameters& rop
   rope.slow_turns = TRY(keys.positive_or("rope.scaling.yarn_beta_slow", 1));
   // Models may weigh the magnitude of all dimensions against that of the rotated ones, which leaves their quotient.
   const float weight = TRY(keys.factor_or("rope.scaling.yarn_log_multiplier", 0));
+  if (place == YarnMagnitude::kOnScores) {
+    // Rotated elements keep their size, so what ggml multiplies them by is taken back; scores are a product of two.
+    const float own = rope.magnitude * (weight == 0 ? yarn_magnitude(stretch, 1) : 1.0F);
+    result.score_scale = std::pow(own * yarn_magnitude(stretch, weight / kStatedPart), 2.0F);
+    if (rope.extrapolation != 0) rope.magnitude = own / yarn_magnitude(stretch, 1);
+    return {};
+  }
   const float wanted =
       weight == 0 ? yarn_magnitude(stretch, 1) : yarn_magnitude(stretch, 1) / yarn_magnitude(stretch, weight);
   // ggml multiplies by the paper's magnitude itself wherever the ramp applies.
@@ -37,7 +48,8 @@ Result<void> read_yarn(const KeyReader& keys, float stretch, RopeParameters& rop
 
 }  // namespace
 
-Result<RopeStretch> read_rope(const KeyReader& keys, std::uint32_t head_width, std::uint32_t trained_context_tokens) {
+Result<RopeStretch> read_rope(const KeyReader& keys, std::uint32_t head_width, std::uint32_t trained_context_tokens,
+                              YarnMagnitude yarn_place) {
   RopeStretch result;
   result.width = TRY(keys.size_or("rope.dimension_count", head_width, kMaxHeadWidth));
   if (result.width % 2 != 0 || result.width > head_width) {
@@ -59,7 +71,7 @@ Result<RopeStretch> read_rope(const KeyReader& keys, std::uint32_t head_width, s
   }
   const float stretch = TRY(read_stretch(keys));
   result.full.scale = 1.0F / stretch;
-  if (kind == "yarn") TRY(read_yarn(keys, stretch, result.full));
+  if (kind == "yarn") TRY(read_yarn(keys, stretch, yarn_place, result));
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "model/description.h"
 #include "model/key_reader.h"
 
 namespace baton::model {
@@ -23,9 +24,11 @@ struct RopeStretch {
   RopeParameters full;      // of layers that see all positions
   std::uint32_t width = 0;  // elements of a head that are rotated
   std::uint32_t original_context_tokens = 0;
+  float score_scale = 1;  // on attention's scores
 };
 
 // kCorrupt names the key that makes no sense; kUnsupported a kind of scaling there is no arithmetic for.
-Result<RopeStretch> read_rope(const KeyReader& keys, std::uint32_t head_width, std::uint32_t trained_context_tokens);
+Result<RopeStretch> read_rope(const KeyReader& keys, std::uint32_t head_width, std::uint32_t trained_context_tokens,
+                              YarnMagnitude yarn_place = YarnMagnitude::kOnRotation);
 
 }  // namespace baton::model

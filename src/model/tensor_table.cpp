@@ -7,6 +7,7 @@
 #include <format>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace baton::model {
 
@@ -32,8 +33,10 @@ class TensorFinder {
     const LayerKind kind = is_sparse(file_, description_, layer) ? LayerKind::kSparse : LayerKind::kDense;
     for (const LayerTensorRule& rule : description_.layer_tensors) {
       if (rule.layers != LayerKind::kAll && rule.layers != kind) continue;
+      if (rule.only && *rule.only != result_.layers[layer].mixer) continue;
       slot(rule.role) = TRY(find_part(rule));
     }
+    TRY(check_latent_query());
     return check_shared_expert();
   }
 
@@ -73,7 +76,9 @@ class TensorFinder {
       case Dimension::kQueryWidth: return std::uint64_t{shape.head_count} * shape.key_head_width;
       case Dimension::kKeyWidth: return shape.k_width();
       case Dimension::kValueWidth: return shape.v_width();
-      case Dimension::kAttentionWidth: return std::uint64_t{shape.head_count} * shape.value_head_width;
+      case Dimension::kAttentionWidth:
+        return std::uint64_t{shape.head_count} *
+               (result_.latent.rank == 0 ? shape.value_head_width : result_.latent.value_head_width);
       case Dimension::kHeads: return shape.head_count;
       case Dimension::kKeyValueHeads: return shape.kv_head_count;
       case Dimension::kKeyHeadWidth: return shape.key_head_width;
@@ -82,6 +87,22 @@ class TensorFinder {
       case Dimension::kExpertFeedForward: return shape.expert_feed_forward_width;
       case Dimension::kSharedFeedForward: return shape.shared_feed_forward_width;
       case Dimension::kVocabulary: return shape.vocabulary_size;
+      case Dimension::kQueryRank: return result_.latent.query_rank;
+      case Dimension::kLatentRank: return result_.latent.rank;
+      case Dimension::kLatentWidth: return shape.key_head_width;
+      case Dimension::kPlainKeyWidth: return result_.latent.key_head_width - result_.rope_width;
+      case Dimension::kWholeQueryWidth: return std::uint64_t{shape.head_count} * result_.latent.key_head_width;
+      case Dimension::kLatentValueWidth: return result_.latent.value_head_width;
+      case Dimension::kTaps: return result_.recurrence.taps;
+      case Dimension::kThreeEmbeddings: return std::uint64_t{3} * shape.embedding_width;
+      case Dimension::kStateSpaceInput:
+        return std::uint64_t{result_.recurrence.inner_width} + result_.recurrence.convolved_channels() +
+               result_.recurrence.heads;
+      case Dimension::kConvolvedChannels: return result_.recurrence.convolved_channels();
+      case Dimension::kStateSpaceWidth: return result_.recurrence.inner_width;
+      case Dimension::kStateSpaceHeads: return result_.recurrence.heads;
+      case Dimension::kStateSpaceGroups: return result_.recurrence.groups;
+      case Dimension::kStateSpaceGroupWidth: return result_.recurrence.inner_width / result_.recurrence.groups;
       case Dimension::kHalfRopeWidth: return result_.rope_width / 2;
     }
     return 1;
@@ -89,8 +110,10 @@ class TensorFinder {
 
   template <typename Role>
   std::array<std::uint64_t, kMaxTensorDimensions> wanted_shape(const TensorRule<Role>& rule) const {
-    const bool experts = rule.kind == TensorKind::kExpertMatrices;
-    return {length(rule.columns), length(rule.rows), experts ? length(Dimension::kExperts) : 1, 1};
+    std::uint64_t matrices = 1;
+    if (rule.kind == TensorKind::kExpertMatrices) matrices = length(Dimension::kExperts);
+    if (rule.kind == TensorKind::kHeadMatrices) matrices = length(Dimension::kHeads);
+    return {length(rule.columns), length(rule.rows), matrices, 1};
   }
 
   Result<void> check_shape(const TensorInfo& info,
@@ -194,6 +217,19 @@ class TensorFinder {
       if (!std::isfinite(value) || value <= 0) {
         return keys_.corrupt(std::format("tensor '{}' holds {}, not a positive number", factors->name, value));
       }
+    }
+    return {};
+  }
+
+  // Queries come from one matrix, or through a narrow middle.
+  Result<void> check_latent_query() {
+    if (result_.layers[layer_].mixer != Mixer::kLatentAttention) return {};
+    using enum LayerTensor;
+    const bool narrow = result_.latent.query_rank != 0;
+    const auto needed = narrow ? std::vector{kQueryDown, kQueryDownNorm, kQueryUp} : std::vector{kQuery};
+    for (const LayerTensor role : needed) {
+      if (slot(role) != nullptr) continue;
+      return keys_.corrupt(std::format("the tensor '{}' is missing", layer_tensor_name(layer_, rule_of(role).name)));
     }
     return {};
   }

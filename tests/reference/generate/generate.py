@@ -41,6 +41,9 @@ class Model:
     def vector(self, name, count, mean=0.0, deviation=0.3):
         self.tensors.append((name, [count], F32, self.draw(count, mean, deviation)))
 
+    def vectors(self, name, columns, rows, mean=0.0, deviation=0.3):
+        self.tensors.append((name, [columns, rows], F32, self.draw(columns * rows, mean, deviation)))
+
     def norm(self, name, count=EMBEDDING):
         self.vector(name, count, 1.0, 0.3)
 
@@ -87,6 +90,8 @@ def plain_keys(
     base=10000.0,
     forward=FORWARD,
     kv_heads=KV_HEADS,
+    key=None,
+    value=None,
 ):
     model.keys += [("general.architecture", model.architecture), ("tokenizer.ggml.model", "none")]
     model.key("vocab_size", VOCABULARY)
@@ -96,8 +101,8 @@ def plain_keys(
     model.key("feed_forward_length", forward)
     model.key("attention.head_count", HEADS)
     model.key("attention.head_count_kv", kv_heads)
-    model.key("attention.key_length", HEAD)
-    model.key("attention.value_length", HEAD)
+    model.key("attention.key_length", key or HEAD)
+    model.key("attention.value_length", value or HEAD)
     model.key(epsilon, 1e-5)
     model.key("rope.dimension_count", rope or HEAD)
     model.key("rope.freq_base", base)
@@ -419,6 +424,107 @@ def head_normed(architecture, seed, layers=2, extra=None):
     return model
 
 
+def deepseek2(seed, layers, query_rank=40, dense=1, extra=None):
+    """A latent of 32 and a rotated part of 32 per token; heads of 16 + 32 make 24 values each."""
+    latent, rope, plain_part, value = 32, 32, 16, 24
+    model = Model("deepseek2", seed)
+    plain_keys(model, layers, rope=rope, kv_heads=1, key=latent + rope, value=latent)
+    keys(attention__kv_lora_rank=latent, attention__key_length_mla=plain_part + rope, attention__value_length_mla=value)(model)
+    if query_rank:
+        model.key("attention.q_lora_rank", query_rank)
+    expert_keys(model)
+    keys(expert_shared_count=1, leading_dense_block_count=dense, expert_weights_scale=1.7)(model)
+    if extra:
+        extra(model)
+    globals_of(model)
+    for layer in range(layers):
+        name = f"blk.{layer}"
+        norms(model, layer, *PRE)
+        width = HEADS * (plain_part + rope)
+        if query_rank:
+            model.matrix(f"{name}.attn_q_a.weight", EMBEDDING, query_rank, gain=1.3)
+            model.norm(f"{name}.attn_q_a_norm.weight", query_rank)
+            model.matrix(f"{name}.attn_q_b.weight", query_rank, width, gain=1.3)
+        else:
+            model.matrix(f"{name}.attn_q.weight", EMBEDDING, width, gain=1.3)
+        model.matrix(f"{name}.attn_kv_a_mqa.weight", EMBEDDING, latent + rope, gain=1.3)
+        model.norm(f"{name}.attn_kv_a_norm.weight", latent)
+        model.matrix(f"{name}.attn_k_b.weight", plain_part, latent, HEADS)
+        model.matrix(f"{name}.attn_v_b.weight", latent, value, HEADS)
+        model.matrix(f"{name}.attn_output.weight", HEADS * value, EMBEDDING)
+        if layer < dense:
+            network(model, layer)
+        else:
+            experts(model, layer, selection=query_rank > 0, shared=EXPERT_FORWARD)
+    return model
+
+
+def short_convolution(model, layer, taps):
+    model.vectors(f"blk.{layer}.shortconv.conv.weight", taps, EMBEDDING, deviation=0.6)
+    model.matrix(f"blk.{layer}.shortconv.in_proj.weight", EMBEDDING, 3 * EMBEDDING, gain=1.3)
+    model.matrix(f"blk.{layer}.shortconv.out_proj.weight", EMBEDDING, EMBEDDING)
+
+
+def lfm2(architecture, seed, dense=None):
+    taps, heads = 3, [0, KV_HEADS, 0, 0, KV_HEADS, 0]
+    model = Model(architecture, seed)
+    plain_keys(model, len(heads), kv_heads=heads)
+    model.key("shortconv.l_cache", taps)
+    if dense is not None:
+        expert_keys(model)
+        keys(leading_dense_block_count=dense, expert_gating_func=2)(model)
+    model.matrix("token_embd.weight", EMBEDDING, VOCABULARY, gain=4.0)
+    model.norm("token_embd_norm.weight")
+    for layer, count in enumerate(heads):
+        norms(model, layer, *PRE)
+        if count:
+            attention(model, layer)
+            norms(model, layer, *HEAD_NORMS, count=HEAD)
+        else:
+            short_convolution(model, layer, taps)
+        if dense is None or layer < dense:
+            network(model, layer)
+        else:
+            experts(model, layer, selection=True)
+    return model
+
+
+def state_space(model, layer, taps, inner, state, heads, groups):
+    name, convolved = f"blk.{layer}", inner + 2 * groups * state
+    model.matrix(f"{name}.ssm_in.weight", EMBEDDING, inner + convolved + heads, gain=1.3)
+    model.vectors(f"{name}.ssm_conv1d.weight", taps, convolved, deviation=0.6)
+    model.vector(f"{name}.ssm_conv1d.bias", convolved)
+    model.vector(f"{name}.ssm_dt.bias", heads, -1.0, 0.7)
+    model.tensors.append((f"{name}.ssm_a", [1, heads], F32, [-math.exp(x) for x in model.draw(heads, -0.5, 0.7)]))
+    model.vectors(f"{name}.ssm_d", 1, heads, 1.0, 0.3)
+    model.vectors(f"{name}.ssm_norm.weight", inner // groups, groups, 1.0, 0.3)
+    model.matrix(f"{name}.ssm_out.weight", inner, EMBEDDING)
+
+
+def granitehybrid(seed, sparse_ones=True):
+    taps, inner, state, ssm_heads, groups = 4, 2 * EMBEDDING, 32, 8, 2
+    heads = [0, 0, KV_HEADS, 0, 0]
+    model = Model("granitehybrid", seed)
+    plain_keys(model, len(heads), kv_heads=heads, forward=EXPERT_FORWARD if sparse_ones else FORWARD)
+    keys(**GRANITE, ssm__conv_kernel=taps, ssm__inner_size=inner, ssm__state_size=state)(model)
+    keys(ssm__time_step_rank=ssm_heads, ssm__group_count=groups, rope__scaling__finetuned=False)(model)
+    if sparse_ones:
+        expert_keys(model, forward_key=False)
+        model.key("expert_shared_feed_forward_length", 48)
+    globals_of(model)
+    for layer, count in enumerate(heads):
+        norms(model, layer, *PRE)
+        if count:
+            attention(model, layer)
+        else:
+            state_space(model, layer, taps, inner, state, ssm_heads, groups)
+        if sparse_ones:
+            experts(model, layer, shared=48)
+        else:
+            network(model, layer)
+    return model
+
+
 GRANITE = dict(attention__scale=0.11, embedding_scale=3.0, residual_scale=0.4, logit_scale=2.5)
 
 MODELS = {
@@ -457,12 +563,17 @@ MODELS = {
     "ernie4_5-moe": lambda: sparse("ernie4_5-moe", 34, layers=3, dense=1, forward=FORWARD, selection=True, shared=EXPERT_FORWARD, extra=keys(expert_shared_count=1, expert_shared_feed_forward_length=EXPERT_FORWARD, leading_dense_block_count=1, interleave_moe_layer_step=1)),
     "internlm2": lambda: plain("internlm2", 35),
     "starcoder2": starcoder2,
+    "deepseek2": lambda: deepseek2(37, 3, extra=lambda m: (yarn(m, 16, 16, 0.08), keys(expert_gating_func=2, expert_weights_norm=True)(m))),
+    "lfm2": lambda: lfm2("lfm2", 39),
+    "lfm2moe": lambda: lfm2("lfm2moe", 40, dense=1),
+    "granitehybrid": lambda: granitehybrid(41),
+    "granitehybrid-dense": lambda: granitehybrid(42, sparse_ones=False),
     "minimax-m2": lambda: sparse("minimax-m2", 36, head_norms=2, selection=True, extra=keys(expert_gating_func=2)),
 }
 # Models whose heads are wide enough for a q8_0 cache, which the engine's tests try too.
-WIDE_HEADS = {"qwen3", "gemma3", "gpt-oss"}
+WIDE_HEADS = {"qwen3", "gemma3", "gpt-oss", "lfm2"}
 # Too large to keep in the repository.
-LARGE = {"command-r-plus": deep_command}
+LARGE = {"command-r-plus": deep_command, "deepseek2-lite": lambda: deepseek2(38, 27, query_rank=0, dense=25)}
 
 
 def main():
