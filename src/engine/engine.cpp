@@ -310,10 +310,6 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
 bool Engine::keeps_window(std::uint32_t layer) const { return model::keeps_window(shape(), layer, impl_->demand()); }
 
 bool Engine::can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const {
-  for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
-    const bool has_state = shape().layers[layer].memory.keeps_state();
-    if (has_state && position != 0 && state_position(sequence, layer) != position) return false;
-  }
   return impl_->check_continues(sequence, layers, position).has_value();
 }
 

@@ -145,7 +145,8 @@ class Engine {
   // and model::kRollbackTokens behind a pass of no more tokens than that. Any thread.
   bool keeps_window(std::uint32_t layer) const;
   // Whether a pass over these layers may begin at `position`: what it sees of the positions before it is there, as far
-  // as it can be told; layers that keep everything trust the caller. For whoever may write to the sequence.
+  // as windows go: layers that keep everything trust the caller, and of states state_position() tells. For whoever may
+  // write to the sequence.
   bool can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const;
 
   // Runs the batch through its layers. A layer's state goes on only from where it stands: a span begins there, or at

@@ -28,6 +28,28 @@ TEST(ChunkGrid, HasItsBordersAtMultiplesOfTheChunk) {
   EXPECT_EQ(chunk_grid(4'294'967'290u, 4'294'967'295u, 7).back().end_position(), 4'294'967'295u);
 }
 
+TEST(Flow, HasALaneForEverythingThatALayerKeeps) {
+  Widths of = widths();
+  of.kept = {{.k_values = 8, .v_values = 8},
+             {.k_values = 12},
+             {.state_values = 20},
+             {.k_values = 8, .v_values = 4, .state_values = 5}};
+  Open open = open_of(kDisaggregated, 10, 4);
+  open.codec = DType::kF16;
+  const Flow flow = flow_of(open, of);
+  using enum SliceKind;
+  EXPECT_EQ(flow.kept, (std::vector<KeptLane>{{kKv, 0}, {kLatent, 1}, {kRecurrent, 2}, {kKv, 3}, {kRecurrent, 3}}));
+  EXPECT_EQ(flow.prefill_slices(), 3 * 5 + 1u);
+  // K and V of 16 values, a latent of 12 and rows of 12 in halves for each token; states of 20 and 5 for each chunk.
+  EXPECT_EQ(flow.prefill_bytes(of), 10 * 2 * (16 + 12 + 12) + 3 * 4 * (20 + 5) + 4 * of.logits_values);
+  EXPECT_TRUE(flow.contains({kRecurrent, 2, 4, 4}));
+  EXPECT_FALSE(flow.contains({kKv, 2, 4, 4})) << "the layer has no rows";
+  EXPECT_FALSE(flow.contains({kRecurrent, 0, 4, 4})) << "the layer has no state";
+  EXPECT_FALSE(flow.contains({kKv, 1, 4, 4})) << "its rows are latent";
+  open.codec = DType::kQ8_0;
+  EXPECT_EQ(flow_of(open, of).dtypes(kRecurrent)[0], DType::kF32) << "whatever the codec";
+}
+
 TEST(Flow, OfEveryPairOfEveryPlan) {
   const Flow disaggregated = flow_between(kDisaggregated, 1, 0);
   EXPECT_EQ(disaggregated.kv, (LayerRange{0, 4}));

@@ -53,6 +53,7 @@ class Cluster : public testing::Test {
     std::optional<LayerRange> layers = std::nullopt;
     engine::CacheType cache = engine::CacheType::kF16;
     Sha256 digest = {};
+    std::optional<engine::EmulatedDevice> emulation = std::nullopt;
   };
 
   Node& add_node(const NodeSpec& spec) {
@@ -64,6 +65,7 @@ class Cluster : public testing::Test {
     options.max_chunk_tokens = kChunk;
     options.cache_type = spec.cache;
     options.layers = spec.layers;
+    options.emulation = spec.emulation;
     auto executor = std::make_unique<engine::Executor>(engine::Engine::create(model_, options).value(), 64);
     NodeOptions node_options;
     node_options.listen = net::Endpoint::parse_listen("127.0.0.1:0").value();
@@ -86,7 +88,10 @@ class Cluster : public testing::Test {
   class Observer : public RequestObserver {
    public:
     explicit Observer(net::EventLoop& loop) : loop_(loop) {}
-    void on_prefilled(std::uint32_t done, std::uint32_t) override { prefilled = std::max(prefilled, done); }
+    void on_prefilled(std::uint32_t done, std::uint32_t) override {
+      prefilled = std::max(prefilled, done);
+      if (after_prefilled) after_prefilled(done);
+    }
     void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
     void on_token(Token token) override {
       tokens.push_back(token);
@@ -104,6 +109,7 @@ class Cluster : public testing::Test {
     std::uint32_t prefilled = 0;
     std::optional<Result<RequestReport>> report;
     std::function<void(std::size_t)> after_token;
+    std::function<void(std::uint32_t)> after_prefilled;
 
    private:
     net::EventLoop& loop_;
@@ -431,6 +437,97 @@ TEST_F(Cluster, NeverDeadlocksWhenFullNodesOpenTransfersToEachOther) {
   EXPECT_GE(finished, kRounds);
   EXPECT_GT(refused, kRounds / 2);
   expect_no_leaks();
+}
+
+// Models whose layers keep something else than K and V: latent rows, a convolution's inputs, a state space's memory.
+class KeptMemory : public Cluster, public testing::WithParamInterface<const char*> {
+ protected:
+  static void SetUpTestSuite() { folder_.emplace(TemporaryFolder::create("baton-test").value()); }
+  void SetUp() override {
+    Cluster::SetUp();
+    const std::string file = std::format("{}/tests/reference/tiny/{}.gguf", BATON_SOURCE_DIR, GetParam());
+    model_ = engine::Model::open(file).value();
+    layers_ = model_->shape().layer_count;
+    lower_ = layers_ / 3;
+    upper_ = layers_ - layers_ / 3;
+  }
+
+  std::string stage(std::string_view node, std::uint32_t begin, std::uint32_t end) const {
+    return std::format("{}:{}-{}", node, begin, end);
+  }
+  RequestOptions request_of(const std::string& plan, std::uint32_t prompt_tokens = kPromptTokens) const {
+    RequestOptions options;
+    for (std::uint32_t i = 0; i < prompt_tokens; ++i) {
+      options.prompt.push_back(static_cast<Token>((i * 37 + i * i) % model_->shape().vocabulary_size));
+    }
+    options.max_new_tokens = kNewTokens;
+    options.chunk_tokens = kChunk;
+    options.plan = plan::parse_plan(plan, peers_, layers_).value();
+    return options;
+  }
+
+  std::uint32_t layers_ = 0;
+  std::uint32_t lower_ = 0;
+  std::uint32_t upper_ = 0;
+};
+
+INSTANTIATE_TEST_SUITE_P(Tiny, KeptMemory, testing::Values("deepseek2", "lfm2", "granitehybrid"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST_P(KeptMemory, GivesTheSameLogitsBitByBitUnderEveryPlan) {
+  Node& local = add_node({"local"});
+  add_node({"A"});
+  add_node({"B"});
+  const std::string all_here = stage("local", 0, layers_);
+  const auto alone = finish(local, request_of(plan_text(all_here, all_here)));
+  ASSERT_TRUE(*alone->report) << alone->report->error().to_string();
+  ASSERT_EQ(alone->tokens.size(), kNewTokens);
+  const std::string all_at_a = stage("A", 0, layers_);
+  const std::string joint = stage("A", 0, upper_) + "," + stage("local", upper_, layers_);
+  const std::string relay =
+      stage("A", 0, lower_) + "," + stage("B", lower_, upper_) + "," + stage("local", upper_, layers_);
+  const std::string pool = stage("local", 0, lower_) + "," + stage("A", lower_, layers_);
+  const std::string crossed = stage("B", 0, upper_) + "," + stage("local", upper_, layers_);
+  for (const std::string& text :
+       {plan_text(all_at_a, all_here), plan_text(joint, all_here), plan_text(relay, all_here), plan_text(pool, pool),
+        plan_text(all_at_a, stage("B", 0, layers_)), plan_text(joint, crossed), plan_text(all_here, crossed)}) {
+    const auto split = finish(local, request_of(text));
+    ASSERT_TRUE(*split->report) << text << ": " << split->report->error().to_string();
+    EXPECT_EQ(split->tokens, alone->tokens) << text;
+    EXPECT_TRUE(split->logits == alone->logits) << text;
+    EXPECT_TRUE(split->recoveries.empty()) << text << ": " << split->recoveries.front().to_string();
+    expect_no_leaks();
+  }
+}
+
+TEST_P(KeptMemory, GoesOnFromAChunksBorderWhenItsSenderDies) {
+  constexpr std::uint32_t kLongPrompt = 200;
+  Node& local = add_node({"local"});
+  const std::string all_here = stage("local", 0, layers_);
+  const auto alone = finish(local, request_of(plan_text(all_here, all_here), kLongPrompt));
+  ASSERT_TRUE(*alone->report);
+  const std::string joint = stage("A", 0, upper_) + "," + stage("local", upper_, layers_);
+  for (const std::string& prefill : {stage("A", 0, layers_), joint}) {
+    // Slow enough to die in the middle: a chunk takes some ten milliseconds.
+    add_node({.name = "A", .emulation = engine::EmulatedDevice{.teraflops = 0.0002, .gigabytes_per_second = 1000}});
+    auto observer = std::make_unique<Observer>(*loop_);
+    observer->after_prefilled = [&, killed = false](std::uint32_t tokens) mutable {
+      if (tokens < 3 * kChunk || killed) return;
+      killed = true;
+      loop_->post([&] { nodes_.pop_back(); });
+    };
+    const auto request = local.submit(request_of(plan_text(prefill, all_here), kLongPrompt), *observer);
+    ASSERT_TRUE(request) << request.error().to_string();
+    wait_for(*observer);
+    ASSERT_TRUE(*observer->report) << observer->report->error().to_string();
+    EXPECT_EQ((*observer->report)->recoveries, 1u);
+    EXPECT_GE((*observer->report)->salvaged_tokens, 3 * kChunk);
+    EXPECT_EQ((*observer->report)->salvaged_tokens % kChunk, 0u);
+    EXPECT_EQ(observer->tokens, alone->tokens);
+    EXPECT_TRUE(observer->logits == alone->logits);
+    peers_.pop_back();
+    expect_no_leaks();
+  }
 }
 
 }  // namespace

@@ -175,7 +175,7 @@ std::vector<Token> Request::text_to_go_on_with() const {
 std::uint32_t Request::prefix_for_going_on(std::uint32_t held_tokens) const {
   // The last chunk is computed again even where its K and V are all here: its logits are not.
   const auto last = static_cast<std::uint32_t>(text_to_go_on_with().size() - 1);
-  return std::min(held_tokens, last) / open_.chunk_tokens * open_.chunk_tokens;
+  return workspace_->states().last_border(std::min(held_tokens, last) / open_.chunk_tokens * open_.chunk_tokens);
 }
 
 void Request::go_on_alone(std::uint32_t prefix_tokens) {
@@ -183,6 +183,9 @@ void Request::go_on_alone(std::uint32_t prefix_tokens) {
   const plan::NodeRef self = open.plan.nodes.front();
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
+  if (const auto restored = workspace_->states().restore(prefix_tokens); !restored) {
+    return end(std::unexpected(restored.error()));
+  }
   open.prefix_tokens = prefix_tokens;
   salvaged_tokens_ = prefix_tokens;
   begin_session(std::move(open), text_to_go_on_with());

@@ -202,6 +202,12 @@ std::uint32_t Session::least_position(PositionOf of_transfer) const {
   return position;
 }
 
+bool Session::shelves_states() const {
+  const plan::Stages& decode = open_.plan.decode;
+  return self_ == plan::kCoordinator && open_.plan.nodes.size() > 1 && decode.size() == 1 &&
+         decode.front().node == self_;
+}
+
 std::vector<handoff::TransferStats> Session::transfer_stats() const {
   std::vector<handoff::TransferStats> stats;
   for (const auto& [from, ended] : ended_transfers_) stats.push_back(ended);

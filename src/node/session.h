@@ -112,6 +112,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool prefill_complete(plan::NodeIndex from) const;
   using PositionOf = std::uint32_t (handoff::Receiver::*)() const;
   std::uint32_t least_position(PositionOf of_transfer) const;
+  // Whether this node may have to resume the prefill by itself, and keeps states for it.
+  bool shelves_states() const;
   void commit_complete();
   void fail_with(const Error& error);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
@@ -124,15 +126,19 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
   void on_pass_begun(TimePoint at);
-  // `rows` were copied where the layer keeps a window, and they would not stay.
-  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, TimePoint at,
-                     std::optional<Result<Workspace::CopiedRows>> rows);
-  bool must_copy_rows(const Pass& pass, std::uint32_t layer) const;
+  // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
+  struct Leaving {
+    Bytes state;                                // empty where there is none, or nobody wants it
+    std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
+  };
+  Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
+  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to,
-               std::optional<Result<Workspace::CopiedRows>> copied);
+  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
+  void send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
+                 plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
@@ -145,6 +151,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // session_receive.cpp
   void on_slice(IncomingTransfer& transfer, const handoff::SliceReady& slice);
   Result<void> take_kv(const handoff::SliceReady& slice);
+  Result<void> take_state(const handoff::SliceReady& slice);
   Result<void> take_hidden(const handoff::SliceReady& slice);
   void logits_arrived(std::uint32_t position, std::span<const float> logits);
   void report_prefilled();

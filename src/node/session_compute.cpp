@@ -104,14 +104,8 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   Watcher watcher([&](std::uint32_t layer) {
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
-      const TimePoint at = now();
-      std::optional<Result<Workspace::CopiedRows>> rows;
-      if (must_copy_rows(pass, layer)) {
-        rows = workspace_->copy_rows(layer, pass.chunk.first_position, pass.chunk.tokens, open_.codec);
-      }
-      host_.loop.post([self = shared_from_this(), chunk = pass.chunk, layer, at, rows = std::move(rows)]() mutable {
-        self->on_layer_done(chunk, layer, at, std::move(rows));
-      });
+      host_.loop.post([self = shared_from_this(), chunk = pass.chunk, layer, leaving = copy_what_leaves(pass, layer),
+                       at = now()]() mutable { self->on_layer_done(chunk, layer, std::move(leaving), at); });
     }
     return engine::LayerObserver::Next::kContinue;
   });
@@ -121,6 +115,20 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   return result;
 }
 
+// On the executor's thread: the next chunk's pass runs over a state, and moves or overwrites the rows of a layer that
+// keeps a window. Nothing follows the last.
+Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32_t layer) const {
+  Leaving leaving;
+  const bool leaves = plan::stage_with(open_.plan.decode, layer)->node != self_;
+  if (workspace_->states().layer_keeps_state(layer) && (leaves || shelves_states())) {
+    leaving.state = TRY(workspace_->states().copy(layer));
+  }
+  if (leaves && !pass.last_of_prefill && host_.executor.engine().keeps_window(layer)) {
+    leaving.rows = TRY(workspace_->copy_rows(layer, pass.chunk.first_position, pass.chunk.tokens, open_.codec));
+  }
+  return leaving;
+}
+
 // Only now does it count as computing: a pass that waits behind others' in the executor's queue is not stalled.
 void Session::on_pass_begun(TimePoint at) {
   computing_ = true;
@@ -128,21 +136,20 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-// The next pass may move or overwrite the rows of a layer that keeps a window; nothing follows the last.
-bool Session::must_copy_rows(const Pass& pass, std::uint32_t layer) const {
-  return !pass.last_of_prefill && plan::stage_with(open_.plan.decode, layer)->node != self_ &&
-         host_.executor.engine().keeps_window(layer);
-}
-
-void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, TimePoint at,
-                            std::optional<Result<Workspace::CopiedRows>> rows) {
+void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
   if (ended_) return;
+  if (!leaving) return fail_with(leaving.error());
   ++work_counter_;
   slowest_layer_ = std::max(slowest_layer_, at - last_layer_done_);
   last_layer_done_ = at;
   times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
   const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
-  if (to != self_) send_kv(chunk, layer, to, std::move(rows));
+  if (to != self_) {
+    send_kept(chunk, layer, std::move(*leaving), to);
+    if (ended_) return;
+  } else if (!leaving->state.empty()) {
+    workspace_->states().keep(layer, chunk.end_position(), std::move(leaving->state));
+  }
   report_progress();
 }
 

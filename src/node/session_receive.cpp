@@ -77,8 +77,7 @@ void Session::on_slice(IncomingTransfer& transfer, const handoff::SliceReady& sl
     case handoff::SliceKind::kLatent: taken = take_kv(slice); break;
     case handoff::SliceKind::kHidden: taken = take_hidden(slice); break;
     case handoff::SliceKind::kLogits: break;  // below: what it starts must find it held
-    case handoff::SliceKind::kRecurrent:
-      taken = fail(ErrorCode::kProtocol, "a slice of a kind this node does not take");
+    case handoff::SliceKind::kRecurrent: taken = take_state(slice); break;
   }
   if (!taken) return fail_with(taken.error());
   if (slice.key.kind == handoff::SliceKind::kLogits) {
@@ -103,6 +102,15 @@ Result<void> Session::take_kv(const handoff::SliceReady& slice) {
                               slice.part(0), slice.part(1));
 }
 
+Result<void> Session::take_state(const handoff::SliceReady& slice) {
+  const std::uint32_t border = slice.key.end_position();
+  StateShelf& states = workspace_->states();
+  if (border == open_.prompt_tokens) return states.use(slice.key.layer, border, slice.part(0));
+  // Decode needs the last one only; those before it are for going on without their sender.
+  if (shelves_states()) states.keep(slice.key.layer, border, Bytes(slice.part(0).begin(), slice.part(0).end()));
+  return {};
+}
+
 Result<void> Session::take_hidden(const handoff::SliceReady& slice) {
   const std::size_t values = std::size_t{slice.key.tokens} * host_.widths.hidden_values;
   hidden_inbox_[slice.key.first_position] = TRY(to_floats(slice.part(0), slice.dtypes[0], values));
@@ -115,6 +123,10 @@ void Session::logits_arrived(std::uint32_t position, std::span<const float> logi
 }
 
 void Session::report_prefilled() {
+  const std::uint32_t salvageable = least_position(&handoff::Receiver::salvage_position);
+  // Never past the last chunk: whoever resumes computes that again for its logits.
+  const std::uint32_t resumable = std::min(salvageable, open_.prompt_tokens - 1);
+  if (shelves_states()) workspace_->states().drop_below(resumable / open_.chunk_tokens * open_.chunk_tokens);
   if (observer_ != nullptr)
     observer_->on_prefilled(least_position(&handoff::Receiver::arrived_up_to), open_.prompt_tokens);
 }

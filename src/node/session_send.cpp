@@ -1,4 +1,4 @@
-// What a session sends: K and V, hidden states, logits, and how far it is.
+// What a session sends: what its layers keep, hidden states, logits, and how far it is.
 #include <algorithm>
 
 #include "node/session.h"
@@ -15,14 +15,20 @@ Result<Bytes> to_bytes(std::span<const float> values, handoff::DType dtype) {
 
 }  // namespace
 
-void Session::send_kv(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to,
-                      std::optional<Result<Workspace::CopiedRows>> copied) {
+void Session::send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to) {
+  if (host_.widths.kept[layer].k_values != 0) send_rows(chunk, layer, std::move(leaving.rows), to);
+  if (ended_ || leaving.state.empty()) return;
+  const ByteSpan bytes = workspace_->keep(std::move(leaving.state));
+  send(to, {{handoff::SliceKind::kRecurrent, layer, chunk.first_position, chunk.tokens}, {bytes, {}}});
+}
+
+void Session::send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
+                        plan::NodeIndex to) {
   // Nobody has a link to spare for it yet.
   const bool spare = handoff::may_be_dropped(chunk, open_.prompt_tokens, host_.widths.kept[layer].window);
   if (spare && outgoing_[to].expired()) return;
-  if (copied && !*copied) return fail_with(copied->error());
   Result<std::array<ByteSpan, 2>> rows =
-      copied ? Result<std::array<ByteSpan, 2>>(workspace_->keep(std::move(**copied)))
+      copied ? Result<std::array<ByteSpan, 2>>(workspace_->keep(std::move(*copied)))
              : workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
   if (!rows) return fail_with(rows.error());
   const bool latent = host_.widths.kept[layer].v_values == 0;

@@ -10,16 +10,18 @@
 #include "engine/engine.h"
 #include "handoff/codec.h"
 #include "handoff/slice.h"
+#include "node/state_shelf.h"
 
 namespace baton::node {
 
 class Workspace : public std::enable_shared_from_this<Workspace> {
  public:
-  explicit Workspace(engine::Engine& engine) : engine_(engine) {}
+  explicit Workspace(engine::Engine& engine) : engine_(engine), states_(engine, sequence_) {}
 
   // Takes cells; try-only.
   Result<void> reserve(std::uint32_t tokens);
   engine::Sequence& sequence() { return sequence_; }
+  StateShelf& states() { return states_; }
 
   // Rows of consecutive tokens in `dtype`, K and V or the latent rows alone: the cache's own memory where it has that
   // format and the host can read it, otherwise a copy that is kept until release().
@@ -48,6 +50,7 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
  private:
   engine::Engine& engine_;
   engine::Sequence sequence_;
+  StateShelf states_;
   std::map<const std::byte*, std::shared_ptr<const Bytes>, std::greater<>> kept_;  // by address
 };
 

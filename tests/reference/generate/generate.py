@@ -571,7 +571,7 @@ MODELS = {
     "minimax-m2": lambda: sparse("minimax-m2", 36, head_norms=2, selection=True, extra=keys(expert_gating_func=2)),
 }
 # Models whose heads are wide enough for a q8_0 cache, which the engine's tests try too.
-WIDE_HEADS = {"qwen3", "gemma3", "gpt-oss", "lfm2"}
+WIDE_HEADS = {"qwen3", "gemma3", "gpt-oss"}
 # Too large to keep in the repository.
 LARGE = {"command-r-plus": deep_command, "deepseek2-lite": lambda: deepseek2(38, 27, query_rank=0, dense=25)}
 

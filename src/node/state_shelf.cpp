@@ -1,0 +1,45 @@
+#include "node/state_shelf.h"
+
+#include <algorithm>
+
+namespace baton::node {
+
+std::size_t StateShelf::state_bytes(std::uint32_t layer) const {
+  return std::size_t{engine_.shape().layers[layer].memory.state_width} * sizeof(float);
+}
+
+Result<Bytes> StateShelf::copy(std::uint32_t layer) const {
+  Bytes state(state_bytes(layer));
+  TRY(engine_.read_state(sequence_, layer, state));
+  return state;
+}
+
+Result<void> StateShelf::use(std::uint32_t layer, std::uint32_t position, ByteSpan state) {
+  return engine_.write_state(sequence_, layer, position, state);
+}
+
+void StateShelf::keep(std::uint32_t layer, std::uint32_t border, Bytes state) {
+  states_[border][layer] = std::move(state);
+}
+
+void StateShelf::drop_below(std::uint32_t border) { states_.erase(states_.begin(), states_.lower_bound(border)); }
+
+std::uint32_t StateShelf::last_border(std::uint32_t limit) const {
+  const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
+  const auto wanted = static_cast<std::size_t>(std::ranges::count_if(engine_.shape().layers, keeps_state));
+  if (wanted == 0) return limit;
+  for (auto after = states_.upper_bound(limit); after != states_.begin();) {
+    --after;
+    if (after->second.size() == wanted) return after->first;
+  }
+  return 0;
+}
+
+Result<void> StateShelf::restore(std::uint32_t border) {
+  const auto found = states_.find(border);
+  if (found == states_.end()) return {};
+  for (const auto& [layer, state] : found->second) TRY(use(layer, border, state));
+  return {};
+}
+
+}  // namespace baton::node

@@ -1,0 +1,43 @@
+// States that layers keep, at borders of the chunk grid, beside the sequence itself. A state cannot go back: what was
+// at a border is gone once a pass has run on. So whoever may have to resume a prefill keeps them until every layer is
+// past that border.
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "base/bytes.h"
+#include "engine/engine.h"
+
+namespace baton::node {
+
+// Lives on the loop's thread, but for copy().
+class StateShelf {
+ public:
+  // Both must outlive it.
+  StateShelf(engine::Engine& engine, engine::Sequence& sequence) : engine_(engine), sequence_(sequence) {}
+
+  bool layer_keeps_state(std::uint32_t layer) const { return state_bytes(layer) != 0; }
+  // The sequence's state of that layer as it is now. Any thread, while no pass changes it.
+  Result<Bytes> copy(std::uint32_t layer) const;
+  // Makes it the sequence's.
+  Result<void> use(std::uint32_t layer, std::uint32_t position, ByteSpan state);
+
+  void keep(std::uint32_t layer, std::uint32_t border, Bytes state);
+  void drop_below(std::uint32_t border);
+
+  // The last border not above `limit` from which every layer can go on: `limit` itself where no layer keeps a state, 0
+  // where not all are here.
+  std::uint32_t last_border(std::uint32_t limit) const;
+  // Makes the states at a border that last_border() gave the sequence's.
+  Result<void> restore(std::uint32_t border);
+
+ private:
+  std::size_t state_bytes(std::uint32_t layer) const;
+
+  engine::Engine& engine_;
+  engine::Sequence& sequence_;
+  std::map<std::uint32_t, std::map<std::uint32_t, Bytes>> states_;  // by border, then layer
+};
+
+}  // namespace baton::node
