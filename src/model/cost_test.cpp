@@ -90,5 +90,15 @@ TEST(Cost, OfTheHeadIsNothingWithoutRows) {
   EXPECT_DOUBLE_EQ(head_cost(small_shape(), 2).bytes, 170);
 }
 
+TEST(Cost, OfALayerWithAStateDoesNotGrowWithTheText) {
+  ModelShape shape = small_shape();
+  shape.layers[0].memory = {.state_width = 50};
+  for (const std::uint64_t first : {0U, 1000U}) {
+    const std::array runs = {TokenRun{first, 3}, TokenRun{first, 1}};
+    EXPECT_DOUBLE_EQ(layer_flops(shape, 0, runs), (2.0 * 1000 + 6 * 50) * 4);
+    EXPECT_DOUBLE_EQ(layer_bytes(shape, 0, runs, 0), 560 + 2 * 2 * 4 * 50.0) << "each run's state, read and written";
+  }
+}
+
 }  // namespace
 }  // namespace baton::model

@@ -372,5 +372,105 @@ TEST(Hyperparameters, SayWhichLayersSlide) {
   expect_error(too_long, ErrorCode::kCorrupt, "sliding_window_pattern");
 }
 
+// Latent attention without a narrow middle for queries: heads of 8 plain and 16 rotated elements, a latent of 32.
+FakeModel latent_model() {
+  FakeModel model;
+  model.architecture = "deepseek2";
+  model.numbers["attention.head_count_kv"] = 1;
+  model.numbers["attention.kv_lora_rank"] = 32;
+  model.numbers["attention.key_length"] = 48;
+  model.numbers["attention.value_length"] = 32;
+  model.numbers["attention.key_length_mla"] = 24;
+  model.numbers["attention.value_length_mla"] = 12;
+  model.numbers["rope.dimension_count"] = 16;
+  for (const std::string layer : {"blk.0.", "blk.1."}) {
+    for (const char* name : {"attn_k.weight", "attn_v.weight"}) model.tensors.erase(layer + name);
+    model.add(layer + "attn_q.weight", {64, 4 * 24});
+    model.add(layer + "attn_kv_a_mqa.weight", {64, 48});
+    model.add(layer + "attn_kv_a_norm.weight", {32});
+    model.add(layer + "attn_k_b.weight", {8, 32, 4});
+    model.add(layer + "attn_v_b.weight", {32, 12, 4});
+    model.add(layer + "attn_output.weight", {4 * 12, 64});
+  }
+  return model;
+}
+
+TEST(Hyperparameters, OfLatentAttentionKeepOneRow) {
+  const Read outcome = read(latent_model());
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  const LayerMemory& memory = outcome.result->shape.layers[1].memory;
+  EXPECT_EQ(memory.k_width, 48U);
+  EXPECT_TRUE(memory.keeps_latent_rows());
+  EXPECT_FALSE(memory.keeps_state());
+  EXPECT_FLOAT_EQ(outcome.result->attention_scale, 1.0F / std::sqrt(24.0F));
+
+  FakeModel contradictory = latent_model();
+  contradictory.numbers["attention.key_length"] = 40;
+  expect_error(contradictory, ErrorCode::kCorrupt, "contradict");
+  FakeModel narrow = latent_model();
+  narrow.numbers["attention.q_lora_rank"] = 20;
+  expect_error(narrow, ErrorCode::kCorrupt, "blk.0.attn_q_a.weight");
+  FakeModel early = latent_model();
+  early.tensors.erase("blk.0.attn_k_b.weight");
+  early.add("blk.0.attn_kv_b.weight", {32, 4 * 20});
+  expect_error(early, ErrorCode::kUnsupported, "attn_kv_b");
+  FakeModel groups = latent_model();
+  groups.numbers["expert_group_count"] = 8;
+  expect_error(groups, ErrorCode::kUnsupported, "deepseek2.expert_group_count");
+}
+
+TEST(Hyperparameters, PutYarnsMagnitudeOnTheScoresOfLatentAttention) {
+  FakeModel model = latent_model();
+  model.texts["rope.scaling.type"] = "yarn";
+  model.reals["rope.scaling.factor"] = 40;
+  model.reals["rope.scaling.yarn_log_multiplier"] = 0.0707F;
+  const Read outcome = read(model);
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  // DeepSeek-V2's mscale: 0.1 x 0.707 x ln(40) + 1, once for the query and once for the key.
+  const float mscale = 0.0707F * std::log(40.0F) + 1;
+  EXPECT_NEAR(outcome.result->attention_scale, mscale * mscale / std::sqrt(24.0F), 1e-5);
+  const float by_ggml = 0.1F * std::log(40.0F) + 1;
+  EXPECT_NEAR(outcome.result->layers[0].rope.magnitude * by_ggml, 1, 1e-6) << "rotated elements keep their size";
+}
+
+// The first layer has no heads.
+FakeModel convolved_model(std::vector<std::uint32_t> heads) {
+  FakeModel model;
+  model.architecture = "lfm2";
+  model.numbers.erase("attention.head_count_kv");
+  model.numbers["shortconv.l_cache"] = 3;
+  model.extra = [heads = std::move(heads)](GgufWriter& writer) {
+    writer.set_array<std::uint32_t>("lfm2.attention.head_count_kv", heads);
+  };
+  model.tensors.erase("output_norm.weight");
+  model.add("token_embd_norm.weight", {64});
+  for (const char* part : {"q", "k", "v", "output"}) {
+    model.tensors.erase(std::string("blk.0.attn_") + part + ".weight");
+  }
+  for (const char* norm : {"attn_q_norm", "attn_k_norm"}) model.add(std::string("blk.1.") + norm + ".weight", {16});
+  model.add("blk.0.shortconv.in_proj.weight", {64, 192});
+  model.add("blk.0.shortconv.conv.weight", {3, 64});
+  model.add("blk.0.shortconv.out_proj.weight", {64, 64});
+  return model;
+}
+
+TEST(Hyperparameters, OfLayersWithoutHeadsKeepAState) {
+  const Read outcome = read(convolved_model({0, 2}));
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  const auto& layers = outcome.result->shape.layers;
+  EXPECT_EQ(layers[0].memory.state_width, 2U * 64);
+  EXPECT_FALSE(layers[0].memory.keeps_rows());
+  EXPECT_EQ(layers[1].memory.state_width, 0U);
+  EXPECT_EQ(layers[1].memory.k_width, 32U);
+  EXPECT_EQ(layers[1].memory.v_width, 32U);
+
+  expect_error(convolved_model({0, 0}), ErrorCode::kCorrupt, "head_count_kv");
+  expect_error(convolved_model({4, 2}), ErrorCode::kUnsupported, "differs from layer to layer");
+  expect_error(convolved_model({2, 0}), ErrorCode::kCorrupt, "blk.0.attn_q.weight");
+  FakeModel without = convolved_model({0, 2});
+  without.numbers["shortconv.l_cache"] = 1;
+  expect_error(without, ErrorCode::kCorrupt, "convolution");
+}
+
 }  // namespace
 }  // namespace baton::model
