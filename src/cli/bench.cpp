@@ -60,6 +60,7 @@ std::uint32_t context_for(const BenchFlags& flags) {
 Result<void> bench(const BenchFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
   if (flags.device.context_tokens == 0) options.context_tokens = context_for(flags);
+  options.sequences = std::max(1U, largest(flags.batches));
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, const engine::Rate& rate) {

@@ -24,6 +24,7 @@ Result<void> logits(const LogitsFlags& flags) {
   const auto count = static_cast<std::uint32_t>(tokens.size());
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.context_tokens = std::max(options.context_tokens, count);
+  options.sequences = 1;
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
   engine::Sequence sequence = TRY(engine->reserve(count));
   AtomicFile out = TRY(AtomicFile::create(flags.out));

@@ -22,6 +22,7 @@ struct NodeFlags {
   std::string listen = "0.0.0.0:8771";
   std::vector<std::string> trust;
   std::string layers;
+  std::uint32_t sequences = engine::EngineOptions{}.sequences;
   bool quiet = false;
   DeviceFlags device;
   LinkFlags link;
@@ -39,6 +40,7 @@ Result<void> run_node(const NodeFlags& flags) {
   for (const std::string& text : flags.trust) trusted.insert(TRY(net::Fingerprint::parse(text)));
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
+  options.sequences = flags.sequences;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
   const auto model = TRY(engine::Model::open(flags.model));
   const Sha256 digest = TRY(model->digest());
@@ -82,6 +84,12 @@ void add_node(CLI::App& app, Action& chosen) {
   command->add_option("--trust", flags->trust, "Who may connect (see 'baton id'); repeatable; without it, nobody")
       ->type_name("FINGERPRINT");
   command->add_option("--layers", flags->layers, "Layers to load, such as 0-16; by default all")->type_name("FROM-TO");
+  command
+      ->add_option(
+          "--sequences", flags->sequences,
+          "How many long requests at once find room in layers with a sliding window, which keep little of each")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   flags->device.context_tokens = kDefaultContextTokens;
   flags->device.add_to(*command);
   flags->link.add_interface_to(*command);

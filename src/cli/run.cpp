@@ -125,6 +125,8 @@ Result<void> run(const RunFlags& flags) {
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
                             request.max_new_tokens, options.context_tokens));
   }
+  // In a chat the cells of one turn may be given back while the next already reserves its own.
+  options.sequences = flags.is_dialogue() ? 2 : 1;
   options.layers = own_layers(request.plan);
   const bool alone = request.plan.nodes.size() == 1;
   // A short prompt is answered at once, even where weights are still being packed. Nodes that share a request must

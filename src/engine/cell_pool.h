@@ -7,10 +7,12 @@
 #include <optional>
 #include <vector>
 
+#include "model/kv_rows.h"
+
 namespace baton::engine {
 
 // Sequences are reserved in whole blocks, so that attention padded to a block never leaves its sequence.
-inline constexpr std::uint32_t kCellBlock = 256;
+inline constexpr std::uint32_t kCellBlock = model::kKvBlock;
 
 // Thread-safe.
 class CellPool {

@@ -4,6 +4,7 @@
 #include <format>
 #include <utility>
 
+#include "base/attention_window.h"
 #include "engine/cell_pool.h"
 #include "engine/forward_pass.h"
 #include "engine/ggml_device.h"
@@ -13,6 +14,7 @@
 #include "engine/sequence_states.h"
 #include "engine/step_weights.h"
 #include "engine/weights.h"
+#include "model/kv_rows.h"
 
 namespace baton::engine {
 
@@ -20,6 +22,7 @@ namespace {
 
 constexpr std::uint32_t kMaxContextTokens = 1U << 26U;
 constexpr std::uint32_t kMaxChunkTokens = 1U << 16U;
+constexpr std::uint32_t kMaxSequences = 1U << 16U;
 
 std::uint32_t whole_blocks(std::uint32_t tokens) { return (tokens + kCellBlock - 1) / kCellBlock * kCellBlock; }
 
@@ -34,6 +37,8 @@ struct Engine::Impl {
   Weights weights;
   KvCache cache;
   std::shared_ptr<CellPool> cells;
+  std::uint32_t rows_in_window;  // cells of one sequence in layers that keep a window; 0 where none does
+  std::shared_ptr<CellPool> window_cells;
   std::optional<Emulation> emulation;
   // Null where ggml computes everything.
   std::unique_ptr<PrefillWeights> prefill_weights;
@@ -46,11 +51,44 @@ struct Engine::Impl {
         options(std::move(options_in)),
         device(std::move(device_in)),
         weights(model, device, has_kernels() ? FewRows::kByStepWeights : FewRows::kByDevice),
-        cells(std::make_shared<CellPool>(options.context_tokens)) {}
+        cells(std::make_shared<CellPool>(options.context_tokens)),
+        rows_in_window(static_cast<std::uint32_t>(model::rows_in_window(shape(), demand()))),
+        window_cells(std::make_shared<CellPool>(rows_in_window * options.sequences)) {}
 
   const model::ModelShape& shape() const { return model->shape(); }
   bool has_kernels() const {
     return device.info().kind == DeviceKind::kCpu && options.prefill_pack != PrefillPack::kOff;
+  }
+  model::KvDemand demand() const {
+    return {.context_tokens = options.context_tokens,
+            .max_chunk_tokens = options.max_chunk_tokens,
+            .sequences = options.sequences};
+  }
+
+  std::vector<LayerRows> rows_of(const CellRun& run, const CellRun& window_run) const {
+    std::vector<LayerRows> rows;
+    rows.reserve(shape().layer_count);
+    for (std::uint32_t layer = 0; layer < shape().layer_count; ++layer) {
+      rows.push_back(
+          model::keeps_window(shape(), layer, demand())
+              ? LayerRows::windowed(window_run.first(), window_run.count(), shape().layers[layer].attention_window)
+              : LayerRows::full(run.first(), run.count()));
+    }
+    return rows;
+  }
+
+  Result<void> check_continues(const Sequence& sequence, LayerRange layers, std::uint32_t position) const {
+    for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+      const LayerRows& rows = sequence.rows_[layer];
+      if (rows.can_continue_at(position)) continue;
+      const std::uint32_t window = shape().layers[layer].attention_window;
+      return fail(
+          ErrorCode::kNotFound,
+          std::format("a pass from position {} on needs positions {} to {} in layer {}, which keeps a window of "
+                      "{} and has {} to {}: begin again at position 0",
+                      position, first_visible(position, window), position, layer, window, rows.begin(), rows.end()));
+    }
+    return {};
   }
 
   Result<void> check_spans(const Batch& batch) const {
@@ -58,11 +96,13 @@ struct Engine::Impl {
     std::vector<const Sequence*> seen;
     for (const BatchSpan& span : batch.spans) {
       const Sequence* sequence = span.sequence;
-      if (sequence == nullptr || sequence->pool_ != cells) return invalid("a span's sequence is not this engine's");
+      if (sequence == nullptr || sequence->cells_.pool() != cells)
+        return invalid("a span's sequence is not this engine's");
       if (span.token_count == 0) return invalid("a span needs a token");
-      if (span.first_position > sequence->cells_ || span.token_count > sequence->cells_ - span.first_position) {
+      const std::uint32_t capacity = sequence->capacity();
+      if (span.first_position > capacity || span.token_count > capacity - span.first_position) {
         return invalid(std::format("positions {} and {} more do not fit a sequence of {} cells", span.first_position,
-                                   span.token_count, sequence->cells_));
+                                   span.token_count, capacity));
       }
       seen.push_back(sequence);
     }
@@ -93,6 +133,7 @@ struct Engine::Impl {
         return invalid(std::format("token {} is not in the vocabulary of {}", token, vocabulary));
       }
     }
+    for (const BatchSpan& span : batch.spans) TRY(check_continues(*span.sequence, layers, span.first_position));
     return {};
   }
 
@@ -115,7 +156,8 @@ struct Engine::Impl {
   }
 
   Result<void> check_state(const Sequence& sequence, std::uint32_t layer, std::size_t bytes) const {
-    if (sequence.pool_ != cells || layer >= shape().layer_count || !shape().layers[layer].memory.keeps_state()) {
+    if (sequence.cells_.pool() != cells || layer >= shape().layer_count ||
+        !shape().layers[layer].memory.keeps_state()) {
       return invalid(std::format("no state for layer {}", layer));
     }
     TRY(sequence.states_->ensure(device, shape(), layer));
@@ -138,14 +180,17 @@ struct Engine::Impl {
     return {};
   }
 
+  bool has_place(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count) const {
+    return sequence.cells_.pool() == cells && cache.holds(layer) && first <= sequence.capacity() &&
+           count <= sequence.capacity() - first;
+  }
   bool has_rows(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count) const {
-    return sequence.pool_ == cells && cache.holds(layer) && first <= sequence.cells_ &&
-           count <= sequence.cells_ - first;
+    return has_place(sequence, layer, first, count) && sequence.rows_[layer].has(first, count);
   }
 
-  Result<void> check_rows(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count,
-                          std::size_t k_bytes, std::size_t v_bytes) const {
-    if (!has_rows(sequence, layer, first, count)) {
+  Result<void> check_place(const Sequence& sequence, std::uint32_t layer, std::uint32_t first, std::uint32_t count,
+                           std::size_t k_bytes, std::size_t v_bytes) const {
+    if (!has_place(sequence, layer, first, count)) {
       return invalid(std::format("no cells for layer {}, positions {} and {} more", layer, first, count));
     }
     const KvLayout& layout = cache.layout(layer);
@@ -179,6 +224,9 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
     return invalid(
         std::format("chunks of {} tokens; it must be from 1 to {}", options.max_chunk_tokens, kMaxChunkTokens));
   }
+  if (options.sequences == 0 || options.sequences > kMaxSequences) {
+    return invalid(std::format("{} sequences at once; it must be from 1 to {}", options.sequences, kMaxSequences));
+  }
   filled.context_tokens = whole_blocks(options.context_tokens);
   filled.layers = options.layers.value_or(LayerRange{0, shape.layer_count});
   if (filled.layers->empty() || filled.layers->end > shape.layer_count) {
@@ -193,8 +241,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   filled.threads = device.threads();
   auto impl = std::make_unique<Impl>(std::move(model), std::move(filled), std::move(device));
   impl->emulation = std::move(emulation);
-  TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->options.context_tokens,
-                       *impl->options.layers));
+  TRY(impl->cache.open(impl->device, impl->shape(), impl->options.cache_type, impl->demand(), *impl->options.layers));
   if (impl->has_kernels()) {
     impl->step_weights = std::make_unique<StepWeights>(impl->model, impl->options.threads);
     impl->prefill_weights =
@@ -248,19 +295,28 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
 
 Result<Sequence> Engine::reserve(std::uint32_t tokens) {
   if (tokens == 0) return invalid("a sequence of no tokens");
-  const std::uint32_t capacity = impl_->cells->capacity();
-  const std::uint32_t cells = tokens > capacity ? 0 : whole_blocks(tokens);
-  const auto first = cells == 0 ? std::nullopt : impl_->cells->take(cells);
-  if (!first) {
-    const std::uint32_t gap = impl_->cells->largest_gap();
-    return fail(
-        ErrorCode::kNoCapacity,
-        std::format("{} tokens find no room: {} of {} cells of the KV cache are free, {} in a row; {}start the "
-                    "node with --ctx {} or more",
-                    tokens, free_cells(), capacity, gap, tokens > capacity ? "" : "wait for other requests to end, or ",
-                    capacity - gap + whole_blocks(tokens)));
+  const auto take = [&](const std::shared_ptr<CellPool>& pool, std::uint32_t count,
+                        const std::string& advice) -> Result<CellRun> {
+    const auto first = count > pool->capacity() ? std::nullopt : pool->take(count);
+    if (first) return CellRun(pool, *first, count);
+    return fail(ErrorCode::kNoCapacity,
+                std::format("{} tokens find no room: {} of {} cells of the KV cache are free, {} in a row; {}{}",
+                            tokens, pool->free_cells(), pool->capacity(), pool->largest_gap(),
+                            count > pool->capacity() ? "" : "wait for other requests to end, or ", advice));
+  };
+  const std::uint32_t wanted = whole_blocks(std::min(tokens, kMaxContextTokens + 1));
+  const CellPool& pool = *impl_->cells;
+  CellRun cells =
+      TRY(take(impl_->cells, wanted,
+               std::format("start the node with --ctx {} or more", pool.capacity() - pool.largest_gap() + wanted)));
+  const std::uint32_t in_window = std::min(cells.count(), impl_->rows_in_window);
+  CellRun window_cells;
+  if (in_window > 0) {
+    window_cells = TRY(take(impl_->window_cells, in_window,
+                            std::format("start the node with --sequences {} or more", impl_->options.sequences + 1)));
   }
-  Sequence sequence(impl_->cells, *first, cells, shape().layer_count);
+  auto rows = impl_->rows_of(cells, window_cells);
+  Sequence sequence(std::move(cells), std::move(window_cells), std::move(rows));
   const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
   if (std::ranges::none_of(shape().layers, keeps_state)) return sequence;
   sequence.states_ = std::make_shared<SequenceStates>(shape().layer_count);
@@ -268,6 +324,12 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
     if (impl_->cache.holds(layer)) TRY(sequence.states_->ensure(impl_->device, shape(), layer));
   }
   return sequence;
+}
+
+bool Engine::keeps_window(std::uint32_t layer) const { return model::keeps_window(shape(), layer, impl_->demand()); }
+
+bool Engine::can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const {
+  return impl_->check_continues(sequence, layers, position).has_value();
 }
 
 Result<void> Engine::forward(const Batch& batch, const Outputs& outputs, LayerObserver* observer) {
@@ -279,26 +341,39 @@ bool Engine::steps_exactly() const { return impl_->device.info().kind == DeviceK
 std::uint32_t Engine::tokens_to_take_back() const {
   const bool keeps_states =
       std::ranges::any_of(shape().layers, [](const model::LayerShape& layer) { return layer.memory.keeps_state(); });
-  return keeps_states ? 0 : impl_->options.context_tokens;
+  if (keeps_states) return 0;
+  return impl_->rows_in_window > 0 ? model::kRollbackTokens : impl_->options.context_tokens;
 }
 
 std::optional<KvView> Engine::view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                                    std::uint32_t token_count) const {
   if (!impl_->has_rows(sequence, layer, first_position, token_count)) return std::nullopt;
-  return impl_->cache.view(layer, std::uint64_t{sequence.first_cell_} + first_position, token_count);
+  return impl_->cache.view(layer, sequence.rows_[layer].cell(first_position), token_count);
 }
 
 Result<void> Engine::read_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                              std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const {
-  TRY(impl_->check_rows(sequence, layer, first_position, token_count, k.size(), v.size()));
-  impl_->cache.read(layer, std::uint64_t{sequence.first_cell_} + first_position, k, v);
+  TRY(impl_->check_place(sequence, layer, first_position, token_count, k.size(), v.size()));
+  const LayerRows& rows = sequence.rows_[layer];
+  if (!rows.has(first_position, token_count)) {
+    return fail(ErrorCode::kNotFound,
+                std::format("layer {} keeps a window and has positions {} to {}, not {} to {}", layer, rows.begin(),
+                            rows.end(), first_position, first_position + token_count));
+  }
+  impl_->cache.read(layer, rows.cell(first_position), k, v);
   return {};
 }
 
-Result<void> Engine::write_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+Result<void> Engine::write_kv(Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                               std::uint32_t token_count, ByteSpan k, ByteSpan v) {
-  TRY(impl_->check_rows(sequence, layer, first_position, token_count, k.size(), v.size()));
-  impl_->cache.write(layer, std::uint64_t{sequence.first_cell_} + first_position, k, v);
+  TRY(impl_->check_place(sequence, layer, first_position, token_count, k.size(), v.size()));
+  LayerRows& rows = sequence.rows_[layer];
+  const LayerRows::Preparation preparation = rows.prepare_write(first_position, token_count);
+  impl_->cache.prepare(layer, preparation);
+  const KvLayout& layout = impl_->cache.layout(layer);
+  impl_->cache.write(layer, rows.cell(first_position + preparation.skipped),
+                     k.subspan(std::size_t{preparation.skipped} * layout.k_row_bytes),
+                     v.subspan(std::size_t{preparation.skipped} * layout.v_row_bytes));
   return {};
 }
 
@@ -336,15 +411,19 @@ Result<void> Engine::copy_prefix(const Sequence& from, Sequence& to, std::uint32
       TRY(read_state(from, layer, state));
       TRY(write_state(to, layer, token_count, state));
     }
-    if (const auto rows = view(from, layer, 0, token_count)) {
-      TRY(write_kv(to, layer, 0, token_count, rows->k, rows->v));
+    TRY(impl_->check_continues(from, {layer, layer + 1}, token_count));
+    const std::uint32_t first =
+        keeps_window(layer) ? first_visible(token_count, shape().layers[layer].attention_window) : 0;
+    const std::uint32_t count = token_count - first;
+    if (const auto rows = view(from, layer, first, count)) {
+      TRY(write_kv(to, layer, first, count, rows->k, rows->v));
       continue;
     }
     const KvLayout& layout = kv_layout(layer);
-    Bytes k(std::size_t{token_count} * layout.k_row_bytes);
-    Bytes v(std::size_t{token_count} * layout.v_row_bytes);
-    TRY(read_kv(from, layer, 0, token_count, k, v));
-    TRY(write_kv(to, layer, 0, token_count, k, v));
+    Bytes k(std::size_t{count} * layout.k_row_bytes);
+    Bytes v(std::size_t{count} * layout.v_row_bytes);
+    TRY(read_kv(from, layer, first, count, k, v));
+    TRY(write_kv(to, layer, first, count, k, v));
   }
   return {};
 }

@@ -3,7 +3,8 @@
 // Threads: forward(), ensure_layers() and the emulation report belong to one thread, the executor's (executor.h).
 // reserve(), view(), read_kv(), write_kv(), read_state(), write_state() and the const getters may be called from any
 // thread; two of them, or one of them and a forward pass, must not touch the same cells or state of the same layer at
-// once unless both only read.
+// once unless both only read. In a layer that keeps a window of each sequence (keeps_window()), not the same layer of
+// the same sequence: what is written there may move or overwrite what was before.
 //
 // Same bits: on one device with one number of threads, a pass over given spans gives the same bits whether its layers
 // run in one call or several, in one process or several, and wherever its sequences' cells lie. Another chunking or
@@ -40,6 +41,9 @@ struct EngineOptions {
   unsigned threads = 0;                  // 0: usable_cores()
   std::uint32_t context_tokens = 4096;   // KV cells in all, rounded up to a multiple of 256
   std::uint32_t max_chunk_tokens = 512;  // the most tokens of one forward pass
+  // How many sequences at once find room in layers with a sliding window, which keep the window and a chunk of each and
+  // not the whole context. Where that would not save memory, those layers keep all, as others do.
+  std::uint32_t sequences = 4;
   CacheType cache_type = CacheType::kF16;
   PrefillPack prefill_pack = PrefillPack::kAuto;
   WhilePacking while_packing = WhilePacking::kWait;
@@ -144,11 +148,19 @@ class Engine {
   // enough.
   Result<Sequence> reserve(std::uint32_t tokens);
   std::uint32_t free_cells() const;
+  // Whether the layer keeps only the last positions of each sequence: those that later ones see, at least a chunk more,
+  // and model::kRollbackTokens behind a pass of no more tokens than that. Any thread.
+  bool keeps_window(std::uint32_t layer) const;
+  // Whether a pass over these layers may begin at `position`: what it sees of the positions before it is there, as far
+  // as windows go: layers that keep everything trust the caller, and of states state_position() tells. For whoever may
+  // write to the sequence.
+  bool can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const;
 
   // Runs the batch through its layers. A layer's state goes on only from where it stands: a span begins there, or at
   // position 0, which forgets what was; anything else is kInvalidArgument, and so is a layer whose last pass failed.
   // Everything is checked first: kInvalidArgument for a batch that makes no sense
-  // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held).
+  // (a token outside the vocabulary, a span beyond its sequence's cells, buffers of the wrong size, layers not held),
+  // kNotFound where a window lacks what a span sees (can_continue_at): only position 0 is possible then.
   // kCancelled where the observer stopped it: layers reported before are whole, the next is not begun.
   // Where the pass ends with the last layer, only rows whose logits are wanted go on after that layer's attention.
   // It may clear cells of its spans' sequences between a span's end and the next multiple of 256 positions, in the
@@ -162,13 +174,16 @@ class Engine {
   std::uint32_t tokens_to_take_back() const;
 
   const KvLayout& kv_layout(std::uint32_t layer) const;
-  // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist.
+  // The cache's own memory, where the host can read it (CPU); nothing elsewhere, or for a range that does not exist or
+  // is gone from a window. In a layer that keeps a window it is good until the sequence's next pass or write there.
   std::optional<KvView> view(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                              std::uint32_t token_count) const;
-  // Copies rows out of or into the cache, in its own type; the spans' sizes must be token_count rows exactly.
+  // Copies rows out of or into the cache, in its own type; the spans' sizes must be token_count rows exactly. What is
+  // written to a layer that keeps a window ends the sequence there: it is written in the order of positions, and a gap
+  // gives up all that was before it.
   Result<void> read_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                        std::uint32_t token_count, std::span<std::byte> k, std::span<std::byte> v) const;
-  Result<void> write_kv(const Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
+  Result<void> write_kv(Sequence& sequence, std::uint32_t layer, std::uint32_t first_position,
                         std::uint32_t token_count, ByteSpan k, ByteSpan v);
   // The tokens that a layer's state stands for; nothing where it has none, or none that can be gone on from.
   std::optional<std::uint32_t> state_position(const Sequence& sequence, std::uint32_t layer) const;
@@ -176,8 +191,9 @@ class Engine {
   // the convolution's last inputs, [channel][token], and behind them a state space's memory, [head][channel][element].
   Result<void> read_state(const Sequence& sequence, std::uint32_t layer, std::span<std::byte> state) const;
   Result<void> write_state(Sequence& sequence, std::uint32_t layer, std::uint32_t position, ByteSpan state);
-  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying them. kInvalidArgument where
-  // a layer's state stands elsewhere.
+  // Gives `to` the first `token_count` positions of `from` in all layers held, by copying what can be seen from there
+  // on. kNotFound where a window of `from` cannot continue at that position, kInvalidArgument where a layer's state
+  // stands elsewhere.
   Result<void> copy_prefix(const Sequence& from, Sequence& to, std::uint32_t token_count);
 
   // Nothing where the engine is not emulated. Executor thread.

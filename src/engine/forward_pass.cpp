@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/attention_window.h"
 #include "engine/cell_pool.h"
 #include "engine/sequence_states.h"
 
@@ -21,10 +22,6 @@ constexpr std::uint16_t kHidden = 0xFC00;   // F16 minus infinity
 std::uint32_t round_down(std::uint32_t value) { return value / kCellBlock * kCellBlock; }
 std::uint32_t round_up(std::uint32_t value) { return round_down(value + kCellBlock - 1); }
 std::size_t round_up_to(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
-
-std::uint32_t first_visible(std::uint32_t position, std::uint32_t window) {
-  return window == 0 || position + 1 <= window ? 0 : position + 1 - window;
-}
 
 std::vector<float> query_temperatures(const model::Hyperparameters& numbers,
                                       const std::vector<std::int32_t>& positions) {
@@ -154,12 +151,13 @@ Result<void> ForwardPass::check_device(LayerRange layers) {
 void ForwardPass::list_runs(const Batch& batch) {
   runs_.clear();
   as_steps_ = false;
-  for (const BatchSpan& span : batch.spans) {
+  for (std::size_t index = 0; index < batch.spans.size(); ++index) {
+    const BatchSpan& span = batch.spans[index];
     const bool one_by_one = span.rows == SpanRows::kAsSteps;
     as_steps_ = as_steps_ || one_by_one;
     const std::uint32_t count = one_by_one ? 1 : span.token_count;
     for (std::uint32_t done = 0; done < span.token_count; done += count) {
-      runs_.push_back({span.sequence->first_cell_, span.first_position + done, count});
+      runs_.push_back({index, span.first_position + done, count});
     }
   }
 }
@@ -172,7 +170,7 @@ void ForwardPass::make_masks(WindowInputs& inputs) {
     inputs.spans.push_back(
         {.first_row = row,
          .row_count = run.count,
-         .first_cell = std::uint64_t{run.first_cell} + first_seen,
+         .first_cell = static_cast<std::uint64_t>(inputs.origins[run.span] + first_seen),
          .kv_count = seen_end - first_seen,
          .mask = ggml_new_tensor_2d(input_context_.get(), GGML_TYPE_F16, seen_end - first_seen, run.count),
          .first_row_cell = run.first_position - first_seen,
@@ -223,7 +221,6 @@ Result<void> ForwardPass::place_inputs() {
 
 Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
   std::vector<std::int32_t> positions;
-  std::vector<std::int64_t> cells;
   std::vector<std::int32_t> kept;
   for (const BatchSpan& span : batch.spans) {
     const std::uint32_t last = span.token_count - 1;
@@ -231,60 +228,69 @@ Result<void> ForwardPass::prepare_inputs(const Batch& batch) {
       const bool wants = span.logits == WantedLogits::kAll || (span.logits == WantedLogits::kLast && index == last);
       if (wants) kept.push_back(static_cast<std::int32_t>(positions.size()));
       positions.push_back(static_cast<std::int32_t>(span.first_position + index));
-      cells.push_back(std::int64_t{span.sequence->first_cell_} + span.first_position + index);
     }
   }
   row_count_ = static_cast<std::uint32_t>(positions.size());
   kept_count_ = static_cast<std::uint32_t>(kept.size());
 
-  windows_.clear();
-  for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
-    const std::uint32_t window = shape_.layers[layer].attention_window;
-    if (std::ranges::find(windows_, window, &WindowInputs::window) == windows_.end()) windows_.push_back({window, {}});
-  }
+  choose_inputs(batch);
   list_runs(batch);
-  input_context_ = make_context(6 + windows_.size() * runs_.size());
+  input_context_ = make_context(5 + windows_.size() * (runs_.size() + 1));
   ggml_context* context = input_context_.get();
   positions_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_);
-  cells_ = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
   tokens_ = batch.layers.begin == 0 ? ggml_new_tensor_1d(context, GGML_TYPE_I32, row_count_) : nullptr;
   const model::Hyperparameters& numbers = model_.hyperparameters();
   temperatures_ =
       numbers.temperature_slope == 0 ? nullptr : ggml_new_tensor_3d(context, GGML_TYPE_F32, 1, 1, row_count_);
   only_state_ = ggml_new_tensor_1d(context, GGML_TYPE_I32, 1);
   kept_ = kept.empty() ? nullptr : ggml_new_tensor_1d(context, GGML_TYPE_I32, kept_count_);
-  for (WindowInputs& inputs : windows_) make_masks(inputs);
+  for (WindowInputs& inputs : windows_) {
+    inputs.cells = ggml_new_tensor_1d(context, GGML_TYPE_I64, row_count_);
+    make_masks(inputs);
+  }
   TRY(place_inputs());
 
   set(positions_, positions);
-  set(cells_, cells);
   set(kept_, kept);
   set(only_state_, std::vector<std::int32_t>{0});
   if (temperatures_ != nullptr) set(temperatures_, query_temperatures(numbers, positions));
   if (tokens_ != nullptr) ggml_backend_tensor_set(tokens_, batch.tokens.data(), 0, batch.tokens.size_bytes());
   if (tokens_ == nullptr) ggml_backend_tensor_set(hidden_, batch.hidden.data(), 0, batch.hidden.size_bytes());
   for (const WindowInputs& inputs : windows_) {
+    std::vector<std::int64_t> cells;
     for (std::size_t index = 0; index < runs_.size(); ++index) {
-      fill_mask(runs_[index], inputs.window, inputs.spans[index].mask);
+      const RowRun& run = runs_[index];
+      for (std::uint32_t token = 0; token < run.count; ++token) {
+        cells.push_back(inputs.origins[run.span] + run.first_position + token);
+      }
+      fill_mask(run, inputs.window, inputs.spans[index].mask);
     }
+    set(inputs.cells, cells);
   }
   return {};
 }
 
-const ForwardPass::WindowInputs& ForwardPass::inputs_for(std::uint32_t layer) const {
-  return *std::ranges::find(windows_, shape_.layers[layer].attention_window, &WindowInputs::window);
-}
-
 // Attention reads whole blocks and hides what lies behind the last token; but infinities or NaNs left there by an
 // earlier sequence would show through a weight of zero.
-void ForwardPass::clear_padding(const Batch& batch, std::uint32_t layer) {
+void ForwardPass::move_windows(const Batch& batch) {
   for (const BatchSpan& span : batch.spans) {
-    std::uint32_t& clean_until = span.sequence->clean_until_[layer];
-    const std::uint32_t end = span.first_position + span.token_count;
-    const std::uint32_t padded = round_up(end);
-    const std::uint32_t from = std::max(end, clean_until);
-    if (padded > from) cache_.clear(layer, std::uint64_t{span.sequence->first_cell_} + from, padded - from);
-    clean_until = std::max(clean_until, padded);
+    for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+      cache_.prepare(layer, span.sequence->rows_[layer].prepare_pass(span.first_position, span.token_count));
+    }
+  }
+}
+
+void ForwardPass::choose_inputs(const Batch& batch) {
+  windows_.clear();
+  window_of_layer_.resize(shape_.layer_count);
+  for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
+    WindowInputs inputs{.window = shape_.layers[layer].attention_window, .origins = {}, .cells = nullptr, .spans = {}};
+    for (const BatchSpan& span : batch.spans) inputs.origins.push_back(span.sequence->rows_[layer].origin());
+    const auto same = std::ranges::find_if(windows_, [&](const WindowInputs& known) {
+      return known.window == inputs.window && known.origins == inputs.origins;
+    });
+    window_of_layer_[layer] = static_cast<std::size_t>(same - windows_.begin());
+    if (same == windows_.end()) windows_.push_back(std::move(inputs));
   }
 }
 
@@ -322,7 +328,6 @@ Result<void> ForwardPass::embed() {
 }
 
 Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
-  clear_padding(batch, layer);
   begin_states(batch, layer);
   if (kernels_ != nullptr) {
     kernels_->begin_layer(layer, row_count_, as_steps_ ? SpanRows::kAsSteps : SpanRows::kTogether);
@@ -331,7 +336,7 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
   const model::LayerInputs inputs{.hidden = rows_of(context, hidden_, 0, row_count_),
                                   .positions = positions_,
-                                  .cells = cells_,
+                                  .cells = inputs_for(layer).cells,
                                   .k_cache = cache_.k(layer),
                                   .v_cache = cache_.v(layer),
                                   .rope_factors = weights_.rope_factors(),
@@ -375,6 +380,7 @@ Result<void> ForwardPass::run_head(std::span<float> logits) {
 Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
                               Emulation* emulation) {
   if (emulation != nullptr) emulation->begin_pass();
+  move_windows(batch);
   TRY(prepare_inputs(batch));
   if (batch.layers.begin == 0) TRY(embed());
 

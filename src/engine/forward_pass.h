@@ -45,13 +45,15 @@ class ForwardPass {
 
   // Rows that attend together: a span, or one row of a span kAsSteps.
   struct RowRun {
-    std::uint32_t first_cell = 0;  // of the sequence
+    std::size_t span = 0;  // its place in the batch
     std::uint32_t first_position = 0;
     std::uint32_t count = 0;
   };
-  // The runs as layers of one attention window see them.
+  // The runs as layers see them that have the same attention window and the same cells.
   struct WindowInputs {
     std::uint32_t window = 0;
+    std::vector<std::int64_t> origins;  // of each span: the cell of position 0, which may lie before the first
+    ggml_tensor* cells = nullptr;       // of the tokens
     std::vector<model::AttentionSpan> spans;
   };
 
@@ -64,13 +66,14 @@ class ForwardPass {
   void list_runs(const Batch& batch);
   void make_masks(WindowInputs& inputs);
   void fill_mask(const RowRun& run, std::uint32_t window, ggml_tensor* mask);
-  const WindowInputs& inputs_for(std::uint32_t layer) const;
+  void move_windows(const Batch& batch);
+  void choose_inputs(const Batch& batch);
+  const WindowInputs& inputs_for(std::uint32_t layer) const { return windows_[window_of_layer_[layer]]; }
 
   Result<void> embed();
   Result<void> run_layer(const Batch& batch, std::uint32_t layer);
   Result<void> run_head(std::span<float> logits);
   Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
-  void clear_padding(const Batch& batch, std::uint32_t layer);
   void begin_states(const Batch& batch, std::uint32_t layer);
   void end_states(const Batch& batch, std::uint32_t layer);
   ggml_context* fresh_graph_context();
@@ -94,14 +97,14 @@ class ForwardPass {
   GgmlBuffer input_buffer_;
   ggml_tensor* tokens_ = nullptr;
   ggml_tensor* positions_ = nullptr;
-  ggml_tensor* cells_ = nullptr;
   ggml_tensor* kept_ = nullptr;
   ggml_tensor* temperatures_ = nullptr;
   ggml_tensor* only_state_ = nullptr;
-  std::vector<ggml_tensor*> states_;  // of the layer under way, for each span
   std::vector<RowRun> runs_;
   std::vector<WindowInputs> windows_;
-  bool as_steps_ = false;  // some rows must not depend on the others
+  std::vector<std::size_t> window_of_layer_;  // its place in windows_, for the pass's layers
+  std::vector<ggml_tensor*> states_;          // of the layer under way, for each span
+  bool as_steps_ = false;                     // some rows must not depend on the others
   std::uint32_t row_count_ = 0;
   std::uint32_t kept_count_ = 0;
   std::vector<std::uint16_t> mask_row_;

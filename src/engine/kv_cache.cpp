@@ -1,5 +1,7 @@
 #include "engine/kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
 #include <format>
 
 namespace baton::engine {
@@ -20,7 +22,7 @@ Result<CacheType> parse_cache_type(std::string_view name) {
 }
 
 Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type,
-                           std::uint32_t cells, LayerRange held_layers) {
+                           const model::KvDemand& demand, LayerRange held) {
   const ggml_type element = tensor_type(type);
   const auto block = static_cast<std::uint32_t>(ggml_blck_size(element));
   if (shape.key_head_width % block != 0 || shape.value_head_width % block != 0) {
@@ -29,7 +31,6 @@ Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& sh
                             cache_type_name(type), block));
   }
   layers_ = std::vector<Layer>(shape.layer_count);
-  std::uint64_t bytes = 0;
   for (std::uint32_t index = 0; index < shape.layer_count; ++index) {
     const model::LayerMemory& memory = shape.layers[index].memory;
     layers_[index].layout = {.type = type,
@@ -37,16 +38,17 @@ Result<void> KvCache::open(const GgmlDevice& device, const model::ModelShape& sh
                              .v_width = memory.v_width,
                              .k_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, memory.k_width)),
                              .v_row_bytes = static_cast<std::uint32_t>(ggml_row_size(element, memory.v_width))};
-    const KvLayout& layout = layers_[index].layout;
-    if (held_layers.contains(index)) bytes += std::uint64_t{layout.k_row_bytes + layout.v_row_bytes} * cells;
+    layers_[index].cells = static_cast<std::uint32_t>(model::layer_rows(shape, index, demand));
   }
+  const double bytes_per_element = static_cast<double>(ggml_type_size(element)) / block;
+  const auto bytes = static_cast<std::uint64_t>(model::kv_bytes(shape, held, demand, bytes_per_element));
   if (bytes > device.info().memory_total_bytes) {
-    return fail(ErrorCode::kNoCapacity,
-                std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", cells,
-                            bytes >> 20U, device.info().name, device.info().memory_total_bytes >> 20U));
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("{} KV cells need {} MB, and the device '{}' has {} MB; try a smaller --ctx", demand.context_tokens,
+                    bytes >> 20U, device.info().name, device.info().memory_total_bytes >> 20U));
   }
   device_ = &device;
-  cells_ = cells;
   return {};
 }
 
@@ -61,12 +63,12 @@ Result<void> KvCache::ensure(LayerRange layers) {
     }
     layer.context = make_context(2);
     const ggml_type type = tensor_type(layout.type);
-    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout.k_width, cells_);
-    if (layout.v_width != 0) layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout.v_width, cells_);
+    layer.k = ggml_new_tensor_2d(layer.context.get(), type, layout.k_width, layer.cells);
+    if (layout.v_width != 0) layer.v = ggml_new_tensor_2d(layer.context.get(), type, layout.v_width, layer.cells);
     layer.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(layer.context.get(), device_->memory()));
     if (layer.buffer == nullptr) {
       return fail(ErrorCode::kNoCapacity,
-                  std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", cells_, index));
+                  std::format("no memory for {} KV cells in layer {}; try a smaller --ctx", layer.cells, index));
     }
     device_->prefer_large_pages(layer.buffer.get());
     ggml_backend_buffer_clear(layer.buffer.get(), 0);
@@ -103,13 +105,44 @@ void KvCache::write(std::uint32_t layer, std::uint64_t first_cell, ByteSpan k_ro
   write_rows(v(layer), layout(layer).v_row_bytes, v_rows);
 }
 
-void KvCache::clear(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) {
-  if (count == 0) return;
-  const auto clear_rows = [&](ggml_tensor* tensor, std::uint64_t row_bytes) {
-    if (tensor != nullptr) ggml_backend_tensor_memset(tensor, 0, first_cell * row_bytes, count * row_bytes);
+void KvCache::prepare(std::uint32_t layer, const LayerRows::Preparation& preparation) {
+  if (preparation.moved.count > 0) {
+    move_down(k(layer), layout(layer).k_row_bytes, preparation.moved, preparation.moved_to);
+    move_down(v(layer), layout(layer).v_row_bytes, preparation.moved, preparation.moved_to);
+  }
+  clear(layer, preparation.before);
+  clear(layer, preparation.behind);
+}
+
+void KvCache::clear(std::uint32_t layer, LayerRows::Cells cells) {
+  if (cells.count == 0) return;
+  const auto wipe = [&](ggml_tensor* rows, std::uint64_t row_bytes) {
+    if (rows != nullptr) ggml_backend_tensor_memset(rows, 0, cells.first * row_bytes, cells.count * row_bytes);
   };
-  clear_rows(k(layer), layout(layer).k_row_bytes);
-  clear_rows(v(layer), layout(layer).v_row_bytes);
+  wipe(k(layer), layout(layer).k_row_bytes);
+  wipe(v(layer), layout(layer).v_row_bytes);
+}
+
+void KvCache::move_down(ggml_tensor* rows, std::uint64_t row_bytes, LayerRows::Cells from, std::uint64_t to) const {
+  if (rows == nullptr) return;
+  if (device_->is_host_memory()) {
+    auto* bytes = static_cast<std::byte*>(rows->data);
+    std::memmove(bytes + to * row_bytes, bytes + from.first * row_bytes, from.count * row_bytes);
+    return;
+  }
+  // A device copies between places that do not overlap: as many rows at a time as the distance allows.
+  const std::uint64_t distance = from.first - to;
+  for (std::uint64_t done = 0; done < from.count; done += distance) {
+    const std::uint64_t count = std::min(distance, from.count - done);
+    const GgmlContext context = make_context(2);
+    const auto view = [&](std::uint64_t first) {
+      ggml_tensor* part = ggml_view_2d(context.get(), rows, rows->ne[0], static_cast<std::int64_t>(count), row_bytes,
+                                       first * row_bytes);
+      ggml_backend_view_init(part);
+      return part;
+    };
+    ggml_backend_tensor_copy(view(from.first + done), view(to + done));
+  }
 }
 
 }  // namespace baton::engine

@@ -11,17 +11,20 @@
 #include "base/layer_range.h"
 #include "engine/engine.h"
 #include "engine/ggml_device.h"
+#include "engine/layer_rows.h"
+#include "model/kv_rows.h"
 
 namespace baton::engine {
 
-// Cells are numbered as in CellPool. ensure() belongs to the executor thread; the rest may be called from any thread
-// for layers that exist (holds), on cells that nobody else writes meanwhile.
+// Cells are numbered as in CellPool, those of layers that keep a window in a pool of their own. ensure() belongs to the
+// executor thread; the rest may be called from any thread for layers that exist (holds), on cells that nobody else
+// writes meanwhile.
 class KvCache {
  public:
   // Call once, before all else; `device` must outlive the cache. kUnsupported where the heads do not fit the cache
-  // type's blocks, kNoCapacity where the device is smaller than the cells of the held layers.
-  Result<void> open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type, std::uint32_t cells,
-                    LayerRange held_layers);
+  // type's blocks, kNoCapacity where the device is smaller than the cells of the layers `held`.
+  Result<void> open(const GgmlDevice& device, const model::ModelShape& shape, CacheType type,
+                    const model::KvDemand& demand, LayerRange held);
 
   // Makes the layers' tensors, zeroed.
   Result<void> ensure(LayerRange layers);
@@ -36,7 +39,8 @@ class KvCache {
   std::optional<KvView> view(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count) const;
   void read(std::uint32_t layer, std::uint64_t first_cell, std::span<std::byte> k, std::span<std::byte> v) const;
   void write(std::uint32_t layer, std::uint64_t first_cell, ByteSpan k, ByteSpan v);
-  void clear(std::uint32_t layer, std::uint64_t first_cell, std::uint32_t count);
+  // Everything but writing the tokens.
+  void prepare(std::uint32_t layer, const LayerRows::Preparation& preparation);
 
  private:
   struct Layer {
@@ -45,11 +49,14 @@ class KvCache {
     GgmlBuffer buffer;
     ggml_tensor* k = nullptr;
     ggml_tensor* v = nullptr;
+    std::uint32_t cells = 0;
     std::atomic<bool> ready = false;
   };
 
+  void clear(std::uint32_t layer, LayerRows::Cells cells);
+  void move_down(ggml_tensor* rows, std::uint64_t row_bytes, LayerRows::Cells from, std::uint64_t to) const;
+
   const GgmlDevice* device_ = nullptr;
-  std::uint32_t cells_ = 0;
   std::uint64_t bytes_ = 0;
   std::vector<Layer> layers_;
 };

@@ -5,35 +5,34 @@
 #include <memory>
 #include <vector>
 
+#include "engine/cell_run.h"
+#include "engine/layer_rows.h"
+
 namespace baton::engine {
 
-class CellPool;
 class SequenceStates;
 
-// Owns contiguous cells of one engine's cache until it is destroyed; position p lies in the p-th of them. Movable.
-// With them go the states of layers that keep one.
-// Destroying it frees the cells, so nobody may still be reading or writing them then. It may outlive its engine.
+// Owns cells of one engine's cache until it is destroyed: one for each position, and in layers that keep a window as
+// many as those need. Movable. Destroying it frees the cells, so nobody may still be reading or writing them then. It
+// may outlive its engine. With the cells go the states of layers that keep one.
 class Sequence {
  public:
   Sequence() = default;
-  Sequence(Sequence&& other) noexcept;
-  Sequence& operator=(Sequence&& other) noexcept;
-  ~Sequence();
 
-  explicit operator bool() const { return pool_ != nullptr; }
+  explicit operator bool() const { return cells_.pool() != nullptr; }
   // Tokens it can hold: what was asked for, rounded up to a multiple of 256.
-  std::uint32_t capacity() const { return cells_; }
+  std::uint32_t capacity() const { return cells_.count(); }
 
  private:
   friend class Engine;
   friend class ForwardPass;
-  Sequence(std::shared_ptr<CellPool> pool, std::uint32_t first_cell, std::uint32_t cells, std::uint32_t layers);
+  // `rows` has an element for each layer of the model.
+  Sequence(CellRun cells, CellRun window_cells, std::vector<LayerRows> rows)
+      : cells_(std::move(cells)), window_cells_(std::move(window_cells)), rows_(std::move(rows)) {}
 
-  std::shared_ptr<CellPool> pool_;
-  std::uint32_t first_cell_ = 0;
-  std::uint32_t cells_ = 0;
-  // Per layer: positions below this have been cleared or written since the cells were taken. Executor thread only.
-  std::vector<std::uint32_t> clean_until_;
+  CellRun cells_;
+  CellRun window_cells_;
+  std::vector<LayerRows> rows_;
   std::shared_ptr<SequenceStates> states_;  // null where the model's layers keep none
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "base/attention_window.h"
 #include "handoff/widths_check.h"
 
 namespace baton::handoff {
@@ -16,6 +17,10 @@ std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_
     at = end;
   }
   return chunks;
+}
+
+bool may_be_dropped(const Chunk& chunk, std::uint32_t prompt_tokens, std::uint32_t window) {
+  return chunk.end_position() <= first_visible(prompt_tokens, window);
 }
 
 namespace {
@@ -59,6 +64,12 @@ Lanes lanes_between(const plan::Plan& plan, plan::NodeIndex sender, plan::NodeIn
 
 }  // namespace
 
+const KeptLane* Flow::find_lane(SliceKind kind, std::uint32_t layer) const {
+  auto lane = std::ranges::lower_bound(kept, layer, {}, &KeptLane::layer);
+  while (lane != kept.end() && lane->layer == layer && lane->kind != kind) ++lane;
+  return lane != kept.end() && lane->layer == layer ? &*lane : nullptr;
+}
+
 bool Flow::contains(const SliceKey& key) const {
   if (key.tokens == 0 || key.end_position() < key.first_position) return false;
   const bool is_chunk = [&] {
@@ -69,11 +80,7 @@ bool Flow::contains(const SliceKey& key) const {
   switch (key.kind) {
     case SliceKind::kKv:
     case SliceKind::kLatent:
-    case SliceKind::kRecurrent: {
-      const auto lane = std::ranges::lower_bound(kept, key.layer, {}, &KeptLane::layer);
-      const auto found = std::find(lane, kept.end(), KeptLane{key.kind, key.layer});
-      return is_chunk && found != kept.end();
-    }
+    case SliceKind::kRecurrent: return is_chunk && find_lane(key.kind, key.layer) != nullptr;
     case SliceKind::kHidden:
       return (prefill_hidden == key.layer && is_chunk) || (decode_hidden == key.layer && is_step);
     case SliceKind::kLogits: {
@@ -93,6 +100,20 @@ PartDTypes Flow::dtypes(SliceKind kind) const {
     case SliceKind::kLogits: return {DType::kF32, DType::kNone};
   }
   return {DType::kNone, DType::kNone};
+}
+
+bool Flow::may_be_dropped(const SliceKey& key) const {
+  const KeptLane* lane = find_lane(key.kind, key.layer);
+  return lane != nullptr && handoff::may_be_dropped({key.first_position, key.tokens}, prompt_tokens, lane->window);
+}
+
+std::uint64_t Flow::needed_slices() const {
+  std::uint64_t slices = prefill_slices();
+  for (const KeptLane& lane : kept) {
+    slices -= static_cast<std::uint64_t>(std::ranges::count_if(
+        chunks, [&](const Chunk& chunk) { return handoff::may_be_dropped(chunk, prompt_tokens, lane.window); }));
+  }
+  return slices;
 }
 
 std::uint64_t Flow::prefill_slices() const {
@@ -144,9 +165,10 @@ std::vector<KeptLane> lanes_of(LayerRange layers, const Widths& widths) {
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     const LayerWidths& kept = widths.kept[layer];
     if (kept.state_values == 0 || kept.k_values != 0) {
-      lanes.push_back({kept.v_values == 0 && kept.k_values != 0 ? SliceKind::kLatent : SliceKind::kKv, layer});
+      const bool latent = kept.v_values == 0 && kept.k_values != 0;
+      lanes.push_back({latent ? SliceKind::kLatent : SliceKind::kKv, layer, kept.window});
     }
-    if (kept.state_values != 0) lanes.push_back({SliceKind::kRecurrent, layer});
+    if (kept.state_values != 0) lanes.push_back({SliceKind::kRecurrent, layer, 0});
   }
   return lanes;
 }

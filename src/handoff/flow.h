@@ -25,10 +25,15 @@ struct Chunk {
 // is cut at the prompt's end. Empty where nothing is left; chunk_tokens must not be 0.
 std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
 
+// Whether a chunk's rows lie wholly before what the token after the prompt sees in a layer with this attention window:
+// then the receiver can do without them, and the sender may drop them.
+bool may_be_dropped(const Chunk& chunk, std::uint32_t prompt_tokens, std::uint32_t window);
+
 // One kind of memory of one layer.
 struct KeptLane {
   SliceKind kind = SliceKind::kKv;
   std::uint32_t layer = 0;
+  std::uint32_t window = 0;  // positions that a token sees of it; 0: all
 
   auto operator<=>(const KeptLane&) const = default;
 };
@@ -52,13 +57,19 @@ struct Flow {
   // flow.
   bool contains(const SliceKey& key) const;
   PartDTypes dtypes(SliceKind kind) const;
-  // Slices and payload bytes of the prefill.
+  // Whether the sender may drop this slice of the flow.
+  bool may_be_dropped(const SliceKey& key) const;
+  // Slices and payload bytes of the prefill, those that may be dropped included.
   std::uint64_t prefill_slices() const;
+  std::uint64_t needed_slices() const;  // without them
   std::uint64_t prefill_bytes(const Widths& widths) const;
   // Payload of the largest slice.
   std::uint64_t largest_slice_bytes(const Widths& widths) const;
   // Whether no slice will ever flow; the coordinator's transfers exist nevertheless.
   bool empty() const;
+
+ private:
+  const KeptLane* find_lane(SliceKind kind, std::uint32_t layer) const;
 };
 
 // `open` must have passed check() for as many layers as there are widths.

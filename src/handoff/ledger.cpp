@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cassert>
 
+#include "base/attention_window.h"
+
 namespace baton::handoff {
 
-SliceLedger::SliceLedger(const Flow& flow)
-    : prompt_tokens_(flow.prompt_tokens), prefill_slices_(flow.prefill_slices()) {
-  const auto add = [&](SliceKind kind, std::uint32_t layer, std::vector<Chunk> chunks) {
+SliceLedger::SliceLedger(const Flow& flow) : prompt_tokens_(flow.prompt_tokens), needed_slices_(flow.needed_slices()) {
+  const auto add = [&](SliceKind kind, std::uint32_t layer, std::vector<Chunk> chunks, std::uint32_t window = 0) {
     const auto [found, is_new] = lanes_.try_emplace({kind, layer});
     if (!is_new) return;  // a decode flow goes on in the lane of the prefill before it
     Lane& lane = found->second;
@@ -15,9 +16,12 @@ SliceLedger::SliceLedger(const Flow& flow)
     lane.received_up_to = lane.held_up_to = lane.generation_floor = lane.reported_up_to = lane.begin;
     lane.states.resize(chunks.size(), State::kMissing);
     lane.held.resize(chunks.size());
+    lane.window = window;
+    lane.droppable = static_cast<std::size_t>(std::ranges::count_if(
+        chunks, [&](const Chunk& chunk) { return may_be_dropped(chunk, prompt_tokens_, window); }));
     lane.chunks = std::move(chunks);
   };
-  for (const KeptLane& lane : flow.kept) add(lane.kind, lane.layer, flow.chunks);
+  for (const KeptLane& lane : flow.kept) add(lane.kind, lane.layer, flow.chunks, lane.window);
   if (flow.prefill_hidden) add(SliceKind::kHidden, *flow.prefill_hidden, flow.chunks);
   if (flow.prefill_logits) add(SliceKind::kLogits, flow.layers, {{prompt_tokens_ - 1, 1}});
   if (flow.decode_hidden) add(SliceKind::kHidden, *flow.decode_hidden, {});
@@ -53,9 +57,13 @@ void SliceLedger::received(const SliceKey& key) {
     of.received_up_to = std::max(of.received_up_to, key.end_position());
     return;
   }
-  State& state = of.states[index_at(of, key.first_position)];
-  if (state == State::kMissing) ++prefill_received_;
-  state = State::kReceived;
+  const std::size_t index = index_at(of, key.first_position);
+  if (of.states[index] == State::kMissing && index >= of.droppable) ++prefill_received_;
+  of.states[index] = State::kReceived;
+  // Slices of a layer come in order, so those that were passed over were dropped.
+  for (std::size_t i = 0; i < std::min(index, of.droppable); ++i) {
+    if (of.states[i] == State::kMissing) of.states[i] = State::kDropped;
+  }
   for (std::size_t i = index_at(of, of.received_up_to); i < of.chunks.size() && of.states[i] != State::kMissing; ++i) {
     of.received_up_to = of.chunks[i].end_position();
   }
@@ -68,11 +76,35 @@ void SliceLedger::held(const SliceKey& key) {
     return;
   }
   const std::size_t index = index_at(of, key.first_position);
-  if (!of.held[index]) ++prefill_held_;
+  if (!of.held[index] && index >= of.droppable) ++prefill_held_;
   of.held[index] = true;
-  for (std::size_t i = index_at(of, of.held_up_to); i < of.chunks.size() && of.held[i]; ++i) {
+  const auto passed = [&](std::size_t i) { return of.held[i] || of.states[i] == State::kDropped; };
+  for (std::size_t i = index_at(of, of.held_up_to); i < of.chunks.size() && passed(i); ++i) {
     of.held_up_to = of.chunks[i].end_position();
   }
+}
+
+bool SliceLedger::can_resume_at(const Lane& lane, std::uint32_t position) {
+  if (position > lane.held_up_to) return false;
+  const std::uint32_t seen = first_visible(position, lane.window);
+  for (std::size_t i = index_at(lane, position); i-- > 0 && lane.chunks[i].end_position() > seen;) {
+    if (!lane.held[i]) return false;
+  }
+  return true;
+}
+
+std::uint32_t SliceLedger::salvage_position() const {
+  std::vector<const Lane*> kept;
+  for (const auto& [key, of] : lanes_) {
+    if (is_kept(key.first)) kept.push_back(&of);
+  }
+  if (kept.empty() || kept.front()->chunks.empty()) return prompt_tokens_;
+  const std::vector<Chunk>& chunks = kept.front()->chunks;
+  for (std::size_t i = chunks.size(); i-- > 0;) {
+    const std::uint32_t border = chunks[i].end_position();
+    if (std::ranges::all_of(kept, [&](const Lane* of) { return can_resume_at(*of, border); })) return border;
+  }
+  return chunks.front().first_position;
 }
 
 void SliceLedger::begin_generation() {

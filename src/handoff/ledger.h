@@ -17,6 +17,7 @@ class SliceLedger {
     kMissing,
     kReceivedBefore,  // verified in an earlier generation: the sender may not know and send it again
     kReceived,        // verified in this generation
+    kDropped,         // it may be dropped and a later one of its layer came: it never will
   };
 
   explicit SliceLedger(const Flow& flow);
@@ -28,12 +29,18 @@ class SliceLedger {
   void held(const SliceKey& key);
   void begin_generation();
 
-  // Positions of (kind, layer) without a gap from the beginning of its flow: verified, or held. 0 for others.
+  // Positions of (kind, layer) from the beginning of its flow before the first that may still come: verified, or held;
+  // those that were dropped count as both. 0 for others.
   std::uint32_t received_up_to(SliceKind kind, std::uint32_t layer) const;
   std::uint32_t held_up_to(SliceKind kind, std::uint32_t layer) const;
 
-  bool prefill_received() const { return prefill_received_ == prefill_slices_; }
-  bool prefill_held() const { return prefill_held_ == prefill_slices_; }
+  // All but those that may be dropped.
+  bool prefill_received() const { return prefill_received_ == needed_slices_; }
+  bool prefill_held() const { return prefill_held_ == needed_slices_; }
+
+  // The last border of the grid up to which everything kept is held, as far as a token there sees it; the flow's
+  // beginning where there is none after it. The prompt's end where nothing kept flows.
+  std::uint32_t salvage_position() const;
 
   // received_up_to of every (kind, layer) that is past its beginning.
   std::vector<HeldRange> received_ranges() const;
@@ -48,6 +55,8 @@ class SliceLedger {
     std::vector<Chunk> chunks;
     std::vector<State> states;
     std::vector<bool> held;
+    std::size_t droppable = 0;  // of the chunks, the first
+    std::uint32_t window = 0;
     std::uint32_t begin = 0;
     std::uint32_t received_up_to = 0;
     std::uint32_t held_up_to = 0;
@@ -60,11 +69,12 @@ class SliceLedger {
   Lane& lane(const SliceKey& key) { return const_cast<Lane&>(std::as_const(*this).lane(key)); }
   // The chunk that begins at `position`, or the number of chunks.
   static std::size_t index_at(const Lane& lane, std::uint32_t position);
+  static bool can_resume_at(const Lane& lane, std::uint32_t position);
   bool is_prefill(const SliceKey& key) const { return key.first_position < prompt_tokens_; }
 
   std::map<LaneKey, Lane> lanes_;
   std::uint32_t prompt_tokens_ = 0;
-  std::uint64_t prefill_slices_ = 0;
+  std::uint64_t needed_slices_ = 0;
   std::uint64_t prefill_received_ = 0;
   std::uint64_t prefill_held_ = 0;
   bool news_ = false;

@@ -30,6 +30,51 @@ TEST(SliceLedger, CountsPositionsWithoutAGap) {
   EXPECT_EQ(ledger.received_ranges(), (std::vector<HeldRange>{{SliceKind::kKv, 0, 8}}));
 }
 
+// Chunks of 4 up to 10 with a window of 3: the token after the prompt sees 8 and 9, so two chunks may be dropped.
+TEST(SliceLedger, DoesNotWaitForWhatMayBeDropped) {
+  SliceLedger ledger(flow_of(open_of(kDisaggregated, 10, 4), widths(8, 3)));
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    ledger.received(kv(layer, 8, 2));
+    EXPECT_EQ(ledger.state(kv(layer, 0, 4)), State::kDropped);
+    EXPECT_EQ(ledger.state(kv(layer, 4, 4)), State::kDropped);
+    EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, layer), 10u);
+  }
+  EXPECT_FALSE(ledger.prefill_received());
+  ledger.received({SliceKind::kLogits, kLayers, 9, 1});
+  EXPECT_TRUE(ledger.prefill_received());
+  EXPECT_FALSE(ledger.prefill_held());
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) ledger.held(kv(layer, 8, 2));
+  ledger.held({SliceKind::kLogits, kLayers, 9, 1});
+  EXPECT_TRUE(ledger.prefill_held());
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 10u);
+}
+
+TEST(SliceLedger, SalvagesOnlyWhatATokenThereSees) {
+  SliceLedger ledger(flow_of(open_of(kDisaggregated, 16, 4), widths(8, 5)));
+  const auto hold = [&](std::uint32_t first, std::uint32_t layers) {
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      ledger.received(kv(layer, first, 4));
+      ledger.held(kv(layer, first, 4));
+    }
+  };
+  EXPECT_EQ(ledger.salvage_position(), 0u);
+  hold(0, kLayers);
+  EXPECT_EQ(ledger.salvage_position(), 4u);
+  hold(8, kLayers - 1);
+  EXPECT_EQ(ledger.salvage_position(), 4u) << "from 12 on 8 to 11 are seen, and one layer lacks them";
+  hold(8, kLayers);
+  EXPECT_EQ(ledger.salvage_position(), 12u) << "4 to 7 were dropped, and a token at 12 does not see them";
+
+  SliceLedger wide(flow_of(open_of(kDisaggregated, 16, 4), widths(8, 6)));
+  for (const std::uint32_t first : {0u, 8u}) {
+    for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+      wide.received(kv(layer, first, 4));
+      wide.held(kv(layer, first, 4));
+    }
+  }
+  EXPECT_EQ(wide.salvage_position(), 4u) << "7 was dropped, and a token at 12 sees it";
+}
+
 TEST(SliceLedger, TellsOldNewsFromNew) {
   SliceLedger ledger(flow_of(open_of(kJoint, 10, 4), widths()));
   EXPECT_FALSE(ledger.has_news());

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     // Whatever passes the check must have a flow that can be worked with.
     for (const std::uint32_t layers : {1u, 4u, 32u}) {
       if (check(*open, layers))
-        (void)flow_of(*open, {.kept = std::vector<LayerWidths>(layers, {8, 8, 8})}).prefill_slices();
+        (void)flow_of(*open, {.kept = std::vector<LayerWidths>(layers, {8, 8, 8, 3})}).prefill_slices();
     }
   }
   if (const auto* hello = std::get_if<Hello>(&message->body)) (void)negotiate(Hello{}, *hello);

@@ -216,7 +216,7 @@ void Receiver::note_news(TimePoint now) {
   if (now - attached_at_ >= limits_.steady) attempts_ = 0;
 }
 
-std::uint32_t Receiver::salvage_position() const {
+std::uint32_t Receiver::arrived_up_to() const {
   std::uint32_t position = flow_.prompt_tokens;
   for (const KeptLane& lane : flow_.kept) position = std::min(position, held_up_to(lane.kind, lane.layer));
   return position;

@@ -131,13 +131,16 @@ class Receiver {
   const Flow& expected() const { return flow_; }
   bool attached() const { return attached_; }
   bool accepted() const { return accepted_; }
-  // Every prefill slice of the flow is held.
+  // Every prefill slice of the flow is held, but those that the sender may drop.
   bool prefill_complete() const { return ledger_.prefill_held(); }
-  // Positions of (kind, layer) held without a gap; prefix_tokens where nothing has come.
+  // Positions of (kind, layer) held, or dropped by the sender, before the first that may still come; prefix_tokens
+  // where nothing has come.
   std::uint32_t held_up_to(SliceKind kind, std::uint32_t layer) const { return ledger_.held_up_to(kind, layer); }
-  // All KV layers of this transfer are held up to here, a border of the grid: go on from here when the sender is dead.
-  // prompt_tokens where no KV flows.
-  std::uint32_t salvage_position() const;
+  // The least of these over all that is kept; prompt_tokens where no KV flows.
+  std::uint32_t arrived_up_to() const;
+  // All KV layers of this transfer are held up to here, a border of the grid, as far as a token there sees them: go on
+  // from here when the sender is dead. prompt_tokens where no KV flows.
+  std::uint32_t salvage_position() const { return ledger_.salvage_position(); }
   // Over, and nothing left to send.
   bool finished() const;
   TransferStats stats() const;

@@ -18,7 +18,7 @@ constexpr Duration kSecond = 1000 * kMs;
 struct ReceiverAlone : testing::Test {
   void open(Open of, ReceiverLimits limits = {}) {
     auto prompt = prompt_of(of.prompt_tokens);
-    receiver = Receiver::create(transfer_id(), std::move(of), std::move(prompt), widths(), limits, now).value();
+    receiver = Receiver::create(transfer_id(), std::move(of), std::move(prompt), of_widths, limits, now).value();
     receiver->attach(now);
     (void)drain();
   }
@@ -87,6 +87,7 @@ struct ReceiverAlone : testing::Test {
   }
 
   TimePoint now = kStart;
+  Widths of_widths = widths();
   std::optional<Receiver> receiver;
 };
 
@@ -353,6 +354,32 @@ TEST_F(ReceiverAlone, TakesNothingThatIsNotPartOfTheTransfer) {
   EXPECT_EQ(damages_with([](SliceHeader& header) { header.dtypes = {DType::kQ8_0, DType::kQ8_0}; }), 1u);
   EXPECT_EQ(damages_with([](SliceHeader& header) { header.part_bytes = {64, 65}; }), 1u);
   EXPECT_EQ(damages_with([](SliceHeader& header) { header.offset = 64; }), 1u) << "the first fragment is missing";
+}
+
+TEST_F(ReceiverAlone, NeedsOnlyTheLastWindowAndTakesWhatWasPassedOverForDropped) {
+  of_widths = widths(8, 3);
+  accept();  // 8 tokens in chunks of 4: the first may be dropped
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    const SliceKey key{SliceKind::kKv, layer, 4, 4};
+    EXPECT_TRUE(find_event<SliceReady>(hear_slice(key)));
+    receiver->held(key, now);
+  }
+  const SliceKey logits{SliceKind::kLogits, kLayers, 7, 1};
+  EXPECT_FALSE(receiver->prefill_complete());
+  hear_slice(logits);
+  receiver->held(logits, now);
+  EXPECT_TRUE(receiver->prefill_complete());
+  EXPECT_EQ(receiver->arrived_up_to(), 8u);
+  EXPECT_EQ(receiver->salvage_position(), 8u);
+
+  hear_slice({SliceKind::kKv, 0, 0, 4});
+  EXPECT_FALSE(receiver->attached());
+  EXPECT_EQ(receiver->stats().damages, 1u);
+  receiver->attach(now);
+  const auto resume = said<Resume>();
+  ASSERT_TRUE(resume);
+  EXPECT_TRUE(std::ranges::contains(resume->held, HeldRange{SliceKind::kKv, 0, 8})) << "nothing is asked for again";
+  EXPECT_TRUE(receiver->commit());
 }
 
 TEST_F(ReceiverAlone, TakesFragmentsOnlyOneAfterTheOther) {

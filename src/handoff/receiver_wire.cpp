@@ -101,6 +101,8 @@ std::vector<ReceiverEvent> Receiver::on_slice(const Slice& slice, TimePoint now)
       received_bytes_ += header.length;
       want_credit(now);
       return {};
+    case SliceLedger::State::kDropped:
+      return damaged(std::format("{} came after a later one of its layer", header.key.to_string()));
     case SliceLedger::State::kMissing: break;
   }
   auto found = slot_for(header);

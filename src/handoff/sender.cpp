@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <iterator>
 
 #include "handoff/widths_check.h"
 
@@ -65,13 +66,57 @@ Result<void> Sender::offer(const OfferedSlice& slice) {
     if (!is_prefill) return flow_.prompt_tokens;
     return slice.key.kind == SliceKind::kLogits ? flow_.prompt_tokens - 1 : open_.prefix_tokens;
   }();
-  if (slice.key.first_position != expected) return wrong("was offered out of order");
+  // Only slices that may be dropped may be passed over: the last before this one, and so all before it.
+  const bool passes_over = slice.key.first_position > expected &&
+                           flow_.may_be_dropped({slice.key.kind, slice.key.layer, slice.key.first_position - 1, 1});
+  if (slice.key.first_position != expected && !passes_over) return wrong("was offered out of order");
 
   of.offered_up_to = slice.key.end_position();
   of.offers.push_back({.slice = slice, .order = next_order_++, .sum = {}});
-  if (is_prefill) ++prefill_offered_;
-  (is_kept(slice.key.kind) ? bulk_ : urgent_).push_back(slice.key);
+  if (is_prefill && !flow_.may_be_dropped(slice.key)) ++needed_offered_;
+  queue_for(slice.key).push_back(slice.key);
+  drop_beyond_limit();
   return {};
+}
+
+std::deque<SliceKey>& Sender::queue_for(const SliceKey& key) {
+  if (!is_kept(key.kind)) return urgent_;
+  return flow_.may_be_dropped(key) ? spare_ : bulk_;
+}
+
+bool Sender::spare_begun() {
+  const Offer* offer = spare_.empty() ? nullptr : find(spare_.front());
+  return offer != nullptr && offer->sent_bytes > 0;
+}
+
+void Sender::drop(SliceKey key) {
+  std::erase_if(lane(key.kind, key.layer).offers, [&](const Offer& offer) { return offer.slice.key == key; });
+  std::erase(spare_, key);
+  dropped_.push_back(key);
+}
+
+// The receiver takes what comes after an earlier slice of the layer as the word that that one will not.
+Sender::Offer* Sender::drop_passed_over(SliceKey key) {
+  std::vector<SliceKey> passed_over;
+  std::ranges::copy_if(spare_, std::back_inserter(passed_over), [&](const SliceKey& spare) {
+    return spare.kind == key.kind && spare.layer == key.layer && spare.first_position < key.first_position;
+  });
+  for (const SliceKey& spare : passed_over) drop(spare);
+  return find(key);
+}
+
+void Sender::drop_beyond_limit() {
+  std::uint64_t waiting = 0;
+  for (const SliceKey& key : spare_) {
+    if (const Offer* offer = find(key)) waiting += offer->payload_bytes();
+  }
+  // The oldest first: from where the receiver could go on alone depends on the latest.
+  while (waiting > limits_.spare_bytes) {
+    const std::size_t oldest = spare_begun() ? 1 : 0;
+    if (oldest == spare_.size()) return;
+    if (const Offer* offer = find(spare_[oldest])) waiting -= offer->payload_bytes();
+    drop(spare_[oldest]);
+  }
 }
 
 void Sender::progress(std::uint64_t counter, WorkState state, std::uint32_t predicted_next_us) {
@@ -80,10 +125,11 @@ void Sender::progress(std::uint64_t counter, WorkState state, std::uint32_t pred
 
 Result<void> Sender::finish(std::int64_t last_compute_end_ns, std::uint32_t late_ppm) {
   if (over()) return {};
-  if (!accepted_ || prefill_offered_ != flow_.prefill_slices()) {
-    return baton::fail(ErrorCode::kInvalidArgument,
-                       std::format("the prefill is said to be finished after {} of {} slices", prefill_offered_,
-                                   flow_.prefill_slices()));
+  const std::uint64_t needed = flow_.needed_slices();
+  if (!accepted_ || needed_offered_ != needed) {
+    return baton::fail(
+        ErrorCode::kInvalidArgument,
+        std::format("the prefill is said to be finished after {} of {} slices", needed_offered_, needed));
   }
   done_ = Done{flow_.prefill_slices(), flow_.prefill_bytes(widths_), last_compute_end_ns, late_ppm};
   return {};
@@ -147,19 +193,16 @@ void Sender::attach(std::uint32_t generation, std::uint64_t allowed_bytes, TimeP
     }
   }
   std::ranges::sort(offers, {}, &Offer::order);
-  urgent_.clear();
-  bulk_.clear();
-  for (const Offer* offer : offers) {
-    (is_kept(offer->slice.key.kind) ? bulk_ : urgent_).push_back(offer->slice.key);
-  }
+  for (auto* queue : {&urgent_, &bulk_, &spare_}) queue->clear();
+  for (const Offer* offer : offers) queue_for(offer->slice.key).push_back(offer->slice.key);
 }
 
 void Sender::end(State state, Error error) {
   state_ = state;
   end_error_ = std::move(error);
   lanes_.clear();
-  urgent_.clear();
-  bulk_.clear();
+  for (auto* queue : {&urgent_, &bulk_, &spare_}) queue->clear();
+  dropped_.clear();
   pong_.reset();
 }
 
@@ -185,7 +228,10 @@ std::optional<OutgoingFrame> Sender::next(TimePoint now) {
   }
   if (state_ != State::kAccepted || !accepted_sent_) return std::nullopt;
   if (auto frame = next_fragment(urgent_, now)) return frame;
-  return next_fragment(bulk_, now);
+  // What was begun is brought to its end.
+  if (spare_begun()) return next_fragment(spare_, now);
+  if (auto frame = next_fragment(bulk_, now)) return frame;
+  return bulk_.empty() ? next_fragment(spare_, now) : std::nullopt;
 }
 
 std::optional<Body> Sender::next_control(TimePoint now) {
@@ -218,6 +264,7 @@ std::optional<OutgoingFrame> Sender::next_fragment(std::deque<SliceKey>& queue, 
   Offer* offer = nullptr;
   while (!queue.empty() && (offer = find(queue.front())) == nullptr) queue.pop_front();  // acknowledged meanwhile
   if (offer == nullptr) return std::nullopt;
+  if (offer->sent_bytes == 0) offer = drop_passed_over(offer->slice.key);
 
   const auto& parts = offer->slice.parts;
   const bool in_first = offer->sent_bytes < parts[0].size();

@@ -62,10 +62,11 @@ struct SenderLimits {
   Duration receiver_silence = std::chrono::seconds(10);  // then the connection counts as lost
   Duration grace = std::chrono::seconds(30);             // without a connection; then the transfer expires
   Duration own_stall = std::chrono::seconds(1);  // a longer pause between calls is our own and counts for nobody
+  std::uint64_t spare_bytes = 16 << 20;          // of slices that may be dropped, so much waits for the link at most
 };
 
-// A slice to be sent. `parts` must stay readable and unchanged until Acknowledged, SenderEnded, refuse() or fail(),
-// and, for a frame that next() has handed out, until the frame is written.
+// A slice to be sent. `parts` must stay readable and unchanged until Acknowledged, take_dropped(), SenderEnded,
+// refuse() or fail(), and, for a frame that next() has handed out, until the frame is written.
 struct OfferedSlice {
   SliceKey key;
   std::array<ByteSpan, kParts> parts;
@@ -86,9 +87,12 @@ class Sender {
   void refuse(const Error& error);
 
   // Hands over a slice of the flow in the formats of flow().dtypes(): each once, positions of one (kind, layer) in
-  // order. kInvalidArgument where it is not the next of its layer or has the wrong size. After the transfer's end it
-  // does nothing.
+  // order; those that flow().may_be_dropped() may be left out. kInvalidArgument where it is not the next of its layer
+  // or has the wrong size. After the transfer's end it does nothing.
   Result<void> offer(const OfferedSlice& slice);
+  // Slices that were dropped since the last call, because the link was busy with what the receiver needs: their payload
+  // is not read any more. Ask after offer().
+  std::vector<SliceKey> take_dropped() { return std::exchange(dropped_, {}); }
   void progress(std::uint64_t counter, WorkState state, std::uint32_t predicted_next_us);
   // All prefill slices have been offered (kInvalidArgument otherwise). Also where none flow.
   Result<void> finish(std::int64_t last_compute_end_ns, std::uint32_t late_ppm = 0);
@@ -99,8 +103,9 @@ class Sender {
 
   // Any message whose addressee is this sender. Stale generations are ignored.
   std::vector<SenderEvent> receive(const Message& message, TimePoint now);
-  // The next frame: control, then hidden states and logits, then KV in the order of offers, as far as credit allows.
-  // Nothing while detached. Call until it returns nothing, and again after any other call.
+  // The next frame: control, then hidden states and logits, then KV in the order of offers, and what may be dropped
+  // only while nothing else waits; as far as credit allows. Nothing while detached. Call until it returns nothing, and
+  // again after any other call.
   std::optional<OutgoingFrame> next(TimePoint now);
   // The connection is gone; a frame handed out but not written will be sent again after Resume.
   void connection_lost(TimePoint now);
@@ -160,6 +165,12 @@ class Sender {
 
   std::optional<Body> next_control(TimePoint now);
   std::optional<OutgoingFrame> next_fragment(std::deque<SliceKey>& queue, TimePoint now);
+  std::deque<SliceKey>& queue_for(const SliceKey& key);
+  bool spare_begun();
+  void drop(SliceKey key);
+  // Drops what may not follow this slice, which is about to be sent; gives it at its new place.
+  Offer* drop_passed_over(SliceKey key);
+  void drop_beyond_limit();
   bool prefill_sent() const;
   Lane& lane(SliceKind kind, std::uint32_t layer);
   Offer* find(const SliceKey& key);
@@ -181,8 +192,10 @@ class Sender {
   std::map<std::pair<SliceKind, std::uint32_t>, Lane> lanes_;
   std::deque<SliceKey> urgent_;  // hidden states and logits to send in this generation, the front perhaps in part
   std::deque<SliceKey> bulk_;    // KV likewise
+  std::deque<SliceKey> spare_;   // KV that may be dropped
+  std::vector<SliceKey> dropped_;
   std::uint64_t next_order_ = 0;
-  std::uint64_t prefill_offered_ = 0;
+  std::uint64_t needed_offered_ = 0;
   std::uint64_t allowed_bytes_ = 0;
   std::uint64_t sent_bytes_ = 0;        // in this generation
   std::uint64_t sent_bytes_total_ = 0;  // in all of them

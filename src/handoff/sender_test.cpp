@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <format>
 
 #include "handoff/transfer_fixture.h"
 
@@ -14,12 +16,13 @@ using namespace fixture;
 using Reason = SenderEnded::Reason;
 constexpr Duration kSecond = 1000 * kMs;
 constexpr std::uint64_t kPlenty = 1 << 20;
+constexpr std::string_view kTwoLayers = "prefill=A:0-2,B:2-4;decode=local:0-4";
 
 struct SenderAlone : testing::Test {
-  void open(Open of, std::uint64_t allowed_bytes = kPlenty) {
+  void open(Open of, std::uint64_t allowed_bytes = kPlenty, std::uint32_t window = 0, SenderLimits limits = {}) {
     of.allowed_bytes = allowed_bytes;
     first = of;
-    sender = Sender::create({transfer_id(), 1, of}, widths(), {}, now).value();
+    sender = Sender::create({transfer_id(), 1, of}, widths(8, window), limits, now).value();
   }
   void accept(std::string_view plan = kDisaggregated, std::uint64_t allowed_bytes = kPlenty) {
     open(open_of(plan, 8, 4), allowed_bytes);
@@ -38,6 +41,24 @@ struct SenderAlone : testing::Test {
   void offer_all() {
     for (const SliceKey& key : prefill_keys(sender->flow())) ASSERT_TRUE(offer(key));
     ASSERT_TRUE(sender->finish(0));
+  }
+  // The slices that the sender sends now, as "layer:first position".
+  std::vector<std::string> slices() {
+    std::vector<std::string> sent;
+    while (const auto frame = sender->next(now)) {
+      const Bytes bytes = frame_bytes(*frame);
+      const Message message = decode(bytes).value();
+      const auto* slice = std::get_if<Slice>(&message.body);
+      if (slice == nullptr || slice->header.offset != 0) continue;
+      sent.push_back(std::format("{}:{}", slice->header.key.layer, slice->header.key.first_position));
+    }
+    return sent;
+  }
+  void accept_windowed(std::uint32_t prompt_tokens, std::uint64_t allowed_bytes = kPlenty, SenderLimits limits = {}) {
+    open(open_of(kTwoLayers, prompt_tokens, 4), allowed_bytes, 3, limits);
+    sender->accept({});
+    hear(Prompt{0, prompt_of(prompt_tokens)});
+    EXPECT_TRUE(slices().empty());
   }
   std::vector<std::string> words() {
     std::vector<std::string> all;
@@ -74,6 +95,71 @@ TEST_F(SenderAlone, AcceptsWhenTheNodeDoesAndThePromptIsThere) {
   EXPECT_TRUE(find_event<PromptArrived>(hear(Prompt{3, {tail.begin() + 3, tail.end()}})));
   EXPECT_EQ(sender->prompt(), prompt_of(8));
   EXPECT_EQ(words(), (std::vector<std::string>{"Accepted", "Progress"}));
+}
+
+// A window of 3: of 12 tokens in chunks of 4 the first two may be dropped.
+TEST_F(SenderAlone, SendsWhatMayBeDroppedWhileTheLinkHasNothingElse) {
+  accept_windowed(12);
+  for (const std::uint32_t position : {0u, 4u, 8u}) {
+    for (const std::uint32_t layer : {0u, 1u}) ASSERT_TRUE(offer({SliceKind::kKv, layer, position, 4}));
+    EXPECT_EQ(slices(), (std::vector{std::format("0:{}", position), std::format("1:{}", position)}));
+    EXPECT_TRUE(sender->take_dropped().empty());
+  }
+  EXPECT_TRUE(sender->finish(0));
+  EXPECT_EQ(said<Done>().value().slices, 6u);
+}
+
+TEST_F(SenderAlone, DropsWhatMayBeDroppedWhereWhatIsNeededWaits) {
+  accept_windowed(12);
+  for (const std::uint32_t position : {0u, 4u, 8u}) {
+    for (const std::uint32_t layer : {0u, 1u}) ASSERT_TRUE(offer({SliceKind::kKv, layer, position, 4}));
+  }
+  EXPECT_EQ(slices(), (std::vector<std::string>{"0:8", "1:8"}));
+  const SliceKey early{SliceKind::kKv, 0, 0, 4};
+  const SliceKey later{SliceKind::kKv, 0, 4, 4};
+  const auto dropped = sender->take_dropped();
+  EXPECT_EQ(dropped.size(), 4u);
+  EXPECT_TRUE(std::ranges::contains(dropped, early) && std::ranges::contains(dropped, later));
+  EXPECT_TRUE(sender->finish(0));
+  // On a new connection they do not come back.
+  sender->connection_lost(now);
+  hear(2, Resume{kPlenty, {}});
+  EXPECT_EQ(slices(), (std::vector<std::string>{"0:8", "1:8"}));
+}
+
+TEST_F(SenderAlone, BringsToItsEndWhatItBeganAndDropsTheOldestBeyondItsLimit) {
+  // A slice has 2 x 64 bytes; there is credit for the first part of one.
+  accept_windowed(20, 64, {.spare_bytes = 256});
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 0, 4}));
+  EXPECT_EQ(slices(), (std::vector<std::string>{"0:0"}));
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 4, 4}));
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 8, 4}));
+  EXPECT_EQ(sender->take_dropped(), (std::vector<SliceKey>{{SliceKind::kKv, 0, 4, 4}}));
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 12, 4}));
+  EXPECT_EQ(sender->take_dropped(), (std::vector<SliceKey>{{SliceKind::kKv, 0, 8, 4}}));
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 16, 4}));
+  hear(Credit{kPlenty, {}});
+  EXPECT_EQ(slices(), (std::vector<std::string>{"0:16"})) << "after the rest of 0:0";
+  EXPECT_EQ(sender->take_dropped(), (std::vector<SliceKey>{{SliceKind::kKv, 0, 12, 4}}));
+  EXPECT_EQ(sender->payload_bytes_sent(), 256u);
+}
+
+TEST_F(SenderAlone, LetsTheNodeLeaveOutOnlyWhatMayBeDropped) {
+  accept_windowed(12);
+  EXPECT_FALSE(offer({SliceKind::kLogits, kLayers, 11, 1})) << "not in this plan";
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 8, 4}));
+  EXPECT_FALSE(offer({SliceKind::kKv, 0, 4, 4})) << "too late";
+  EXPECT_FALSE(sender->finish(0)) << "layer 1 lacks its last chunk";
+  ASSERT_TRUE(offer({SliceKind::kKv, 1, 8, 4}));
+  EXPECT_TRUE(sender->finish(0));
+
+  accept_windowed(16);
+  ASSERT_TRUE(offer({SliceKind::kKv, 0, 4, 4}));
+  EXPECT_TRUE(offer({SliceKind::kKv, 0, 12, 4}));
+  open(open_of(kTwoLayers, 16, 4), kPlenty, 8);
+  sender->accept({});
+  EXPECT_FALSE(offer({SliceKind::kKv, 0, 12, 4})) << "a token at 16 sees 9";
+  EXPECT_TRUE(offer({SliceKind::kKv, 0, 8, 4}));
 }
 
 TEST_F(SenderAlone, TakesNoPromptWithAGapOrPastItsEnd) {

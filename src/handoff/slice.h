@@ -48,6 +48,7 @@ struct LayerWidths {
   std::uint32_t k_values = 0;      // of a token's K, or of its latent row where v_values is 0; 0: no rows
   std::uint32_t v_values = 0;      // of its V
   std::uint32_t state_values = 0;  // of the layer's whole state; 0: it has none
+  std::uint32_t window = 0;        // positions whose rows a token sees, its own included; 0: all before it
 };
 struct Widths {
   std::vector<LayerWidths> kept;  // what each layer of the model keeps

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 
+#include "base/attention_window.h"
 #include "base/digest.h"
 #include "handoff/transfer_fixture.h"
 
@@ -23,7 +24,7 @@ class StateProbe {
       out_.write(flag);
     }
     for (const std::uint64_t number : {std::uint64_t{s.generation_}, s.prompt_.size(), s.allowed_bytes_, s.sent_bytes_,
-                                       std::uint64_t{s.next_step_}, s.progress_.counter, s.prefill_offered_}) {
+                                       std::uint64_t{s.next_step_}, s.progress_.counter, s.needed_offered_}) {
       out_.write(number);
     }
     for (const auto& [key, lane] : s.lanes_) {
@@ -33,7 +34,7 @@ class StateProbe {
         out_.write(offer.sent_bytes);
       }
     }
-    for (const auto* queue : {&s.urgent_, &s.bulk_}) {
+    for (const auto* queue : {&s.urgent_, &s.bulk_, &s.spare_}) {
       out_.write(queue->size());
       for (const SliceKey& key : *queue) add(key);
     }
@@ -97,6 +98,7 @@ struct Scenario {
   std::uint32_t prompt_tokens;
   std::uint32_t steps;
   int faults;
+  std::uint32_t window = 0;  // of even layers; the others see everything
 };
 
 // The frames that a connection's buffers hold; more wait in the machines.
@@ -107,12 +109,16 @@ struct Ground {
   explicit Ground(const Scenario& given) : scenario(given), open(open_of(given.plan, given.prompt_tokens, 2)) {
     widths.hidden_values = 2;  // with logits_values, every slice has 16 bytes or less, and the window four times that
     widths.logits_values = 4;
+    for (std::uint32_t layer = 0; layer < kLayers; layer += 2) widths.kept[layer].window = given.window;
     flow = flow_of(open, widths);
     keys = prefill_keys(flow);
     for (std::uint32_t i = 0; i < given.steps; ++i)
       keys.push_back({SliceKind::kLogits, kLayers, given.prompt_tokens + i, 1});
     for (const SliceKey& key : keys) payloads.push_back(payload_of(key, flow, widths));
     prefill = keys.size() - given.steps;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (i >= prefill || !flow.may_be_dropped(keys[i])) needed |= std::uint64_t{1} << i;
+    }
   }
   std::size_t index(const SliceKey& key) const {
     return static_cast<std::size_t>(std::ranges::find(keys, key) - keys.begin());
@@ -125,6 +131,7 @@ struct Ground {
   std::vector<SliceKey> keys;  // prefill, then the steps' logits
   std::vector<Bytes> payloads;
   std::size_t prefill = 0;
+  std::uint64_t needed = 0;  // one bit per key: not to be dropped
 };
 
 // Both nodes, what lies between them, and what an observer remembers in order to judge.
@@ -163,6 +170,8 @@ class World {
            to_receiver_.empty();
   }
   bool succeeded() const { return released_; }
+  // Slices that may be dropped, and were.
+  bool dropped_some() const { return (delivered_ | ground_->needed) != (std::uint64_t{1} << ground_->keys.size()) - 1; }
   // Whether every fault so far was one that the protocol mends: of the connection, not of a node.
   bool mendable() const { return mendable_; }
 
@@ -215,10 +224,23 @@ class World {
   void judge() {
     if (!receiver_) return;
     expect(receiver_->staged_bytes() <= receiver_->window_bytes(), "staging stays within the window");
-    expect(receiver_->prefill_complete() == (held_prefill() == ground_->prefill), "completeness is what was held");
+    expect(receiver_->prefill_complete() == holds_needed(ground_->prefill), "completeness is what was held");
+    judge_salvage();
   }
-  std::size_t held_prefill() const {
-    return static_cast<std::size_t>(std::popcount(held_ & ((std::uint64_t{1} << ground_->prefill) - 1)));
+  // Whether of the first `keys` all are held that may not be dropped.
+  bool holds_needed(std::size_t keys) const {
+    const std::uint64_t needed = ground_->needed & ((std::uint64_t{1} << keys) - 1);
+    return (held_ & needed) == needed;
+  }
+  void judge_salvage() {
+    const std::uint32_t position = receiver_->salvage_position();
+    for (std::size_t i = 0; i < ground_->prefill; ++i) {
+      const SliceKey& key = ground_->keys[i];
+      if (!is_kept(key.kind) || key.first_position >= position) continue;
+      const std::uint32_t seen = first_visible(position, ground_->widths.kept[key.layer].window);
+      const bool is_held = (held_ >> i & 1) != 0;
+      expect(is_held || key.end_position() <= seen, "what a salvaged prefix sees is held");
+    }
   }
 
   // --- what can happen by itself
@@ -242,12 +264,9 @@ class World {
   bool can_produce() const { return !sender_accepted_ || offered_ < ground_->prefill || !finished_ || steps_due_ > 0; }
   bool can_step() const {
     return receiver_ && receiver_->accepted() && !receiver_->finished() && !ended_ && receiver_->prefill_complete() &&
-           steps_asked_ < ground_->scenario.steps &&
-           held_ == (std::uint64_t{1} << (ground_->prefill + steps_asked_)) - 1;
+           steps_asked_ < ground_->scenario.steps && holds_needed(ground_->prefill + steps_asked_);
   }
-  bool can_commit() const {
-    return receiver_ && !ended_ && !committed_ && held_ == (std::uint64_t{1} << ground_->keys.size()) - 1;
-  }
+  bool can_commit() const { return receiver_ && !ended_ && !committed_ && holds_needed(ground_->keys.size()); }
 
   void deliver_to_sender() {
     const Frame frame = to_sender_.front();
@@ -270,7 +289,8 @@ class World {
     if (!sender_ || sender_->transfer() != message->transfer) {
       if (!current) return;
       if (std::holds_alternative<Open>(message->body)) {
-        sender_ = Sender::create(*message, ground_->widths, {.max_fragment_bytes = 16}, now_).value();
+        sender_ =
+            Sender::create(*message, ground_->widths, {.max_fragment_bytes = 16, .spare_bytes = 32}, now_).value();
         sender_bound_ = true;
         return;
       }
@@ -354,6 +374,9 @@ class World {
     const OfferedSlice slice =
         offered(ground_->keys[offered_], ground_->flow, ground_->widths, ground_->payloads[offered_]);
     expect(sender_->offer(slice).has_value(), "an offer in order is taken");
+    for (const SliceKey& key : sender_->take_dropped()) {
+      expect(ground_->flow.may_be_dropped(key), "only what may be dropped is");
+    }
     ++offered_;
   }
 

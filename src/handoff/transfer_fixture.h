@@ -20,8 +20,8 @@ inline TransferId transfer_id(std::uint8_t seed = 7) {
   return id;
 }
 
-inline Widths widths(std::uint32_t kv_values = 8) {
-  const LayerWidths rows{.k_values = kv_values, .v_values = kv_values};
+inline Widths widths(std::uint32_t kv_values = 8, std::uint32_t window = 0) {
+  const LayerWidths rows{.k_values = kv_values, .v_values = kv_values, .state_values = 0, .window = window};
   return {.kept = std::vector<LayerWidths>(kLayers, rows), .hidden_values = 6, .logits_values = 5};
 }
 

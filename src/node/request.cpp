@@ -175,8 +175,14 @@ void Request::on_failed(const Error& error) {
   recover(error);
 }
 
-std::vector<Token> Request::prompt_to_go_on_from() const {
+std::vector<Token> Request::text_to_go_on_with() const {
   return options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
+}
+
+std::uint32_t Request::prefix_for_going_on(std::uint32_t held_tokens) const {
+  // The last chunk is computed again even where its K and V are all here: its logits are not.
+  const auto last = static_cast<std::uint32_t>(text_to_go_on_with().size() - 1);
+  return workspace_->states().last_border(std::min(held_tokens, last) / open_.chunk_tokens * open_.chunk_tokens);
 }
 
 void Request::recover(const Error& error) {
@@ -186,45 +192,48 @@ void Request::recover(const Error& error) {
     recovery.peer = plan.nodes[*node].name;
     recovery.address = plan.nodes[*node].address;
   }
-  // The last chunk is computed again even where its K and V are all here: its logits are not.
-  const auto last = static_cast<std::uint32_t>(prompt_to_go_on_from().size() - 1);
-  const std::uint32_t held = std::min(session_->salvage_position(), last);
-  recovery.salvaged_tokens = workspace_->states().last_border(held / options_.chunk_tokens * options_.chunk_tokens);
+  recovery.salvaged_tokens = prefix_for_going_on(session_->salvage_position());
   recovery.prompt_tokens = prompt_size();
-  recoveries_.push_back(recovery);
-  observer_.on_recovery(recovery);
-  if (ended_) return;
   take_over(*session_);
   session_.reset();
-  // Layers that other nodes were to compute may not be loaded here yet.
+  // Layers that other nodes were to compute may not be loaded here yet. And only behind the passes that were under way
+  // can it be told what the cache still has.
   const auto submitted =
-      host_.executor.submit([self = shared_from_this()](engine::Engine& engine, const std::stop_token& stop) mutable {
+      host_.executor.submit([self = shared_from_this(), workspace = workspace_, recovery = std::move(recovery)](
+                                engine::Engine& engine, const std::stop_token& stop) mutable {
         const LayerRange all{0, self->host_.widths.layers()};
         auto loaded = stop.stop_requested() ? Result<void>(fail(ErrorCode::kCancelled, "the node is shutting down"))
                                             : engine.ensure_layers(all);
+        if (!workspace->can_continue_at(recovery.salvaged_tokens)) recovery.salvaged_tokens = 0;
+        workspace.reset();
         Request& request = *self;
-        request.host_.loop.post([self = std::move(self), loaded = std::move(loaded)] {
-          if (self->ended_) return;
-          if (loaded) {
-            self->go_on_alone();
-          } else {
-            self->end(std::unexpected(loaded.error()));
-          }
-        });
+        request.host_.loop.post(
+            [self = std::move(self), recovery = std::move(recovery), loaded = std::move(loaded)]() mutable {
+              if (self->ended_) return;
+              if (loaded) {
+                self->go_on_alone(std::move(recovery));
+              } else {
+                self->end(std::unexpected(loaded.error()));
+              }
+            });
       });
   if (!submitted) end(std::unexpected(submitted.error()));
 }
 
-void Request::go_on_alone() {
+void Request::go_on_alone(Recovery recovery) {
+  recoveries_.push_back(std::move(recovery));
+  observer_.on_recovery(recoveries_.back());
+  if (ended_) return;
+  const std::uint32_t prefix_tokens = recoveries_.back().salvaged_tokens;
+  if (const auto restored = workspace_->states().restore(prefix_tokens); !restored) {
+    return end(std::unexpected(restored.error()));
+  }
   handoff::Open open = open_;
   const plan::NodeRef self = open.plan.nodes.front();
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
-  open.prefix_tokens = recoveries_.back().salvaged_tokens;
-  if (const auto restored = workspace_->states().restore(open.prefix_tokens); !restored) {
-    return end(std::unexpected(restored.error()));
-  }
-  begin_session(std::move(open), prompt_to_go_on_from());
+  open.prefix_tokens = prefix_tokens;
+  begin_session(std::move(open), text_to_go_on_with());
 }
 
 void Request::cancel() {

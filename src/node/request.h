@@ -112,8 +112,11 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
 
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void recover(const Error& error);
-  std::vector<Token> prompt_to_go_on_from() const;
-  void go_on_alone();
+  // The text so far, as far as it need not be made again.
+  std::vector<Token> text_to_go_on_with() const;
+  // Where the chunk begins that must be computed first, where all layers are held up to `held_tokens`.
+  std::uint32_t prefix_for_going_on(std::uint32_t held_tokens) const;
+  void go_on_alone(Recovery recovery);
   // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
   std::optional<Token> sample(std::span<const float> logits);
   bool take_token(Token token);  // whether the text goes on

@@ -185,13 +185,14 @@ void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node)
   if (ended_) return;
   failed_node_ = node;
   log::debug("request {} ends: {}", open_.request.hex(), error.to_string());
-  salvage_position_ = current_salvage_position();
+  salvage_position_ = least_position(&handoff::Receiver::salvage_position);
   SessionObserver* observer = observer_;
   stop(error);
   if (observer != nullptr) observer->on_failed(error);
 }
 
-std::uint32_t Session::current_salvage_position() const {
+// Of this node's own chunks and of the transfers.
+std::uint32_t Session::least_position(PositionOf of_transfer) const {
   if (open_.plan.decode.size() != 1 || open_.plan.decode.front().node != self_) return 0;
   std::uint32_t position = open_.prompt_tokens;
   if (!chunks_.empty()) position = chunks_done_ == 0 ? open_.prefix_tokens : chunks_[chunks_done_ - 1].end_position();
@@ -199,7 +200,7 @@ std::uint32_t Session::current_salvage_position() const {
     if (stage.node == self_) continue;
     const auto found = incoming_.find(stage.node);
     if (found == incoming_.end()) return open_.prefix_tokens;
-    if (const auto transfer = found->second.lock()) position = std::min(position, transfer->machine.salvage_position());
+    if (const auto transfer = found->second.lock()) position = std::min(position, (transfer->machine.*of_transfer)());
   }
   return position;
 }

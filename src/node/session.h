@@ -85,7 +85,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
-  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid; 0 where other nodes
+  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid, as far as other nodes
+  // sent them (Workspace::can_continue_at tells whether the cache still has what a window needs); 0 where other nodes
   // decode some.
   std::uint32_t salvage_position() const { return salvage_position_; }
   const SessionTimes& times() const { return times_; }
@@ -123,7 +124,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   const plan::Stage* stage(Phase phase) const;
   void open_incoming();
   bool prefill_complete(plan::NodeIndex from) const;
-  std::uint32_t current_salvage_position() const;
+  using PositionOf = std::uint32_t (handoff::Receiver::*)() const;
+  std::uint32_t least_position(PositionOf of_transfer) const;
   // Whether this node may have to resume the prefill by itself, and keeps states for it.
   bool shelves_states() const;
   void commit_complete();
@@ -138,17 +140,24 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
   void on_pass_begun(TimePoint at);
-  Result<Bytes> state_to_pass_on(std::uint32_t layer) const;
-  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Bytes> state, TimePoint at);
+  // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
+  struct Leaving {
+    Bytes state;                                // empty where there is none, or nobody wants it
+    std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
+  };
+  Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
+  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Bytes state, plan::NodeIndex to);
-  void send_rows(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to);
+  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
+  void send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
+                 plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
   void offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice);
+  void release(plan::NodeIndex to, const handoff::SliceKey& key);
   void finish_prefill();
   void finish_prefill_of(OutgoingTransfer& transfer);
   void report_progress();

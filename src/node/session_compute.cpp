@@ -120,8 +120,8 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
     if (cancelled()) return engine::LayerObserver::Next::kStop;
     if (pass.phase == Phase::kPrefill) {
       host_.loop.post(
-          [self = shared_from_this(), chunk = pass.chunk, layer, state = state_to_pass_on(layer),
-           at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(state), at); });
+          [self = shared_from_this(), chunk = pass.chunk, layer, leaving = copy_what_leaves(pass, layer),
+           at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(leaving), at); });
     }
     return engine::LayerObserver::Next::kContinue;
   });
@@ -131,12 +131,18 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
   return result;
 }
 
-// On the executor's thread, between two layers: the next chunk's pass would run over it. Empty where there is none, or
-// nobody wants it.
-Result<Bytes> Session::state_to_pass_on(std::uint32_t layer) const {
+// On the executor's thread: the next chunk's pass runs over a state, and moves or overwrites the rows of a layer that
+// keeps a window. Nothing follows the last.
+Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32_t layer) const {
+  Leaving leaving;
   const bool leaves = plan::stage_with(open_.plan.decode, layer)->node != self_;
-  if (!workspace_->states().layer_keeps_state(layer) || !(leaves || shelves_states())) return Bytes{};
-  return workspace_->states().copy(layer);
+  if (workspace_->states().layer_keeps_state(layer) && (leaves || shelves_states())) {
+    leaving.state = TRY(workspace_->states().copy(layer));
+  }
+  if (leaves && !pass.last_of_prefill && host_.executor.engine().keeps_window(layer)) {
+    leaving.rows = TRY(workspace_->copy_rows(layer, pass.chunk.first_position, pass.chunk.tokens, open_.codec));
+  }
+  return leaving;
 }
 
 // Only now does it count as computing: a pass that waits behind others' in the executor's queue is not stalled.
@@ -146,19 +152,19 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Bytes> state, TimePoint at) {
+void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
   if (ended_) return;
-  if (!state) return fail_with(state.error());
+  if (!leaving) return fail_with(leaving.error());
   ++work_counter_;
   slowest_layer_ = std::max(slowest_layer_, at - last_layer_done_);
   last_layer_done_ = at;
   times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
   const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
   if (to != self_) {
-    send_kept(chunk, layer, std::move(*state), to);
+    send_kept(chunk, layer, std::move(*leaving), to);
     if (ended_) return;
-  } else if (!state->empty()) {
-    workspace_->states().keep(layer, chunk.end_position(), std::move(*state));
+  } else if (!leaving->state.empty()) {
+    workspace_->states().keep(layer, chunk.end_position(), std::move(leaving->state));
   }
   report_progress();
 }

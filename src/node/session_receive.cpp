@@ -31,14 +31,8 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
     steps_.push_back({step->token});
     pump();
   } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
-    if (const auto found = unacknowledged_.find({to, acknowledged->key}); found != unacknowledged_.end()) {
-      if (workspace_) workspace_->release(found->second);
-      unacknowledged_.erase(found);
-      if (acknowledged->key.kind == handoff::SliceKind::kHidden) {
-        --unacknowledged_hidden_;
-        pump();
-      }
-    }
+    release(to, acknowledged->key);
+    if (acknowledged->key.kind == handoff::SliceKind::kHidden) pump();
   } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
     if (to != plan::kCoordinator) return;
     // The coordinator is done with this node, or lost to it; either way nobody needs more of it.
@@ -162,11 +156,12 @@ void Session::logits_arrived(std::uint32_t position, std::span<const float> logi
 }
 
 void Session::report_prefilled() {
-  const std::uint32_t position = current_salvage_position();
+  const std::uint32_t salvageable = least_position(&handoff::Receiver::salvage_position);
   // Never past the last chunk: whoever resumes computes that again for its logits.
-  const std::uint32_t resumable = std::min(position, open_.prompt_tokens - 1);
+  const std::uint32_t resumable = std::min(salvageable, open_.prompt_tokens - 1);
   if (shelves_states()) workspace_->states().drop_below(resumable / open_.chunk_tokens * open_.chunk_tokens);
-  if (observer_ != nullptr) observer_->on_prefilled(position, open_.prompt_tokens);
+  if (observer_ != nullptr)
+    observer_->on_prefilled(least_position(&handoff::Receiver::arrived_up_to), open_.prompt_tokens);
 }
 
 }  // namespace baton::node

@@ -8,22 +8,29 @@ namespace baton::node {
 namespace {
 
 Result<ByteSpan> keep_as(Workspace& workspace, std::span<const float> values, handoff::DType dtype) {
-  Bytes bytes = workspace.spare_bytes(handoff::encoded_size(dtype, values.size()));
+  Bytes bytes = workspace.take_spare();
+  bytes.resize(handoff::encoded_size(dtype, values.size()));
   TRY(handoff::convert(handoff::DType::kF32, std::as_bytes(values), dtype, bytes));
   return workspace.keep(std::move(bytes));
 }
 
 }  // namespace
 
-void Session::send_kept(handoff::Chunk chunk, std::uint32_t layer, Bytes state, plan::NodeIndex to) {
-  if (host_.widths.kept[layer].k_values != 0) send_rows(chunk, layer, to);
-  if (ended_ || state.empty()) return;
-  const ByteSpan bytes = workspace_->keep(std::move(state));
+void Session::send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to) {
+  if (host_.widths.kept[layer].k_values != 0) send_rows(chunk, layer, std::move(leaving.rows), to);
+  if (ended_ || leaving.state.empty()) return;
+  const ByteSpan bytes = workspace_->keep(std::move(leaving.state));
   send(to, {{handoff::SliceKind::kRecurrent, layer, chunk.first_position, chunk.tokens}, {bytes, {}}});
 }
 
-void Session::send_rows(handoff::Chunk chunk, std::uint32_t layer, plan::NodeIndex to) {
-  const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
+void Session::send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
+                        plan::NodeIndex to) {
+  // Nobody has a link to spare for it yet.
+  const bool spare = handoff::may_be_dropped(chunk, open_.prompt_tokens, host_.widths.kept[layer].window);
+  if (spare && outgoing_[to].expired()) return;
+  Result<std::array<ByteSpan, 2>> rows =
+      copied ? Result<std::array<ByteSpan, 2>>(workspace_->keep(std::move(*copied)))
+             : workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, open_.codec);
   if (!rows) return fail_with(rows.error());
   const bool latent = host_.widths.kept[layer].v_values == 0;
   const auto kind = latent ? handoff::SliceKind::kLatent : handoff::SliceKind::kKv;
@@ -53,8 +60,18 @@ void Session::send(plan::NodeIndex to, const handoff::OfferedSlice& slice) {
 
 void Session::offer(OutgoingTransfer& transfer, const handoff::OfferedSlice& slice) {
   if (const auto offered = transfer.machine.offer(slice); !offered) return fail_with(offered.error());
-  unacknowledged_[{transfer.machine.open().receiver, slice.key}] = slice.parts[0];
+  const plan::NodeIndex to = transfer.machine.open().receiver;
+  unacknowledged_[{to, slice.key}] = slice.parts[0];
+  for (const handoff::SliceKey& dropped : transfer.machine.take_dropped()) release(to, dropped);
   transfer.wake();
+}
+
+void Session::release(plan::NodeIndex to, const handoff::SliceKey& key) {
+  const auto found = unacknowledged_.find({to, key});
+  if (found == unacknowledged_.end()) return;
+  if (workspace_) workspace_->release(found->second);
+  unacknowledged_.erase(found);
+  if (key.kind == handoff::SliceKind::kHidden) --unacknowledged_hidden_;
 }
 
 void Session::finish_prefill() {

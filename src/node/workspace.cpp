@@ -12,6 +12,10 @@ struct TwoParts {
   Bytes bytes;
   std::size_t k_bytes = 0;
 
+  void resize(std::size_t k, std::size_t v) {
+    bytes.resize(k + v);
+    k_bytes = k;
+  }
   std::span<std::byte> k() { return std::span(bytes).first(k_bytes); }
   std::span<std::byte> v() { return std::span(bytes).subspan(k_bytes); }
 };
@@ -26,7 +30,10 @@ handoff::Widths widths_of(const model::ModelShape& shape) {
   handoff::Widths widths;
   for (const model::LayerShape& layer : shape.layers) {
     const model::LayerMemory& memory = layer.memory;
-    widths.kept.push_back({.k_values = memory.k_width, .v_values = memory.v_width, .state_values = memory.state_width});
+    widths.kept.push_back({.k_values = memory.k_width,
+                           .v_values = memory.v_width,
+                           .state_values = memory.state_width,
+                           .window = layer.attention_window});
   }
   widths.hidden_values = shape.embedding_width;
   widths.logits_values = shape.vocabulary_size;
@@ -40,28 +47,39 @@ Result<void> Workspace::reserve(std::uint32_t tokens) {
 
 Result<std::array<ByteSpan, 2>> Workspace::kv_rows(std::uint32_t layer, std::uint32_t first_position,
                                                    std::uint32_t tokens, handoff::DType dtype) {
+  if (cache_dtype(engine_.kv_layout(layer).type) == dtype) {
+    if (const auto view = engine_.view(sequence_, layer, first_position, tokens)) return std::array{view->k, view->v};
+  }
+  return keep(TRY(copy_rows(layer, first_position, tokens, dtype, take_spare())));
+}
+
+Result<Workspace::CopiedRows> Workspace::copy_rows(std::uint32_t layer, std::uint32_t first_position,
+                                                   std::uint32_t tokens, handoff::DType dtype, Bytes into) const {
   const engine::KvLayout& layout = engine_.kv_layout(layer);
   const handoff::DType stored = cache_dtype(layout.type);
-  const auto view = engine_.view(sequence_, layer, first_position, tokens);
-  if (view && stored == dtype) return std::array{view->k, view->v};
-
+  const auto view = stored == dtype ? std::nullopt : engine_.view(sequence_, layer, first_position, tokens);
   TwoParts raw;
   if (!view) {
-    raw.k_bytes = std::size_t{layout.k_row_bytes} * tokens;
-    raw.bytes = spare_bytes(raw.k_bytes + std::size_t{layout.v_row_bytes} * tokens);
+    if (stored == dtype) raw.bytes = std::move(into);
+    raw.resize(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);
     TRY(engine_.read_kv(sequence_, layer, first_position, tokens, raw.k(), raw.v()));
+    if (stored == dtype) return CopiedRows{std::move(raw.bytes), raw.k_bytes};
   }
-  if (stored != dtype) {
-    TwoParts coded;
-    coded.k_bytes = handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens);
-    coded.bytes = spare_bytes(coded.k_bytes + handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
-    TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
-    TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
-    std::swap(raw, coded);
-    put_aside(std::move(coded.bytes));
-  }
-  const ByteSpan kept = keep(std::move(raw.bytes));
-  return std::array{kept.first(raw.k_bytes), kept.subspan(raw.k_bytes)};
+  TwoParts coded{std::move(into)};
+  coded.resize(handoff::encoded_size(dtype, std::size_t{layout.k_width} * tokens),
+               handoff::encoded_size(dtype, std::size_t{layout.v_width} * tokens));
+  TRY(handoff::convert(stored, view ? view->k : raw.k(), dtype, coded.k()));
+  TRY(handoff::convert(stored, view ? view->v : raw.v(), dtype, coded.v()));
+  return CopiedRows{std::move(coded.bytes), coded.k_bytes};
+}
+
+std::array<ByteSpan, 2> Workspace::keep(CopiedRows rows) {
+  const ByteSpan kept = keep(std::move(rows.bytes));
+  return {kept.first(rows.k_bytes), kept.subspan(rows.k_bytes)};
+}
+
+bool Workspace::can_continue_at(std::uint32_t position) const {
+  return engine_.can_continue_at(sequence_, {0, engine_.shape().layer_count}, position);
 }
 
 Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
@@ -69,9 +87,8 @@ Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_positi
   const engine::KvLayout& layout = engine_.kv_layout(layer);
   const handoff::DType stored = cache_dtype(layout.type);
   if (stored == dtype) return engine_.write_kv(sequence_, layer, first_position, tokens, k, v);
-  TwoParts converted;
-  converted.k_bytes = std::size_t{layout.k_row_bytes} * tokens;
-  converted.bytes = spare_bytes(converted.k_bytes + std::size_t{layout.v_row_bytes} * tokens);
+  TwoParts converted{take_spare()};
+  converted.resize(std::size_t{layout.k_row_bytes} * tokens, std::size_t{layout.v_row_bytes} * tokens);
   TRY(handoff::convert(dtype, k, stored, converted.k()));
   TRY(handoff::convert(dtype, v, stored, converted.v()));
   TRY(engine_.write_kv(sequence_, layer, first_position, tokens, converted.k(), converted.v()));
@@ -79,13 +96,10 @@ Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_positi
   return {};
 }
 
-Bytes Workspace::spare_bytes(std::size_t size) {
-  Bytes bytes;
-  if (!spare_.empty()) {
-    bytes = std::move(spare_.back());
-    spare_.pop_back();
-  }
-  bytes.resize(size);
+Bytes Workspace::take_spare() {
+  if (spare_.empty()) return {};
+  Bytes bytes = std::move(spare_.back());
+  spare_.pop_back();
   return bytes;
 }
 

@@ -28,14 +28,27 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   // format and the host can read it, otherwise a copy that is kept until release().
   Result<std::array<ByteSpan, 2>> kv_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
                                           handoff::DType dtype);
+  // K and V, one after the other.
+  struct CopiedRows {
+    Bytes bytes;
+    std::size_t k_bytes = 0;
+  };
+  // The same, always copied, into the memory of `into`. On the thread that computes the layer, where its rows will not
+  // stay.
+  Result<CopiedRows> copy_rows(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
+                               handoff::DType dtype, Bytes into = {}) const;
+  // Keeps them until release().
+  std::array<ByteSpan, 2> keep(CopiedRows rows);
+  // Whether the sequence can be computed on from this position in every layer. On the executor's thread.
+  bool can_continue_at(std::uint32_t position) const;
   Result<void> write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens, handoff::DType dtype,
                         ByteSpan k, ByteSpan v);
 
   // Keeps bytes readable until release() and as long as somebody holds keep_alive() of them.
   ByteSpan keep(Bytes bytes);
-  // Bytes to fill and keep(): those of an earlier slice where some are spare, for memory that is fresh from the system
-  // costs more than a slice's conversion.
-  Bytes spare_bytes(std::size_t size);
+  // Bytes to resize, fill and keep(): those of an earlier slice where some are spare, for memory that is fresh from the
+  // system costs more than a slice's conversion.
+  Bytes take_spare();
   void release(ByteSpan kept);
   std::shared_ptr<const void> keep_alive(ByteSpan part);
 
