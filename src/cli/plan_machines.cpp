@@ -26,12 +26,15 @@ Result<plan::Device> measure_this_machine(const std::string& path) {
   const auto memory = available_memory_bytes();
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(path)), options));
   const model::ModelShape& shape = engine->shape();
-  const double prompt_rate = TRY(engine::prompt_tokens_per_second(*engine, kPromptTokens, 1));
-  const double answer_rate = TRY(engine::generated_tokens_per_second(*engine, kGeneratedTokens, 1));
-  const double kv_bytes = 2.0 * (shape.k_width() + shape.v_width());
+  const double prompt_rate =
+      TRY(engine::prompt_tokens_per_second(*engine, {.tokens = kPromptTokens, .repetitions = 1})).mean;
+  const double answer_rate =
+      TRY(engine::generated_tokens_per_second(*engine, {.tokens = kGeneratedTokens, .repetitions = 1})).mean;
   double flops = model::head_cost(shape, 1).flops;
   double bytes = model::head_cost(shape, 1).bytes * kGeneratedTokens;
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+    const model::LayerMemory& kept = shape.layers[layer].memory;
+    const double kv_bytes = 2.0 * (kept.k_width + kept.v_width);
     const model::TokenRun prompt{0, kPromptTokens};
     flops += model::layer_flops(shape, layer, {&prompt, 1});
     for (std::uint32_t step = 0; step < kGeneratedTokens; ++step) {

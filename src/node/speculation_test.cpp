@@ -20,7 +20,7 @@ class Collector : public RequestObserver {
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
   void on_token(Token) override {}
-  void on_recovery(const Error&) override {}
+  void on_recovery(const Recovery&) override {}
   void on_finished(Result<RequestReport> result) override {
     report = std::move(result);
     loop_.stop();
