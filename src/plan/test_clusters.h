@@ -33,6 +33,7 @@ class Draw {
     const bool sparse = chance(0.3);
     for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
       model::LayerShape numbers;
+      numbers.memory = {.k_width = shape.k_width(), .v_width = shape.v_width()};
       numbers.weight_count = std::uint64_t{shape.embedding_width} * shape.embedding_width * whole(8, 14);
       numbers.weight_bytes = 2 * numbers.weight_count;
       if (chance(0.2)) numbers.attention_window = whole(64, 2048);
