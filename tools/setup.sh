@@ -94,9 +94,10 @@ candidate() {
     fi
   done < <(LC_ALL=C apt-cache policy "$1" 2>/dev/null | awk '
     $1 == "***" { $1 = ""; $0 = $0 }
-    in_table && NF == 2 && $2 ~ /^-?[0-9]+$/ { version = $1 }
-    # The line below a version names a source; what is only installed has no source to come from.
-    in_table && version && /^ +-?[0-9]+ / && !/dpkg\/status/ { print version, $1 }
+    # A version with its own priority (a pin may name the package), then a line for each source that has it; what is
+    # only installed has no source to come from.
+    in_table && NF == 2 && $2 ~ /^-?[0-9]+$/ { version = $1; priority = $2; next }
+    in_table && version && /^ +-?[0-9]+ / && !/dpkg\/status/ { print version, priority }
     /Version table:/ { in_table = 1 }')
   if [[ -n $best ]]; then echo "$best $best_priority"; fi
 }
