@@ -33,8 +33,10 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
         return node->on_open(open, peer);
       },
       options.surroundings);
-  node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths, options.surroundings,
-                                              options.early_hidden_bytes);
+  node->scheduler_ = engine::BatchScheduler::create(
+      *node->executor_, [&loop](net::Task task) { loop.post(std::move(task)); }, options.surroundings.now);
+  node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->scheduler_, *node->exchange_, widths,
+                                              options.surroundings, options.early_hidden_bytes);
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = std::move(options.is_trusted);
@@ -55,6 +57,7 @@ Node::Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<
 
 Node::~Node() {
   end_all_work();
+  scheduler_->close();
   // Passes under way still use the rest of this node.
   executor_.reset();
 }

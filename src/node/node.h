@@ -49,6 +49,7 @@ class Node {
   // For tests of leaks.
   std::size_t transfers() const { return exchange_->transfers(); }
   engine::Executor& executor() { return *executor_; }
+  const engine::BatchScheduler& scheduler() const { return *scheduler_; }
 
  private:
   Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
@@ -65,6 +66,7 @@ class Node {
   const std::string fingerprint_;
   const Sha256 digest_;
   std::unique_ptr<engine::Executor> executor_;
+  std::shared_ptr<engine::BatchScheduler> scheduler_;
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<SessionHost> host_;

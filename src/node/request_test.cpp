@@ -60,9 +60,13 @@ class RequestTest : public testing::Test {
                                    [](const handoff::Open&, const net::Fingerprint&) -> Result<Exchange::OpenDecision> {
                                      return fail(ErrorCode::kRefused, "nobody is expected");
                                    });
-    host_ = std::make_unique<SessionHost>(*loop_, *executor_, *exchange_, widths_, Surroundings{.now = clock_});
+    scheduler_ =
+        engine::BatchScheduler::create(*executor_, [this](net::Task task) { loop_->post(std::move(task)); }, clock_);
+    host_ = std::make_unique<SessionHost>(*loop_, *executor_, *scheduler_, *exchange_, widths_,
+                                          Surroundings{.now = clock_});
   }
   void TearDown() override {
+    scheduler_->close();
     executor_.reset();
     host_.reset();
     exchange_.reset();
@@ -120,6 +124,7 @@ class RequestTest : public testing::Test {
   std::function<TimePoint()> clock_ = [] { return now(); };
   handoff::Widths widths_;
   std::unique_ptr<engine::Executor> executor_;
+  std::shared_ptr<engine::BatchScheduler> scheduler_;
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<SessionHost> host_;

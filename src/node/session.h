@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include "engine/batch_scheduler.h"
 #include "engine/executor.h"
 #include "handoff/flow.h"
 #include "node/exchange.h"
@@ -30,6 +31,7 @@ inline constexpr std::size_t kEarlyHiddenBytes = 64 << 20;
 struct SessionHost {
   net::EventLoop& loop;
   engine::Executor& executor;
+  engine::BatchScheduler& scheduler;
   Exchange& exchange;
   handoff::Widths widths;
   Surroundings surroundings = {};
@@ -105,17 +107,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
  private:
   enum class Phase { kPrefill, kDecode };
   // A forward pass over this node's layers of a phase: one chunk of the prompt, or one step.
-  struct Pass {
-    Phase phase = Phase::kPrefill;
-    LayerRange layers;
-    handoff::Chunk chunk;
-    std::vector<Token> tokens;  // of a step
-    std::vector<float> hidden_in;
-    std::vector<float> hidden_out;
-    std::vector<float> logits;
-    bool last_of_prefill = false;
-    std::optional<engine::EmulationReport> emulation;
-  };
+  class Pass;
 
   Session(SessionHost& host, handoff::Open open, plan::NodeIndex self, std::shared_ptr<Workspace> workspace,
           SessionObserver* observer);
@@ -137,8 +129,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool has_input(const plan::Stage& stage, std::uint32_t position) const;
   bool decode_ready() const;
   void pump();
-  void submit(std::unique_ptr<Pass> pass);
-  Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
+  void submit(const std::shared_ptr<Pass>& pass);
   void on_pass_begun(TimePoint at);
   // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
   struct Leaving {
@@ -147,7 +138,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
   void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
-  void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
+  void on_pass_done(const Pass& pass, const Result<void>& result,
+                    const std::optional<engine::EmulationReport>& emulation);
 
   // session_send.cpp
   void send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
@@ -188,7 +180,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   std::size_t next_chunk_ = 0;  // to be submitted
   std::size_t chunks_done_ = 0;
-  std::size_t in_flight_ = 0;  // in the executor's queue, or computing
+  std::size_t in_flight_ = 0;  // with the scheduler, or computing
   bool computing_ = false;
   std::uint32_t next_position_ = 0;  // of the next decode step
   std::deque<std::vector<Token>> steps_;

@@ -2,29 +2,19 @@
 #include <algorithm>
 
 #include "node/session.h"
+#include "node/session_pass.h"
 
 namespace baton::node {
 
 namespace {
 
-// One pass computes while the next already waits in the executor's queue, so that the device never idles between them.
+// One pass computes while the next already waits for the device, so that it never idles between them.
 constexpr std::size_t kPassesInFlight = 2;
 
 // So many chunks may be under way to a next stage that has not taken them in. Hidden states go out before K and V: more
 // of them would use up all credit and let K and V wait until the next stage has caught up (four slices of the largest
 // kind fill a receiver's staging).
 constexpr std::size_t kChunksAhead = 4;
-
-// Calls back after each layer, on the executor's thread.
-class Watcher : public engine::LayerObserver {
- public:
-  using OnLayer = std::function<Next(std::uint32_t)>;
-  explicit Watcher(OnLayer on_layer) : on_layer_(std::move(on_layer)) {}
-  Next layer_done(std::uint32_t layer) override { return on_layer_(layer); }
-
- private:
-  OnLayer on_layer_;
-};
 
 }  // namespace
 
@@ -44,19 +34,22 @@ void Session::pump() {
     const handoff::Chunk chunk = chunks_[next_chunk_];
     if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
     if (!has_input(here, chunk.first_position)) break;
-    auto pass = std::make_unique<Pass>();
-    pass->phase = Phase::kPrefill;
+    auto pass = std::make_shared<Pass>(shared_from_this(), Phase::kPrefill);
     pass->layers = here.layers;
     pass->chunk = chunk;
     pass->last_of_prefill = ++next_chunk_ == chunks_.size();
-    submit(std::move(pass));
+    if (pass->last_of_prefill && here.layers.end == layers_) pass->span.logits = engine::WantedLogits::kLast;
+    if (here.layers.begin == 0) {
+      const auto tokens = std::span<const Token>(prompt_).subspan(chunk.first_position, chunk.tokens);
+      pass->tokens.assign(tokens.begin(), tokens.end());
+    }
+    submit(pass);
   }
   const plan::Stage* here = stage(Phase::kDecode);
   while (here != nullptr && !ended_ && in_flight_ < kPassesInFlight && decode_ready()) {
     const bool from_tokens = here->layers.begin == 0;
     if (from_tokens ? steps_.empty() : !has_input(*here, next_position_)) break;
-    auto pass = std::make_unique<Pass>();
-    pass->phase = Phase::kDecode;
+    auto pass = std::make_shared<Pass>(shared_from_this(), Phase::kDecode);
     pass->layers = here->layers;
     pass->chunk = {next_position_, 1};
     if (from_tokens) {
@@ -64,13 +57,14 @@ void Session::pump() {
       pass->chunk.tokens = static_cast<std::uint32_t>(pass->tokens.size());
       steps_.pop_front();
     }
+    if (here->layers.end == layers_) pass->span.logits = engine::WantedLogits::kAll;
     next_position_ += pass->chunk.tokens;
-    submit(std::move(pass));
+    submit(pass);
   }
   report_progress();
 }
 
-void Session::submit(std::unique_ptr<Pass> pass) {
+void Session::submit(const std::shared_ptr<Pass>& pass) {
   if (pass->layers.begin > 0) {
     const auto input = hidden_inbox_.find(pass->chunk.first_position);
     pass->hidden_in = std::move(input->second);
@@ -80,55 +74,10 @@ void Session::submit(std::unique_ptr<Pass> pass) {
     if (ended_) return;
   }
   ++in_flight_;
-  const auto submitted = host_.executor.submit(
-      [self = shared_from_this(), pass = std::move(pass)](engine::Engine& engine, const std::stop_token& stop) mutable {
-        Result<void> result = self->run(*pass, engine, stop);
-        Session& session = *self;
-        session.host_.loop.post([self = std::move(self), pass = std::move(pass), result = std::move(result)]() mutable {
-          self->on_pass_done(std::move(pass), result);
-        });
-      });
-  if (!submitted) {
-    --in_flight_;
-    fail_with(submitted.error());
-  }
-}
-
-// On the executor's thread: touches nothing of the session but what never changes, and cancelled_.
-Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_token& stop) {
-  const auto cancelled = [&] { return cancelled_.load(std::memory_order_relaxed) || stop.stop_requested(); };
-  if (cancelled()) return fail(ErrorCode::kCancelled, "the request was cancelled");
-  host_.loop.post([self = shared_from_this(), at = host_.surroundings.now()] { self->on_pass_begun(at); });
-  const bool ends_model = pass.layers.end == layers_;
-  const bool wants_logits = ends_model && (pass.phase == Phase::kDecode || pass.last_of_prefill);
-  if (!ends_model) pass.hidden_out.resize(std::size_t{pass.chunk.tokens} * engine.shape().embedding_width);
-  const bool step = pass.phase == Phase::kDecode;
-  if (wants_logits) pass.logits.resize(std::size_t{step ? pass.chunk.tokens : 1} * engine.shape().vocabulary_size);
-
-  const auto wanted = step ? engine::WantedLogits::kAll : engine::WantedLogits::kLast;
-  const engine::BatchSpan span{.sequence = &workspace_->sequence(),
-                               .first_position = pass.chunk.first_position,
-                               .token_count = pass.chunk.tokens,
-                               .logits = wants_logits ? wanted : engine::WantedLogits::kNone,
-                               .rows = step ? engine::SpanRows::kAsSteps : engine::SpanRows::kTogether};
-  engine::Batch batch{.layers = pass.layers, .spans = {&span, 1}, .tokens = {}, .hidden = pass.hidden_in};
-  if (pass.layers.begin == 0) {
-    batch.tokens = step ? std::span<const Token>(pass.tokens)
-                        : std::span<const Token>(prompt_).subspan(pass.chunk.first_position, pass.chunk.tokens);
-  }
-  Watcher watcher([&](std::uint32_t layer) {
-    if (cancelled()) return engine::LayerObserver::Next::kStop;
-    if (pass.phase == Phase::kPrefill) {
-      host_.loop.post(
-          [self = shared_from_this(), chunk = pass.chunk, layer, leaving = copy_what_leaves(pass, layer),
-           at = host_.surroundings.now()]() mutable { self->on_layer_done(chunk, layer, std::move(leaving), at); });
-    }
-    return engine::LayerObserver::Next::kContinue;
-  });
-  auto result = engine.forward(batch, {.hidden = pass.hidden_out, .logits = pass.logits}, &watcher);
-  pass.emulation = engine.emulation_report();
-  engine.reset_emulation_report();
-  return result;
+  pass->span.sequence = &workspace_->sequence();
+  pass->span.first_position = pass->chunk.first_position;
+  pass->span.token_count = pass->chunk.tokens;
+  host_.scheduler.submit(pass);
 }
 
 // On the executor's thread: the next chunk's pass runs over a state, and moves or overwrites the rows of a layer that
@@ -145,7 +94,7 @@ Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32
   return leaving;
 }
 
-// Only now does it count as computing: a pass that waits behind others' in the executor's queue is not stalled.
+// Only now does it count as computing: a pass that waits behind others' is not stalled.
 void Session::on_pass_begun(TimePoint at) {
   computing_ = true;
   last_layer_done_ = at;
@@ -169,26 +118,27 @@ void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Le
   report_progress();
 }
 
-void Session::on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result) {
+void Session::on_pass_done(const Pass& pass, const Result<void>& result,
+                           const std::optional<engine::EmulationReport>& emulation) {
   --in_flight_;
   computing_ = false;
   if (ended_) return release_cells();
   if (!result) return fail_with(result.error());
-  const bool prefill = pass->phase == Phase::kPrefill;
-  if (pass->emulation) {
+  const bool prefill = pass.phase == Phase::kPrefill;
+  if (emulation) {
     engine::EmulationReport& report = prefill ? times_.prefill_emulation : times_.decode_emulation;
-    report.emulated += pass->emulation->emulated;
-    report.overrun += pass->emulation->overrun;
+    report.emulated += emulation->emulated;
+    report.overrun += emulation->overrun;
   }
   if (!prefill) ++work_counter_;
-  if (const plan::Stage* next = plan::stage_after(stages(pass->phase), self_)) {
+  if (const plan::Stage* next = plan::stage_after(stages(pass.phase), self_)) {
     ++unacknowledged_hidden_;
-    send_hidden(*pass, next->node);
-  } else if (!pass->logits.empty()) {
+    send_hidden(pass, next->node);
+  } else if (!pass.logits.empty()) {
     if (self_ == plan::kCoordinator) {
-      logits_arrived(prefill ? pass->chunk.end_position() - 1 : pass->chunk.first_position, pass->logits);
+      logits_arrived(prefill ? pass.chunk.end_position() - 1 : pass.chunk.first_position, pass.logits);
     } else {
-      send_logits(*pass);
+      send_logits(pass);
     }
   }
   if (ended_) return;

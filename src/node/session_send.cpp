@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "node/session.h"
+#include "node/session_pass.h"
 
 namespace baton::node {
 
