@@ -70,6 +70,7 @@ void Sampler::penalise(std::span<float> logits, std::span<const Token> history) 
   for (const auto& [token, bias] : options_.logit_bias) {
     if (static_cast<std::size_t>(token) < logits.size()) logits[static_cast<std::size_t>(token)] += bias;
   }
+  history = history.subspan(std::min<std::size_t>(options_.penalty_from, history.size()));
   const std::size_t window = std::min<std::size_t>(options_.penalty_window, history.size());
   seen_.assign(history.end() - static_cast<std::ptrdiff_t>(window), history.end());
   std::ranges::sort(seen_);

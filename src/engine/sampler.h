@@ -23,6 +23,7 @@ struct SamplerOptions {
   float presence_penalty = 0.0F;      // subtracted once from a token seen
   float frequency_penalty = 0.0F;     // subtracted once per time a token was seen
   std::uint32_t penalty_window = 64;  // how many of the last tokens count as seen; 0: none
+  std::uint32_t penalty_from = 0;     // tokens before this position never count as seen
   std::unordered_map<Token, float> logit_bias{};  // added to a token's logit; -infinity forbids it
   std::uint64_t seed = 0;
 };

@@ -121,6 +121,8 @@ TEST(Sampler, PenaltiesForgetWhatLeftTheWindow) {
   EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 2}).sample(logits, 3, history).value(), 0);
   EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 3}).sample(logits, 3, history).value(), 2);
   EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 0}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(make({.presence_penalty = 5, .penalty_from = 2}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(make({.presence_penalty = 5, .penalty_from = 9}).sample(logits, 3, history).value(), 0);
 }
 
 TEST(Sampler, BiasFavoursAndForbids) {

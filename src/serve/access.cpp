@@ -1,0 +1,63 @@
+#include "serve/access.h"
+
+#include <format>
+
+namespace baton::serve {
+
+namespace {
+
+// Takes as long for every wrong key of the same length.
+bool same_secret(std::string_view left, std::string_view right) {
+  if (left.size() != right.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t index = 0; index < left.size(); ++index) {
+    difference |= static_cast<unsigned char>(left[index]) ^ static_cast<unsigned char>(right[index]);
+  }
+  return difference == 0;
+}
+
+std::string_view without_port(std::string_view host) {
+  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
+  return host.substr(0, host.find(':'));
+}
+
+bool is_public(std::string_view path) { return path == "/health" || path == "/ready"; }
+
+}  // namespace
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+}
+
+std::optional<std::size_t> Access::key_of(const HttpRequest& request) const {
+  std::string_view given = request.header("x-api-key");
+  constexpr std::string_view kBearer = "Bearer ";
+  if (const std::string_view header = request.header("authorization"); header.starts_with(kBearer)) {
+    given = header.substr(kBearer.size());
+  }
+  for (std::size_t index = 0; index < keys_.size(); ++index) {
+    if (same_secret(given, keys_[index])) return index;
+  }
+  return std::nullopt;
+}
+
+std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) const {
+  const std::string_view host = request.header("host");
+  const std::string_view origin = request.header("origin");
+  if (!origin.empty() && origin != std::format("http://{}", host) && origin != std::format("https://{}", host)) {
+    return HttpServer::Refusal{403, std::format("web pages of another origin ('{}') are not answered", origin)};
+  }
+  if (keys_.empty() && reach_ == Reach::kThisMachine && !host.empty() && !is_loopback(without_port(host))) {
+    return HttpServer::Refusal{403, std::format("'{}' is not a name of this machine: ask for localhost", host)};
+  }
+  if (keys_.empty() || is_public(request.path) || key_of(request)) return std::nullopt;
+  return HttpServer::Refusal{
+      401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
+}
+
+std::string Access::client_of(const HttpRequest& request) const {
+  const auto key = key_of(request);
+  return key ? std::format("key {}", *key) : request.client;
+}
+
+}  // namespace baton::serve

@@ -1,0 +1,58 @@
+#include "serve/access.h"
+
+#include <gtest/gtest.h>
+
+namespace baton::serve {
+namespace {
+
+using Reach = Access::Reach;
+
+HttpRequest request(std::vector<std::pair<std::string, std::string>> headers, std::string path = "/v1/models") {
+  HttpRequest made;
+  made.method = "GET";
+  made.path = std::move(path);
+  made.headers = std::move(headers);
+  made.client = "192.0.2.1";
+  return made;
+}
+
+int status(const Access& access, const HttpRequest& asked) {
+  const auto refusal = access.refuse(asked);
+  return refusal ? refusal->status : 200;
+}
+
+TEST(Access, AsksForAKeyWhereThereAreAny) {
+  const Access access(Reach::kNetwork, {"a-key-of-some-length", "another-key-of-some-length"});
+  EXPECT_EQ(status(access, request({{"host", "box:8770"}})), 401);
+  EXPECT_EQ(status(access, request({{"authorization", "Bearer wrong"}})), 401);
+  EXPECT_EQ(status(access, request({{"authorization", "Basic a-key-of-some-length"}})), 401);
+  EXPECT_EQ(status(access, request({{"authorization", "Bearer another-key-of-some-length"}})), 200);
+  EXPECT_EQ(status(access, request({{"x-api-key", "a-key-of-some-length"}})), 200);
+  EXPECT_EQ(status(access, request({}, "/health")), 200);
+}
+
+TEST(Access, AnswersNoPageOfAnotherOrigin) {
+  const Access access(Reach::kThisMachine, {});
+  EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "https://evil.example"}})), 403);
+  EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "null"}})), 403);
+  EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "http://localhost:8770"}})), 200);
+}
+
+// A page's own name may be made to point to 127.0.0.1; then it is of the same origin.
+TEST(Access, KnowsItsOwnNames) {
+  const Access access(Reach::kThisMachine, {});
+  EXPECT_EQ(status(access, request({{"host", "evil.example:8770"}, {"origin", "http://evil.example:8770"}})), 403);
+  for (const char* host : {"localhost", "127.0.0.1:8770", "[::1]:8770"}) {
+    EXPECT_EQ(status(access, request({{"host", host}})), 200) << host;
+  }
+}
+
+TEST(Access, LetsEachKeyWaitItsTurn) {
+  const Access access(Reach::kNetwork, {"a-key-of-some-length", "another-key-of-some-length"});
+  const auto first = access.client_of(request({{"x-api-key", "a-key-of-some-length"}}));
+  EXPECT_NE(first, access.client_of(request({{"x-api-key", "another-key-of-some-length"}})));
+  EXPECT_EQ(Access(Reach::kThisMachine, {}).client_of(request({})), "192.0.2.1");
+}
+
+}  // namespace
+}  // namespace baton::serve

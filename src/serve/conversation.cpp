@@ -1,0 +1,90 @@
+#include "serve/conversation.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "base/error_table.h"
+
+namespace baton::serve {
+
+namespace {
+
+constexpr std::string_view kRetryAfterSeconds = "2";
+
+}  // namespace
+
+HttpHeaders headers_for(int status) {
+  if (status == 429 || status == 503) return {{"Retry-After", std::string(kRetryAfterSeconds)}};
+  return {};
+}
+
+Conversation::Conversation(ParsedRequest parsed, std::shared_ptr<HttpReply> reply, ErrorBody error_body,
+                           std::function<void(int status)> count)
+    : parsed_(std::move(parsed)),
+      reply_(std::move(reply)),
+      error_body_(std::move(error_body)),
+      count_(std::move(count)),
+      choices_(parsed_.request.prompts.size() * parsed_.request.choices),
+      to_end_(choices_.size()) {}
+
+void Conversation::on_abandoned(std::function<void()> task) {
+  abandoned_ = std::move(task);
+  // The reply is held by the connection as long as it matters.
+  reply_->on_gone([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->abandon();
+  });
+}
+
+void Conversation::abandon() {
+  over_ = true;
+  if (const auto task = std::exchange(abandoned_, nullptr)) task();
+}
+
+// The first answer to begin decides the status; those that still wait cannot be refused any more.
+void Conversation::begun() {
+  if (over_ || parsed_.delivery == Delivery::kWhole || reply_->begun()) return;
+  count_(200);
+  reply_->begin(200, parsed_.format->stream_type());
+  reply_->write(parsed_.format->begin());
+}
+
+void Conversation::piece(std::size_t choice, Piece piece) {
+  if (over_) return;
+  if (parsed_.delivery == Delivery::kStream) return reply_->write(parsed_.format->piece(choice, piece));
+  Choice& made = choices_[choice];
+  made.text += piece.text;
+  std::ranges::move(piece.scores, std::back_inserter(made.scores));
+}
+
+void Conversation::end(std::size_t choice, Result<AnswerEnd> end) {
+  if (over_) return;
+  if (!end) return fail_with(end.error());
+  choices_[choice].end = *std::move(end);
+  const bool streams = parsed_.delivery == Delivery::kStream;
+  if (streams) reply_->write(parsed_.format->end_of_choice(choice, choices_[choice].end));
+  if (--to_end_ > 0) return;
+  over_ = true;
+  abandoned_ = nullptr;
+  if (streams) {
+    reply_->write(parsed_.format->end(choices_));
+    reply_->end();
+  } else {
+    count_(200);
+    reply_->send(200, "application/json", parsed_.format->whole(choices_));
+  }
+}
+
+void Conversation::fail_with(const Error& error) {
+  if (reply_->begun()) {
+    reply_->write(parsed_.format->error(error));
+    reply_->end();
+  } else {
+    const int status = http_status(error.code);
+    count_(status);
+    reply_->send(status, "application/json", error_body_(status, error), headers_for(status));
+  }
+  abandon();
+}
+
+}  // namespace baton::serve

@@ -1,0 +1,251 @@
+#include "serve/generator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <format>
+
+#include "base/log.h"
+
+namespace baton::serve {
+
+namespace {
+
+// While something waits: how often it is looked whether there is room now. Cells become free a moment after their
+// request has ended.
+constexpr auto kLookAgain = std::chrono::milliseconds(5);
+
+}  // namespace
+
+class Generator::Answer : public node::RequestObserver, public std::enable_shared_from_this<Answer> {
+ public:
+  Answer(Generator& generator, AnswerId id, AnswerRequest asked, std::shared_ptr<AnswerSink> sink)
+      : generator_(generator),
+        id_(id),
+        asked_(std::move(asked)),
+        sink_(std::move(sink)),
+        detokenizer_(generator.vocabulary_, text::TextStart::kContinuation),
+        stops_(asked_.stops),
+        queued_at_(now()),
+        prompt_tokens_(static_cast<std::uint32_t>(asked_.request.prompt.size())) {}
+
+  AnswerId id() const { return id_; }
+  bool ended() const { return sink_ == nullptr; }
+  TimePoint queued_at() const { return queued_at_; }
+  TimePoint started_at() const { return started_at_; }
+
+  // kNoCapacity where there is no room yet, and then nothing has happened.
+  Result<void> try_start() {
+    const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
+    const engine::Engine& engine = generator_.node_.executor().engine();
+    if (engine.free_cells() < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    request_ = TRY(generator_.node_.submit(asked_.request, *this));
+    started_at_ = now();
+    if (sink_) sink_->on_begun();
+    return {};
+  }
+
+  void end(Result<AnswerEnd> result) {
+    const auto sink = std::exchange(sink_, nullptr);
+    if (!sink) return;
+    if (result) {
+      generator_.metrics_.count_answer(result->prompt_tokens, result->new_tokens, result->queue_s,
+                                       result->queue_s + result->prefill_s, result->decode_s);
+    } else {
+      generator_.metrics_.count_failure(std::string(error_code_name(result.error().code)));
+    }
+    sink->on_end(std::move(result));
+    // Not from inside the request's own call; and this observes it until then.
+    if (request_ && !request_->ended()) {
+      generator_.loop_.post([self = shared_from_this()] { self->request_->cancel(); });
+    }
+  }
+
+  void on_prefilled(std::uint32_t, std::uint32_t) override {}
+  void on_recovery(const node::Recovery& recovery) override {
+    log::warning("answer {}: {} is lost ({}); going on without it", id_, recovery.peer, recovery.error.to_string());
+  }
+  void on_logits(std::span<const float> logits) override {
+    if (asked_.top_logprobs) row_.assign(logits.begin(), logits.end());
+  }
+  void on_token(Token token) override {
+    if (ended()) return;
+    last_token_at_ = now();
+    if (new_tokens_++ == 0) first_token_at_ = last_token_at_;
+    const std::string text = detokenizer_.push(token);
+    text_bytes_ += text.size();
+    if (asked_.top_logprobs) scores_.push_back({text_bytes_, score(token)});
+    give_out(stops_.push(text));
+    if (stops_.stopped()) end(ending(EndReason::kStopText));
+  }
+  void on_finished(Result<node::RequestReport> report) override {
+    if (ended()) return;
+    if (!report) return end(std::unexpected(report.error()));
+    const std::string rest = detokenizer_.finish();
+    text_bytes_ += rest.size();
+    std::string last = stops_.push(rest);
+    last += stops_.finish();
+    const bool all = new_tokens_ >= asked_.request.max_new_tokens;
+    give_out(std::move(last));
+    end(ending(stops_.stopped() ? EndReason::kStopText : all ? EndReason::kLength : EndReason::kEndOfText));
+  }
+
+ private:
+  AnswerEnd ending(EndReason reason) const {
+    AnswerEnd result{.reason = reason, .stop_text = stops_.stopped().value_or("")};
+    result.prompt_tokens = prompt_tokens_;
+    result.new_tokens = new_tokens_;
+    result.queue_s = seconds(started_at_ - queued_at_);
+    if (new_tokens_ > 0) {
+      result.prefill_s = seconds(first_token_at_ - started_at_);
+      result.decode_s = seconds(last_token_at_ - first_token_at_);
+    }
+    return result;
+  }
+
+  void give_out(std::string text) {
+    Piece piece;
+    given_bytes_ += text.size();
+    piece.text = std::move(text);
+    while (!scores_.empty() && scores_.front().end <= given_bytes_) {
+      piece.scores.push_back(std::move(scores_.front().score));
+      scores_.pop_front();
+    }
+    if (!piece.text.empty() || !piece.scores.empty()) sink_->on_piece(std::move(piece));
+  }
+
+  Piece::Score score(Token token) const {
+    const float best = *std::ranges::max_element(row_);
+    double sum = 0;
+    for (const float logit : row_) sum += std::exp(static_cast<double>(logit - best));
+    const double log_sum = static_cast<double>(best) + std::log(sum);
+    const auto scored = [&](Token of) {
+      const double logit = static_cast<double>(row_[static_cast<std::size_t>(of)]);
+      return ScoredToken{of, generator_.vocabulary_.token_bytes(of), static_cast<float>(logit - log_sum)};
+    };
+    Piece::Score result{scored(token), {}};
+    std::vector<Token> order(row_.size());
+    for (std::size_t index = 0; index < order.size(); ++index) order[index] = static_cast<Token>(index);
+    const auto count = std::min<std::size_t>(*asked_.top_logprobs, order.size());
+    std::ranges::partial_sort(order, order.begin() + static_cast<std::ptrdiff_t>(count), [&](Token a, Token b) {
+      const float left = row_[static_cast<std::size_t>(a)];
+      const float right = row_[static_cast<std::size_t>(b)];
+      return left != right ? left > right : a < b;
+    });
+    for (std::size_t index = 0; index < count; ++index) result.top.push_back(scored(order[index]));
+    return result;
+  }
+
+  struct HeldScore {
+    std::size_t end = 0;  // of the token, in bytes of the text
+    Piece::Score score;
+  };
+
+  Generator& generator_;
+  const AnswerId id_;
+  AnswerRequest asked_;
+  std::shared_ptr<AnswerSink> sink_;  // null once ended
+  std::shared_ptr<node::Request> request_;
+  text::Detokenizer detokenizer_;
+  StopFinder stops_;
+  std::vector<float> row_;
+  std::deque<HeldScore> scores_;
+  std::size_t text_bytes_ = 0;
+  std::size_t given_bytes_ = 0;
+  TimePoint queued_at_;
+  TimePoint started_at_{};
+  TimePoint first_token_at_{};
+  TimePoint last_token_at_{};
+  const std::uint32_t prompt_tokens_;
+  std::uint32_t new_tokens_ = 0;
+};
+
+Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
+                     Metrics& metrics)
+    : loop_(loop),
+      node_(node),
+      vocabulary_(vocabulary),
+      limits_(limits),
+      metrics_(metrics),
+      queue_(limits.waiting),
+      timer_(loop) {}
+
+Generator::~Generator() {
+  *alive_ = false;
+  const Error error{ErrorCode::kCancelled, "the server is shutting down", {}};
+  for (const auto& answer : queue_.remove_if([](const auto&) { return true; })) answer->end(std::unexpected(error));
+  for (const auto& answer : running_) answer->end(std::unexpected(error));
+}
+
+void Generator::start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink) {
+  const std::string client = request.client;
+  auto answer = std::make_shared<Answer>(*this, id, std::move(request), std::move(sink));
+  if (!queue_.push(client, answer)) {
+    loop_.post([answer, waiting = queue_.size()] {
+      answer->end(
+          fail(ErrorCode::kNoCapacity, std::format("{} answers are waiting already: come back later", waiting)));
+    });
+    return;
+  }
+  loop_.post([this, alive = alive_] {
+    if (*alive) admit();
+  });
+}
+
+void Generator::cancel(AnswerId id) {
+  const Error error{ErrorCode::kCancelled, "the client has gone", {}};
+  for (const auto& answer : queue_.remove_if([&](const auto& waiting) { return waiting->id() == id; })) {
+    answer->end(std::unexpected(error));
+  }
+  for (const auto& answer : running_) {
+    if (answer->id() == id) answer->end(std::unexpected(error));
+  }
+  keep_looking();
+}
+
+void Generator::admit() {
+  forget_ended();
+  while (!queue_.empty() && running_.size() < limits_.running) {
+    const auto answer = queue_.front();
+    const auto started = answer->try_start();
+    if (!started && started.error().code == ErrorCode::kNoCapacity) break;
+    queue_.pop();
+    if (started) {
+      running_.push_back(answer);
+    } else {
+      answer->end(std::unexpected(started.error()));
+    }
+  }
+  keep_looking();
+}
+
+void Generator::forget_ended() {
+  std::erase_if(running_, [](const auto& answer) { return answer->ended(); });
+}
+
+void Generator::measure() {
+  forget_ended();
+  metrics_.set_load(queue_.size(), running_.size(), node_.executor().engine().free_cells(),
+                    node_.executor().engine().options().context_tokens, node_.scheduler().load());
+}
+
+void Generator::keep_looking() {
+  if (timer_.armed() || (queue_.empty() && running_.empty())) return;
+  timer_.start(Duration(kLookAgain), [this] { tick(); });
+}
+
+void Generator::tick() {
+  const TimePoint time = now();
+  const auto late = [&](const auto& answer) { return time - answer->queued_at() > limits_.waiting_time; };
+  for (const auto& answer : queue_.remove_if(late)) {
+    answer->end(fail(ErrorCode::kNoCapacity, "there was no room for the answer in time: come back later"));
+  }
+  for (const auto& answer : running_) {
+    if (time - answer->started_at() > limits_.running_time) {
+      answer->end(fail(ErrorCode::kTimeout, "the answer took too long"));
+    }
+  }
+  admit();
+}
+
+}  // namespace baton::serve

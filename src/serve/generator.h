@@ -1,0 +1,117 @@
+// Answers: waits for room, runs a node's request, and turns its tokens into text. Between the node, on whose loop all
+// of this lives, and whoever asked, on another thread.
+//
+// An answer that finds no room waits: clients take turns, nobody is overtaken, and cells that are short make a queue
+// and no error. A full queue refuses with kNoCapacity, and so does one in which an answer has waited too long.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/event_loop.h"
+#include "node/node.h"
+#include "serve/fair_queue.h"
+#include "serve/metrics.h"
+#include "serve/stop_finder.h"
+#include "text/detokenizer.h"
+
+namespace baton::serve {
+
+struct ScoredToken {
+  Token token = 0;
+  std::string bytes;
+  float logprob = 0;  // of the model's own distribution, before temperature and filters
+};
+
+// Text that has become certain, and the tokens that end in it where their scores were asked for.
+struct Piece {
+  struct Score {
+    ScoredToken chosen;
+    std::vector<ScoredToken> top;  // likeliest first
+  };
+  std::string text;
+  std::vector<Score> scores;
+};
+
+enum class EndReason {
+  kEndOfText,  // the model said so
+  kStopText,
+  kLength,  // no more tokens were asked for
+};
+
+struct AnswerEnd {
+  EndReason reason = EndReason::kEndOfText;
+  std::string stop_text;  // with kStopText
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t new_tokens = 0;
+  double queue_s = 0;
+  double prefill_s = 0;  // from its start to its first token
+  double decode_s = 0;
+};
+
+struct AnswerRequest {
+  std::string client;  // whose turn it is
+  node::RequestOptions request;
+  std::vector<std::string> stops;
+  std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen token alone
+};
+
+// Called on the node's loop, in this order; on_end() exactly once, also without on_begun(). With an error the text ends
+// where it is.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  virtual void on_begun() = 0;
+  virtual void on_piece(Piece piece) = 0;
+  virtual void on_end(Result<AnswerEnd> end) = 0;
+};
+
+struct GeneratorLimits {
+  std::size_t running = 8;   // answers at once
+  std::size_t waiting = 64;  // more are refused
+  Duration waiting_time = std::chrono::seconds(120);
+  Duration running_time = std::chrono::minutes(30);
+};
+
+class Generator {
+ public:
+  // All must outlive it; it lives on the loop's thread.
+  Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
+            Metrics& metrics);
+  // Ends every answer with kCancelled.
+  ~Generator();
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+
+  using AnswerId = std::uint64_t;
+  // The sink hears of it later, never inside this call.
+  void start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink);
+  // The answer ends with kCancelled, its cells are free within one step. Nothing where there is no such answer.
+  void cancel(AnswerId id);
+  // Tells the metrics how things are now.
+  void measure();
+
+ private:
+  class Answer;
+
+  void admit();
+  void keep_looking();
+  void tick();
+  void forget_ended();
+
+  net::EventLoop& loop_;
+  node::Node& node_;
+  const text::Vocabulary& vocabulary_;
+  const GeneratorLimits limits_;
+  Metrics& metrics_;
+  FairQueue<std::shared_ptr<Answer>> queue_;
+  std::vector<std::shared_ptr<Answer>> running_;
+  net::Timer timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace baton::serve

@@ -1,0 +1,57 @@
+// What happened so far, counted, and written as Prometheus reads it (its text exposition format, version 0.0.4).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "engine/batch_scheduler.h"
+
+namespace baton::serve {
+
+// Times, sorted into buckets.
+class Histogram {
+ public:
+  static constexpr std::array kBounds_s = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0};
+
+  void add(double seconds);
+  std::string to_text(const std::string& name, const std::string& help) const;
+
+ private:
+  std::array<std::uint64_t, kBounds_s.size() + 1> counts_{};
+  std::uint64_t count_ = 0;
+  double sum_s_ = 0;
+};
+
+// Any thread.
+class Metrics {
+ public:
+  void count_http(int status);
+  void set_load(std::size_t waiting, std::size_t running, std::uint32_t free_cells, std::uint32_t all_cells,
+                const engine::SchedulerLoad& scheduler);
+  void count_answer(std::uint32_t prompt_tokens, std::uint32_t new_tokens, double queue_s, double first_token_s,
+                    double decode_s);
+  void count_failure(const std::string& reason);
+
+  std::string to_text() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<int, std::uint64_t> http_;
+  std::map<std::string, std::uint64_t> failures_;
+  std::uint64_t answers_ = 0;
+  std::uint64_t prompt_tokens_ = 0;
+  std::uint64_t new_tokens_ = 0;
+  std::size_t waiting_ = 0;
+  std::size_t running_ = 0;
+  std::uint32_t free_cells_ = 0;
+  std::uint32_t all_cells_ = 0;
+  engine::SchedulerLoad scheduler_;
+  Histogram queue_s_;
+  Histogram first_token_s_;
+  Histogram token_s_;
+};
+
+}  // namespace baton::serve

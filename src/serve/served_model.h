@@ -1,0 +1,49 @@
+// The model behind the API: its name, its words and its chat template.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace baton::serve {
+
+// Immutable; safe to use from several threads.
+class ServedModel {
+ public:
+  // `id` is how clients name it; empty: the file's name without ".gguf". kUnsupported where the model has no tokenizer,
+  // for then nobody can talk to it by text. A missing chat template is no error here, but for whoever wants to chat.
+  static Result<std::unique_ptr<const ServedModel>> create(std::shared_ptr<const engine::Model> model, std::string id,
+                                                           const std::string& template_name = "default");
+
+  const std::string& id() const { return id_; }
+  std::int64_t created() const { return created_; }  // the file's last change, seconds since 1970
+  const engine::Model& model() const { return *model_; }
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+  const text::Vocabulary& vocabulary() const { return tokenizer_.vocabulary(); }
+  bool can_chat() const { return chat_template_.has_value(); }
+  const std::string& template_source() const { return template_source_; }
+
+  // The tokens up to where the model's answer begins. Fills in the model's own BOS and EOS and the time.
+  Result<std::vector<Token>> chat_prompt(text::ChatRequest request) const;
+  // The tokens of a text to go on from; control tokens are only text.
+  Result<std::vector<Token>> text_prompt(const std::string& text) const;
+
+ private:
+  ServedModel(std::shared_ptr<const engine::Model> model, std::string id, text::Tokenizer tokenizer);
+
+  std::shared_ptr<const engine::Model> model_;
+  std::string id_;
+  std::int64_t created_ = 0;
+  text::Tokenizer tokenizer_;
+  std::optional<text::ChatTemplate> chat_template_;
+  std::string template_source_;
+  std::string why_no_chat_;
+};
+
+}  // namespace baton::serve

@@ -1,0 +1,55 @@
+// The HTTP API of a node: adapters for the clients that there are, in front of one generator.
+//
+// Safe by default: it listens where it is told, but refuses to do so beyond this machine without a key; it answers no
+// web page of another origin, and without keys no name but this machine's own (so that a page cannot reach it by making
+// a name of its own point here).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/event_loop.h"
+#include "node/node.h"
+#include "serve/generator.h"
+#include "serve/http_server.h"
+#include "serve/served_model.h"
+
+namespace baton::serve {
+
+struct ServerOptions {
+  net::Endpoint listen{"127.0.0.1", 8770};
+  std::vector<std::string> api_keys = {};  // one of them is asked of every client, where there are any
+  HttpLimits http = {};
+  GeneratorLimits generator = {};
+  // Tokens of an answer whose client does not say how many it wants.
+  std::uint32_t default_new_tokens = 2048;
+  // What all requests share: plan, chunk, codec, speculation.
+  node::RequestOptions request = {};
+  std::string version = "0";  // of this program, as Ollama's clients ask for it
+};
+
+class Server {
+ public:
+  // On the loop's thread, as the rest of its life. The loop and the node must outlive it. kInvalidArgument where it
+  // would listen to other machines without a key.
+  static Result<std::unique_ptr<Server>> start(net::EventLoop& loop, node::Node& node,
+                                               std::unique_ptr<const ServedModel> model, ServerOptions options);
+  // Ends every answer and every connection.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  net::Endpoint endpoint() const;
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Keys from a file, one a line; empty lines and those that begin with '#' count for nothing. kInvalidArgument where a
+// key is shorter than 16 characters, kNotFound where there is no key at all.
+Result<std::vector<std::string>> read_api_keys(const std::string& path);
+
+}  // namespace baton::serve
