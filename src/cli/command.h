@@ -15,6 +15,7 @@ namespace baton::cli {
 using Action = std::function<Result<void>()>;
 
 void add_run(CLI::App& app, Action& chosen);
+void add_up(CLI::App& app, Action& chosen);
 void add_node(CLI::App& app, Action& chosen);
 void add_id(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);

@@ -1,0 +1,355 @@
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import unittest
+
+from api_server import ApiServer, status_of
+from cluster import BATON, Cluster
+from test_chat import GOLDEN, TEMPLATE, with_template
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HELLO = [{"role": "user", "content": "Hello there"}]
+
+
+class Api(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.folder / "chat.gguf"
+        with_template(GOLDEN, cls.model, TEMPLATE)
+        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "8192", "--quiet")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.cluster.__exit__()
+
+    def chat(self, **body):
+        status, _, answer = self.server.post("/v1/chat/completions", messages=HELLO, **{"temperature": 0, **body})
+        self.assertEqual(status, 200, answer)
+        return answer
+
+    def text(self, **body):
+        return self.chat(**body)["choices"][0]["message"]["content"]
+
+    def test_an_answer_is_what_the_command_line_gives(self):
+        run = subprocess.run([BATON, "run", str(self.model), "--chat", "-p", "Hello there", "-n", "24", "--home",
+                              str(self.cluster.home("local")), "--threads", "1", "--chunk", "16", "--device", "CPU"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60, check=True)
+        self.assertEqual(self.text(max_tokens=24), run.stdout.decode().removesuffix("\n"))
+
+    def test_a_stream_is_the_whole_answer_in_pieces(self):
+        whole = self.chat(max_tokens=24)
+        events = self.server.events("/v1/chat/completions", messages=HELLO, temperature=0, max_tokens=24,
+                                    stream_options={"include_usage": True})
+        self.assertEqual(events[-1], "[DONE]")
+        chunks = [json.loads(event) for event in events[:-1]]
+        self.assertEqual(chunks[0]["choices"][0]["delta"], {"role": "assistant", "content": ""})
+        text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"])
+        self.assertEqual(text, whole["choices"][0]["message"]["content"])
+        self.assertEqual(chunks[-1]["usage"], whole["usage"])
+        self.assertEqual(chunks[-2]["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"])
+        self.assertEqual(len({chunk["id"] for chunk in chunks}), 1)
+
+    def test_a_stop_text_is_never_given_out(self):
+        text = self.text(max_tokens=48)
+        # Five characters from the middle: they seldom lie on the border of tokens.
+        stop = text[len(text) // 2:][:5]
+        answer = self.chat(max_tokens=48, stop=["never in there", stop])
+        self.assertEqual(answer["choices"][0]["message"]["content"], text[:text.index(stop)])
+        self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
+        events = self.server.events("/v1/chat/completions", messages=HELLO, temperature=0, max_tokens=48, stop=stop)
+        streamed = "".join(json.loads(event)["choices"][0]["delta"].get("content", "") for event in events[:-1])
+        self.assertEqual(streamed, text[:text.index(stop)])
+
+    def test_a_seed_draws_the_same_text_and_another_seed_another(self):
+        drawn = [self.text(max_tokens=24, temperature=1, seed=seed) for seed in (1, 1, 2)]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertNotEqual(drawn[0], drawn[2])
+
+    def test_several_choices_are_several_texts(self):
+        answer = self.chat(n=3, max_tokens=12, temperature=1, seed=5)
+        texts = [choice["message"]["content"] for choice in answer["choices"]]
+        self.assertEqual([choice["index"] for choice in answer["choices"]], [0, 1, 2])
+        self.assertGreater(len(set(texts)), 1)
+        self.assertEqual(texts[0], self.text(max_tokens=12, temperature=1, seed=5))
+        self.assertEqual(answer["usage"]["completion_tokens"], 36)
+
+    def test_logprobs_are_those_of_the_tokens(self):
+        answer = self.chat(max_tokens=8, logprobs=True, top_logprobs=3)
+        content = answer["choices"][0]["logprobs"]["content"]
+        self.assertEqual(len(content), 8)
+        for token in content:
+            self.assertLessEqual(token["logprob"], 0)
+            self.assertEqual(len(token["top_logprobs"]), 3)
+            # Greedily the likeliest is taken.
+            self.assertEqual(token["top_logprobs"][0]["logprob"], token["logprob"])
+            self.assertEqual(sorted((top["logprob"] for top in token["top_logprobs"]), reverse=True),
+                             [top["logprob"] for top in token["top_logprobs"]])
+        raw = b"".join(bytes(token["bytes"]) for token in content)
+        self.assertEqual(raw.decode(errors="replace"), answer["choices"][0]["message"]["content"])
+
+    def test_a_bias_forbids_and_favours_tokens(self):
+        body = {"prompt": "Hello", "max_tokens": 4, "temperature": 0}
+        favoured = self.server.post("/v1/completions", **body, logit_bias={"50": 100})[2]["choices"][0]["text"]
+        self.assertEqual(favoured, favoured[:len(favoured) // 4] * 4)
+        forbidden = self.server.post("/v1/completions", **body, logit_bias={"50": -100})[2]["choices"][0]["text"]
+        self.assertNotEqual(favoured, forbidden)
+
+    def test_answers_at_once_are_the_answers_alone(self):
+        prompts = [[{"role": "user", "content": f"Tell me about number {index} and {'more ' * index}"}] for index in range(6)]
+
+        def ask(messages):
+            return self.server.post("/v1/chat/completions", messages=messages, temperature=0, max_tokens=40)[2]
+
+        alone = [ask(messages)["choices"][0]["message"]["content"] for messages in prompts]
+        together = [None] * len(prompts)
+
+        def run(index):
+            together[index] = ask(prompts[index])["choices"][0]["message"]["content"]
+
+        before = self.server.metric("baton_step_batches_total"), self.server.metric("baton_steps_total")
+        threads = [threading.Thread(target=run, args=(index,)) for index in range(len(prompts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(together, alone)
+        batches = self.server.metric("baton_step_batches_total") - before[0]
+        steps = self.server.metric("baton_steps_total") - before[1]
+        self.assertGreater(steps, batches, "no two streams shared a batch")
+
+    def test_what_is_not_supported_is_refused_by_name(self):
+        for body, param in (({"tools": [{"type": "function"}]}, "tools"), ({"temperature": 9}, "temperature"),
+                            ({"response_format": {"type": "json_object"}}, "response_format.type"),
+                            ({"frobnicate": 1}, "frobnicate"), ({"max_tokens": 100000}, "max_tokens"),
+                            ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+                            ({"messages": []}, "messages"), ({"top_logprobs": 2}, "top_logprobs")):
+            status, _, answer = self.server.post("/v1/chat/completions", **{"messages": HELLO, **body})
+            self.assertEqual(status, 400, answer)
+            self.assertEqual(answer["error"]["param"], param, answer)
+            self.assertEqual(answer["error"]["type"], "invalid_request_error")
+        status, _, answer = self.server.request("POST", "/v1/chat/completions", {"model": "gpt-9", "messages": HELLO})
+        self.assertEqual((status, answer["error"]["param"]), (404, "model"))
+        status, _, answer = self.server.post("/v1/completions", prompt="word " * 9000)
+        self.assertEqual(status, 400)
+        self.assertIn("8192", answer["error"]["message"])
+        # The template's own refusal reaches the client.
+        status, _, answer = self.server.post("/v1/chat/completions", messages=[{"role": "user", "content": "no"}])
+        self.assertEqual(status, 400)
+        self.assertIn("never say no", answer["error"]["message"])
+
+    def test_models_are_listed(self):
+        status, _, answer = self.server.request("GET", "/v1/models")
+        self.assertEqual((status, [model["id"] for model in answer["data"]]), (200, ["tiny"]))
+        self.assertEqual(self.server.request("GET", "/v1/models/tiny")[2]["object"], "model")
+        self.assertEqual(self.server.request("GET", "/v1/models/other")[0], 404)
+        self.assertEqual(self.server.request("GET", "/health")[2], {"status": "ok"})
+
+    def test_a_client_that_goes_away_frees_its_slot(self):
+        free = self.server.metric("baton_kv_cells_free")
+        connection = self.server.connect()
+        connection.request("POST", "/v1/chat/completions",
+                           json.dumps({"model": "tiny", "messages": HELLO, "stream": True, "max_tokens": 6000}))
+        response = connection.getresponse()
+        response.read(64)
+        self.assertEqual(self.server.metric("baton_answers_running"), 1)
+        response.close()
+        connection.close()
+        self.server.wait_for_metric("baton_answers_running", 0)
+        self.server.wait_for_metric("baton_kv_cells_free", free)
+        self.assertIsNotNone(self.server.metric('baton_answers_failed_total{reason="cancelled"}'))
+
+    def test_more_cells_than_there_are_make_a_queue_and_no_error(self):
+        def ask(results, index):
+            results[index] = self.server.post("/v1/completions", prompt=f"Number {index}", max_tokens=3000, temperature=0,
+                                              stop=[" "] if index else None)[0]
+
+        results = [None] * 6
+        threads = [threading.Thread(target=ask, args=(results, index)) for index in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(results, [200] * 6)
+
+
+class Hostile(unittest.TestCase):
+    """Bytes that no client of good will sends. The server answers what it can, and goes on serving."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.folder / "chat.gguf"
+        with_template(GOLDEN, cls.model, TEMPLATE)
+        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "2048", "--quiet", "--parallel", "1", "--queue", "1")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.cluster.__exit__()
+
+    def tearDown(self):
+        self.assertEqual(self.server.request("GET", "/health")[0], 200)
+        self.assertIsNone(self.server.process.poll())
+
+    def test_what_is_not_http_is_refused(self):
+        for data, expected in ((b"nonsense\r\n\r\n", 400), (b"GET\r\n\r\n", 400), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+                               (b"GET / HTTP/9.9\r\n\r\n", 505), (b"GET /health HTTP/1.1\r\nbad header\r\n\r\n", 400)):
+            self.assertEqual(status_of(self.server.raw(data)), expected, data)
+
+    def test_headers_and_bodies_have_a_limit(self):
+        long_header = b"GET /health HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"
+        self.assertEqual(status_of(self.server.raw(long_header)), 431)
+        announced = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
+        self.assertEqual(status_of(self.server.raw(announced)), 413)
+        endless = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n"
+        self.assertIn(status_of(self.server.raw(endless + b"a" * 1000)), (400, 413))
+
+    def test_two_lengths_are_refused(self):
+        both = (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"0\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
+        self.assertEqual(status_of(self.server.raw(both)), 400)
+
+    def test_a_slow_header_is_not_waited_for(self):
+        began = time.monotonic()
+        answer = self.server.raw(b"GET /health HTTP/1.1\r\nX: ")
+        self.assertEqual(status_of(answer), 408)
+        self.assertLess(time.monotonic() - began, 25)
+
+    def test_a_body_that_ends_early_costs_nothing(self):
+        self.assertIn(status_of(self.server.raw(
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{", half_close=True)), (None, 400))
+
+    def test_json_that_is_none_is_refused(self):
+        for body in ("", "{", "[]", "null", "\xff", "[" * 10_000, '{"model":"tiny","prompt":"\\ud800"}'):
+            status, _, answer = self.server.request("POST", "/v1/completions", body.encode("latin-1"))
+            self.assertEqual(status, 400, body[:20])
+            self.assertIn("error", answer)
+
+    def test_wrong_ways_are_named(self):
+        self.assertEqual(self.server.request("GET", "/nothing")[0], 404)
+        status, headers, _ = self.server.request("GET", "/v1/completions")
+        self.assertEqual((status, headers["Allow"]), (405, "POST"))
+
+    def test_pages_of_other_origins_are_not_answered(self):
+        self.assertEqual(self.server.request("GET", "/v1/models", headers={"Origin": "https://evil.example"})[0], 403)
+        self.assertEqual(self.server.request("GET", "/v1/models", headers={"Host": "evil.example"})[0], 403)
+
+    def test_requests_may_follow_each_other_at_once(self):
+        one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        self.assertEqual(self.server.raw(one * 5 + last).count(b"HTTP/1.1 200 OK"), 6)
+
+    def test_old_clients_get_a_stream_without_chunks(self):
+        body = json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 4, "stream": True}).encode()
+        answer = self.server.raw(b"POST /v1/completions HTTP/1.0\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body)
+        self.assertNotIn(b"chunked", answer)
+        self.assertTrue(answer.endswith(b"data: [DONE]\n\n"), answer[-100:])
+
+    def test_many_idle_connections_do_not_stop_the_others(self):
+        idle = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(100)]
+        self.assertEqual(self.server.request("GET", "/health")[0], 200)
+        for connection in idle:
+            connection.close()
+
+    def test_a_full_queue_says_when_to_come_back(self):
+        def start():
+            connection = self.server.connect()
+            connection.request("POST", "/v1/completions",
+                               json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 1500, "stream": True}))
+            return connection
+
+        running = start()
+        self.server.wait_for_metric("baton_answers_running", 1)
+        waiting = start()
+        self.server.wait_for_metric("baton_answers_waiting", 1)
+        status, headers, answer = self.server.post("/v1/completions", prompt="Hello", max_tokens=5)
+        self.assertEqual(status, 429, answer)
+        self.assertGreater(int(headers["Retry-After"]), 0)
+        for connection in (running, waiting):
+            connection.close()
+        self.server.wait_for_metric("baton_answers_running", 0)
+        self.assertEqual(self.server.post("/v1/completions", prompt="Hello", max_tokens=5)[0], 200)
+
+
+class Doors(unittest.TestCase):
+    def test_other_machines_need_a_key(self):
+        with Cluster() as machines:
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            command = [BATON, "up", str(model), "--api", "0.0.0.0:0", "--home", str(machines.home("local"))]
+            refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("--api-key-file", refused.stderr)
+            keys = machines.folder / "keys"
+            keys.write_text("# who may ask\nthe-first-key-of-all\n")
+            with ApiServer(machines, model, "--api-key-file", str(keys)) as server:
+                self.assertEqual(server.request("GET", "/v1/models")[0], 401)
+                self.assertEqual(server.request("GET", "/health")[0], 200)
+                allowed = server.request("GET", "/v1/models", headers={"Authorization": "Bearer the-first-key-of-all"})
+                self.assertEqual(allowed[0], 200)
+
+    def test_a_request_may_be_prefilled_elsewhere(self):
+        with Cluster() as machines:
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            node = machines.node("A", model=model)
+            body = {"messages": [{"role": "user", "content": "Tell me a long story about numbers"}], "temperature": 0,
+                    "max_tokens": 20}
+            with ApiServer(machines, model) as alone:
+                expected = alone.post("/v1/chat/completions", **body)[2]["choices"][0]["message"]
+            with ApiServer(machines, model, "--prefill-on", node.address) as server:
+                status, _, answer = server.post("/v1/chat/completions", **body)
+                self.assertEqual((status, answer["choices"][0]["message"]), (200, expected))
+                self.assertEqual(server.metric("baton_prefill_pieces_total"), 0)
+                node.stop()
+                machines.nodes.remove(node)
+                # The other node is gone: the answer is the same.
+                status, _, answer = server.post("/v1/chat/completions", **body)
+                self.assertEqual((status, answer["choices"][0]["message"]), (200, expected))
+
+    def test_the_end_of_the_server_ends_its_answers(self):
+        with Cluster() as machines:
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            with ApiServer(machines, model) as server:
+                connection = server.connect()
+                connection.request("POST", "/v1/completions",
+                                   json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 3000, "stream": True}))
+                response = connection.getresponse()
+                response.read(64)
+                server.process.terminate()
+                self.assertEqual(server.process.wait(timeout=20), 0)
+                connection.close()
+
+
+class Clients(unittest.TestCase):
+    """The clients that people use, as they are published."""
+
+    def test_the_clients_of_others(self):
+        if shutil.which("npm") is None or shutil.which("node") is None:
+            self.skipTest("npm is not installed: the clients of others are not tried")
+        folder = ROOT / "tests/clients"
+        with Cluster() as machines:
+            work = machines.folder / "clients"
+            shutil.copytree(folder, work, ignore=shutil.ignore_patterns("node_modules"))
+            installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=work,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
+            if installed.returncode != 0:
+                self.skipTest(f"npm cannot install the clients: {installed.stdout[-300:]}")
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            with ApiServer(machines, model) as server:
+                tried = subprocess.run(["node", "--test"], cwd=work, env={**os.environ, "BATON_API": server.url},
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+                self.assertEqual(tried.returncode, 0, tried.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
