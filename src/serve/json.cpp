@@ -11,6 +11,11 @@ namespace baton::serve {
 
 namespace {
 
+// One value and nothing behind it.
+struct OneValue : glz::opts {
+  bool validate_trailing_whitespace = true;
+};
+
 std::string_view kind_of(const Json& value) {
   if (value.is_string()) return "a string";
   if (value.is_boolean()) return "a boolean";
@@ -41,7 +46,7 @@ Result<Json> parse_json(std::string_view text) {
   Json value;
   // A copy, as the parser reads up to a zero.
   const std::string copy(text);
-  if (const auto error = glz::read_json(value, copy)) {
+  if (const auto error = glz::read<OneValue{}>(value, copy)) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("the body is not JSON: it goes wrong at byte {}", error.count));
   }
