@@ -34,7 +34,7 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
       },
       options.surroundings);
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths, options.surroundings,
-                                              options.early_hidden_bytes);
+                                              options.early_hidden_bytes, options.kept_bytes);
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = std::move(options.is_trusted);

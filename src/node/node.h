@@ -20,6 +20,7 @@ struct NodeOptions {
   std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect
   std::optional<net::LinkEmulation> emulate_link;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
+  std::size_t kept_bytes = kKeptBytes;                 // of one request
   Surroundings surroundings = {};
 };
 
