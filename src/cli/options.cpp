@@ -48,7 +48,7 @@ void DeviceFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--prefill-pack", prefill_pack,
-                  "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (quantised weights "
+                  "How a CPU multiplies when it reads prompts: auto (as close as ggml), bf16 (quantised weights "
                   "closer, F16 faster and coarser), int8 (fastest, coarsest), f32 (closest), off (ggml alone)")
       ->type_name("HOW")
       ->capture_default_str();

@@ -240,9 +240,9 @@ TEST_F(Cluster, ComputesNoMoreAheadOfItsLinkThanItMayKeep) {
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_EQ(observer.tokens.size(), kNewTokens);
   const engine::KvLayout& layout = nodes_.front()->executor().engine().kv_layout(0);
-  const std::size_t chunk_bytes =
-      kLayers * kChunk * (handoff::encoded_size(handoff::DType::kQ8_0, layout.k_width) +
-                          handoff::encoded_size(handoff::DType::kQ8_0, layout.v_width));
+  const std::size_t chunk_bytes = kLayers * kChunk *
+                                  (handoff::encoded_size(handoff::DType::kQ8_0, layout.k_width) +
+                                   handoff::encoded_size(handoff::DType::kQ8_0, layout.v_width));
   EXPECT_GT(most, 0U);
   // One chunk more may have begun while nothing was kept yet.
   EXPECT_LE(most, 2 * chunk_bytes);

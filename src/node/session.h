@@ -27,8 +27,8 @@ namespace baton::node {
 inline constexpr std::size_t kEarlyHiddenBytes = 64 << 20;
 
 // Copies that wait until their receiver has them: coded slices, hidden states, recurrent states, rows of a window. With
-// more than this no chunk is begun, so that a slow link or a receiver that is late fills no memory; a chunk that runs is
-// finished.
+// more than this no chunk is begun, so that a slow link or a receiver that is late fills no memory; a chunk that runs
+// is finished.
 inline constexpr std::size_t kKeptBytes = 256 << 20;
 
 // What a session needs of its node; outlives it.

@@ -62,7 +62,7 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   StateShelf states_;
   std::map<const std::byte*, std::shared_ptr<Bytes>, std::greater<>> kept_;  // by address
   std::size_t kept_bytes_ = 0;
-  std::vector<Bytes> spare_;                                                 // at most kSpareBuffers
+  std::vector<Bytes> spare_;  // at most kSpareBuffers
 };
 
 // Values in a row of whatever a transfer of this model carries.
