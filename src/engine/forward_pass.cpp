@@ -377,23 +377,38 @@ Result<void> ForwardPass::run_head(std::span<float> logits) {
   return {};
 }
 
-Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
-                              Emulation* emulation) {
-  if (emulation != nullptr) emulation->begin_pass();
-  move_windows(batch);
+Result<void> ForwardPass::run_layers(const Batch& batch, LayerObserver* observer, Emulation* emulation,
+                                     std::uint32_t& done) {
   TRY(prepare_inputs(batch));
   if (batch.layers.begin == 0) TRY(embed());
-
   std::vector<model::TokenRun> runs;
   for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
   for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
     TRY(run_layer(batch, layer));
+    ++done;
     const KvLayout& layout = cache_.layout(layer);
     const double kv_bytes = layout.k_row_bytes + layout.v_row_bytes;
     if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));
     if (observer != nullptr && observer->layer_done(layer) == LayerObserver::Next::kStop) {
       return fail(ErrorCode::kCancelled, "the pass was stopped between two layers");
     }
+  }
+  return {};
+}
+
+Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
+                              Emulation* emulation) {
+  if (emulation != nullptr) emulation->begin_pass();
+  move_windows(batch);
+  std::uint32_t done = 0;
+  if (const auto ran = run_layers(batch, observer, emulation, done); !ran) {
+    // What no layer computed must not pass for being there.
+    for (const BatchSpan& span : batch.spans) {
+      for (std::uint32_t layer = batch.layers.begin + done; layer < batch.layers.end; ++layer) {
+        span.sequence->rows_[layer].take_back(span.first_position);
+      }
+    }
+    return ran;
   }
   if (batch.layers.end < shape_.layer_count) {
     ggml_backend_tensor_get(hidden_, outputs.hidden.data(), 0, outputs.hidden.size_bytes());

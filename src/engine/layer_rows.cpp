@@ -80,4 +80,9 @@ LayerRows::Preparation LayerRows::prepare_pass(std::uint32_t first, std::uint32_
   return todo;
 }
 
+void LayerRows::take_back(std::uint32_t first) {
+  end_ = std::min(end_, first);
+  clean_ = std::min(clean_, first - base_);
+}
+
 }  // namespace baton::engine
