@@ -22,6 +22,9 @@ std::optional<WireCodec> find_codec(std::string_view name);
 // Bytes of a value on the wire: 2, 34/32 and 18/32.
 double codec_bytes_per_value(WireCodec codec);
 
+// Chunks that a prompt may be cut into: what every layer of every chunk costs on every device is kept while planning.
+inline constexpr std::uint32_t kMaxChunks = 32768;
+
 struct Request {
   std::uint32_t prompt_tokens = 0;
   double output_tokens = 1;  // expected; the first comes from the prompt's logits, each further one is a decode step
@@ -30,6 +33,7 @@ struct Request {
   std::vector<std::uint32_t> chunk_tokens = {512, 1024, 2048, 4096};
   double kv_bytes_per_value = 2;  // in the caches
 
+  // kInvalidArgument with what is wrong; a chunk size that cuts the prompt into more than kMaxChunks is.
   Result<void> validate() const;
 };
 

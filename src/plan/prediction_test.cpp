@@ -349,5 +349,23 @@ TEST_F(TwoMachines, SaysWhatIsWrongWithAPlacement) {
   EXPECT_EQ(code(apart()), ErrorCode::kInvalidArgument);
 }
 
+TEST_F(TwoMachines, RefusesMoreChunksThanItKeepsTheCostOf) {
+  request_ = {.prompt_tokens = 16 * kMaxChunks, .chunk_tokens = {4096, 16}};
+  EXPECT_TRUE(request_.validate());
+  ++request_.prompt_tokens;
+  const auto refused = request_.validate();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(refused.error().message.contains("in chunks of 16 makes 32769 chunks")) << refused.error().message;
+  EXPECT_TRUE(refused.error().message.contains("use chunks of 17 tokens or more")) << refused.error().message;
+  // A placement brings a chunk size of its own.
+  request_.chunk_tokens = {4096};
+  Placement placement = apart();
+  placement.chunk_tokens = 16;
+  const auto prediction = predict(cluster_, shape_, request_, placement);
+  ASSERT_FALSE(prediction);
+  EXPECT_EQ(prediction.error().code, ErrorCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace baton::plan
