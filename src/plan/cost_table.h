@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "model/shape.h"
@@ -12,6 +13,8 @@ namespace baton::plan {
 
 // K and V of one token in one layer, values.
 double kv_values(const model::ModelShape& shape, std::uint32_t layer);
+// The state that the layer keeps of a sequence, which travels once a chunk in this very form.
+double state_bytes(const model::ModelShape& shape, std::uint32_t layer);
 
 struct ChunkRun {
   std::uint32_t first_position = 0;
@@ -83,15 +86,25 @@ class DecodeTable {
 // Bytes that stages occupy.
 class MemoryTable {
  public:
-  MemoryTable(const model::ModelShape& shape, const Request& request);
+  // For these chunk sizes, of which there is at least one.
+  MemoryTable(const model::ModelShape& shape, const Request& request, std::span<const std::uint32_t> chunk_sizes);
 
-  // Weights and KV of the layers (the whole context's), the embedding where they begin the model and the head where
-  // they end it, and activations of a chunk.
+  // Weights, KV and states of the layers (the whole context's, or a window and a chunk where the engine keeps no more),
+  // the embedding where they begin the model and the head where they end it, and activations of a chunk. The chunk size
+  // must be one of the table's.
   double stage_bytes(const Device& device, LayerRange layers, std::uint32_t chunk_tokens) const;
+  // In the chunk size that needs least: not always the smallest, since it decides which windows are worth keeping.
+  double least_stage_bytes(const Device& device, LayerRange layers) const;
 
  private:
+  struct ChunkSize {
+    std::uint32_t tokens = 0;
+    std::vector<double> kept;  // rows and states, sum of the layers before
+  };
+  double bytes_in(const ChunkSize& size, const Device& device, LayerRange layers) const;
+
   std::vector<double> weights_;  // sum of the layers before
-  std::vector<double> kv_;
+  std::vector<ChunkSize> sizes_;
   double embedding_bytes_;
   double head_bytes_;
   double activation_bytes_per_token_;

@@ -71,9 +71,7 @@ Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, co
     choice.alternatives = search.results();
   }
   for (DeviceIndex device = 0; device < cluster.device_count(); ++device) {
-    const std::vector<DeviceStage> whole = {{device, {0, shape.layer_count}}};
-    const double needs = search.feasibility().device_bytes(
-        {whole, whole, {WireCodec::kF16}, std::ranges::min(request.chunk_tokens)}, device);
+    const double needs = search.bytes_alone(device);
     const Device& numbers = cluster.devices[device];
     if (needs > numbers.memory_bytes) choice.unfit.push_back({numbers.name, needs, numbers.memory_bytes});
   }

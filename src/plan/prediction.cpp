@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <format>
+#include <limits>
 #include <set>
 
 #include "plan/feasibility.h"
@@ -89,9 +90,17 @@ PlanShape Placement::shape() const {
   return prefill.size() == 2 && decoder_reads ? PlanShape::kJoint : PlanShape::kRelay;
 }
 
+std::uint32_t Request::context_tokens() const {
+  return prompt_tokens + static_cast<std::uint32_t>(std::ceil(output_tokens));
+}
+
 Result<void> Request::validate() const {
   if (prompt_tokens == 0) return wrong("a request needs a prompt of at least one token");
   if (!std::isfinite(output_tokens) || output_tokens < 1) return wrong("an answer has at least one token");
+  if (prompt_tokens + std::ceil(output_tokens) > std::numeric_limits<std::uint32_t>::max()) {
+    return wrong(std::format("a prompt of {} tokens and an answer of {:.0f} are longer than any context", prompt_tokens,
+                             output_tokens));
+  }
   if (codecs.empty() || chunk_tokens.empty()) return wrong("a request needs a codec and a chunk size to choose from");
   TRY(validate_chunks(prompt_tokens, std::ranges::min(chunk_tokens)));
   if (!std::isfinite(kv_bytes_per_value) || kv_bytes_per_value <= 0) return wrong("a cached value needs bytes");
@@ -108,7 +117,7 @@ Result<Prediction> predict(const Cluster& cluster, const model::ModelShape& shap
     return fail(ErrorCode::kInvalidArgument, std::format("there is no node {} to coordinate", *request.coordinator));
   }
   const LinkTable links(cluster);
-  const MemoryTable memory(shape, request);
+  const MemoryTable memory(shape, request, {&placement.chunk_tokens, 1});
   const Feasibility feasibility(cluster, links, memory, request.coordinator);
   if (const auto gap = feasibility.missing_link(placement)) {
     return fail(ErrorCode::kUnavailable, std::format("nodes '{}' and '{}' have no link", cluster.nodes[gap->first].name,

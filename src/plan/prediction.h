@@ -33,6 +33,8 @@ struct Request {
   std::vector<std::uint32_t> chunk_tokens = {512, 1024, 2048, 4096};
   double kv_bytes_per_value = 2;  // in the caches
 
+  // Prompt and answer.
+  std::uint32_t context_tokens() const;
   // kInvalidArgument with what is wrong; a chunk size that cuts the prompt into more than kMaxChunks is.
   Result<void> validate() const;
 };

@@ -17,8 +17,7 @@ constexpr std::uint64_t kPredictionSteps = 5;
 }  // namespace
 
 bool Search::holds_all(DeviceIndex decoder) const {
-  const Device& device = cluster_.devices[decoder];
-  return memory_.stage_bytes(device, {0, layers_}, std::ranges::min(request_.chunk_tokens)) <= device.memory_bytes;
+  return bytes_alone(decoder) <= cluster_.devices[decoder].memory_bytes;
 }
 
 void Search::singles() {
@@ -98,7 +97,7 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
   // A reader's KV has to travel as well, and it grows with its layers as its load does.
   const auto wire = [&](DeviceIndex device, std::uint32_t begin, std::uint32_t end) {
     const Way& way = links_.between(cluster_.devices[device].node, cluster_.devices[decoder].node);
-    return way.seconds(codec_bytes_per_value(codecs_.back()) * simulation_.kv_values_per_token({begin, end}) * tokens);
+    return way.seconds(simulation_.kept_bytes({begin, end}, codecs_.back(), prefill));
   };
   const auto load_of_first = [&](std::uint32_t border) {
     return std::max(load(first, 0, border), wire(first, 0, border));
@@ -174,7 +173,6 @@ void Search::extend_pool(std::size_t devices, std::uint32_t next_layer, double d
   const std::size_t depth = candidate_.prefill.size();
   const auto to_follow = static_cast<std::uint32_t>(devices - depth - 1);
   if (next_layer + to_follow >= layers_) return;
-  const std::uint32_t smallest_chunk = std::ranges::min(request_.chunk_tokens);
   for (const DeviceIndex device : by_decode_) {
     std::vector<DeviceIndex> used;
     for (const DeviceStage& stage : candidate_.prefill) used.push_back(stage.device);
@@ -189,7 +187,7 @@ void Search::extend_pool(std::size_t devices, std::uint32_t next_layer, double d
       const double spent = decode_s + decode_.layers_only(device, layers);
       if (spent + fastest_decode_[end] >= limit(best)) continue;
       const Device& numbers = cluster_.devices[device];
-      if (memory_.stage_bytes(numbers, layers, smallest_chunk) > numbers.memory_bytes) continue;
+      if (memory_.least_stage_bytes(numbers, layers) > numbers.memory_bytes) continue;
       candidate_.prefill.push_back({device, layers});
       if (to_follow > 0) {
         extend_pool(devices, end, spent, budget);
