@@ -285,7 +285,8 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
   TRY(impl_->cache.ensure(layers));
   TRY(impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); }));
   if (!impl_->has_kernels()) return {};
-  TRY(impl_->step_weights->add(layers));
+  TRY(impl_->step_weights->add(
+      layers, [&](const model::TensorInfo& matrix) { return impl_->prefill_weights->reads_in_file(matrix); }));
   TRY(impl_->prefill_weights->add(layers, stats().mapped_weight_bytes));
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     if (impl_->options.while_packing == WhilePacking::kWait) impl_->prefill_weights->wait_until_packed(layer);
