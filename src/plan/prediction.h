@@ -65,8 +65,8 @@ struct Prediction {
   double queue_s = 0;     // until the first layer computes
   double prefill_s = 0;   // from there until the last layer of the last chunk was computed
   double transfer_s = 0;  // that KV and hidden states take on their links, most of it beside the prefill
-  double exposed_s =
-      0;  // from the end of the prefill until decoding begins: KV still on its way, logits, a busy decoder
+  // From the end of the prefill until decoding begins: KV still on its way, logits, a busy decoder.
+  double exposed_s = 0;
   double decode_s = 0;  // all steps
   double total_s = 0;
   double first_token_s = 0;
