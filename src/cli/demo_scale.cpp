@@ -83,8 +83,8 @@ Result<double> predicted_total_s(const plan::Placement& placement) {
   // One more token than steps: the first comes from the prompt.
   const plan::Request request{.prompt_tokens = kReferenceWorkload.prompt_tokens,
                               .output_tokens = kReferenceWorkload.decode_steps + 1.0};
-  return TRY(plan::predict(reference_machines(), reference_shape(), request, placement))
-  .total_s;
+  const plan::Prediction prediction = TRY(plan::predict(reference_machines(), reference_shape(), request, placement));
+  return prediction.total_s;
 }
 
 }  // namespace baton::cli
