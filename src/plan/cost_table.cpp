@@ -30,21 +30,10 @@ double state_bytes(const model::ModelShape& shape, std::uint32_t layer) {
   return sizeof(float) * static_cast<double>(shape.layers[layer].memory.state_width);
 }
 
-std::vector<ChunkRun> chunk_runs(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens) {
-  std::vector<ChunkRun> runs;
-  for (std::uint64_t at = prefix_tokens; at < prompt_tokens;) {
-    const std::uint64_t border = (at / chunk_tokens + 1) * chunk_tokens;
-    const std::uint64_t end = std::min<std::uint64_t>(border, prompt_tokens);
-    runs.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(end - at)});
-    at = end;
-  }
-  return runs;
-}
-
 PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
                            std::uint32_t chunk_tokens, std::uint32_t prefix_tokens)
     : chunk_tokens_(chunk_tokens),
-      chunks_(chunk_runs(prefix_tokens, request.prompt_tokens, chunk_tokens)),
+      chunks_(chunk_grid(prefix_tokens, request.prompt_tokens, chunk_tokens)),
       stride_(shape.layer_count + 1) {
   const std::size_t devices = cluster.devices.size();
   work_.assign(devices * chunks_.size() * stride_, 0);

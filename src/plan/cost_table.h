@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "model/shape.h"
 #include "plan/cluster.h"
 #include "plan/prediction.h"
@@ -16,21 +17,13 @@ double kv_values(const model::ModelShape& shape, std::uint32_t layer);
 // The state that the layer keeps of a sequence, which travels once a chunk in this very form.
 double state_bytes(const model::ModelShape& shape, std::uint32_t layer);
 
-struct ChunkRun {
-  std::uint32_t first_position = 0;
-  std::uint32_t tokens = 0;
-};
-
-// Chunks of prefix..prompt on the grid of multiples of chunk_tokens.
-std::vector<ChunkRun> chunk_runs(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
-
 // Seconds of the prefill in one chunk size, after one prefix.
 class PrefillTable {
  public:
   PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
                std::uint32_t chunk_tokens, std::uint32_t prefix_tokens);
 
-  const std::vector<ChunkRun>& chunks() const { return chunks_; }
+  const std::vector<Chunk>& chunks() const { return chunks_; }
   std::uint32_t chunk_tokens() const { return chunk_tokens_; }
   // One pass of a chunk over the layers, the pass's overhead included.
   double pass(DeviceIndex device, std::size_t chunk, LayerRange layers) const {
@@ -47,7 +40,7 @@ class PrefillTable {
 
  private:
   std::uint32_t chunk_tokens_;
-  std::vector<ChunkRun> chunks_;
+  std::vector<Chunk> chunks_;
   std::size_t stride_;
   std::vector<double> work_;  // [device][chunk][layer]: sum of the layers before
   std::vector<double> load_;  // [device][layer]

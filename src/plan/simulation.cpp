@@ -78,7 +78,7 @@ Simulation::Simulation(const Cluster& cluster, const model::ModelShape& shape, c
 
 void Simulation::compute(const Placement& placement, const PrefillTable& table) {
   const std::size_t count = placement.prefill.size();
-  const std::vector<ChunkRun>& chunks = table.chunks();
+  const std::vector<Chunk>& chunks = table.chunks();
   if (stages_.size() < count) stages_.resize(count);
   for (std::size_t index = 0; index < count; ++index) {
     StageRun& stage = stages_[index];
