@@ -28,23 +28,25 @@ std::size_t pick(const std::vector<Alternative>& plans) {
 }
 
 // Why there is no plan, where these devices do not hold the model by themselves.
-Error why_none(const Cluster& cluster, const Request& request, const std::vector<Unfit>& unfit) {
+std::unexpected<Error> why_none(const Cluster& cluster, const Request& request, const std::vector<Unfit>& unfit) {
   if (unfit.size() == cluster.devices.size()) {
     const Unfit& largest = *std::ranges::max_element(unfit, {}, &Unfit::has_bytes);
-    return {ErrorCode::kNoCapacity,
-            std::format("no plan fits: the model and its context need {:.1f} GB on the largest device, '{}', which has "
-                        "{:.1f} GB, and no devices that are linked hold them together; use a smaller weight type, a "
-                        "shorter prompt or another device",
-                        largest.needs_bytes / 1e9, largest.device, largest.has_bytes / 1e9)};
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("no plan fits: the model and its context need {:.1f} GB on the largest device, '{}', which has "
+                    "{:.1f} GB, and no devices that are linked hold them together; use a smaller weight type, a "
+                    "shorter prompt or another device",
+                    largest.needs_bytes / 1e9, largest.device, largest.has_bytes / 1e9));
   }
   // A plan on one device needs no link but those to a coordinator elsewhere.
   if (request.coordinator) {
-    return {ErrorCode::kUnavailable,
-            std::format("no plan can be carried out: no device that holds the model has links to and from node '{}', "
-                        "which coordinates; link them, or coordinate on another node",
-                        cluster.nodes[*request.coordinator].name)};
+    return fail(
+        ErrorCode::kUnavailable,
+        std::format("no plan can be carried out: no device that holds the model has links to and from node '{}', "
+                    "which coordinates; link them, or coordinate on another node",
+                    cluster.nodes[*request.coordinator].name));
   }
-  return {ErrorCode::kInvalidArgument, "no plan would ever end: the devices' rates are too low for this request"};
+  return fail(ErrorCode::kInvalidArgument, "no plan would ever end: the devices' rates are too low for this request");
 }
 
 }  // namespace
@@ -75,7 +77,7 @@ Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, co
     const Device& numbers = cluster.devices[device];
     if (needs > numbers.memory_bytes) choice.unfit.push_back({numbers.name, needs, numbers.memory_bytes});
   }
-  if (choice.alternatives.empty()) return std::unexpected(why_none(cluster, request, choice.unfit));
+  if (choice.alternatives.empty()) return why_none(cluster, request, choice.unfit);
   choice.chosen = pick(choice.alternatives);
   return choice;
 }

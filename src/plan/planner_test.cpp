@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "plan/test_clusters.h"
@@ -252,7 +253,8 @@ TEST(Planner, RefusesNumbersThatMakeNoSense) {
   EXPECT_EQ(choose(two_alike(), {}, request).error().code, ErrorCode::kInvalidArgument);
   cluster = two_alike();
   cluster.devices.pop_back();
-  cluster.devices[0].flops_per_second = 1e-300;
+  cluster.devices[0].flops_per_second = 1e-290;
+  cluster.devices[0].queue_s = std::numeric_limits<double>::max();
   EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument) << "longer than a number can say";
 }
 
