@@ -42,7 +42,7 @@ void Session::begin(std::vector<Token> prompt) {
   begun_ = true;
   prompt_ = std::move(prompt);
   if (stage(Phase::kPrefill) != nullptr) {
-    chunks_ = handoff::chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
+    chunks_ = chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
   }
   if (self_ != plan::kCoordinator) {
     lease_.start(std::chrono::milliseconds(open_.lease_lifetime_ms),

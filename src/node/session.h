@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "engine/executor.h"
 #include "handoff/flow.h"
 #include "node/exchange.h"
@@ -115,7 +116,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   struct Pass {
     Phase phase = Phase::kPrefill;
     LayerRange layers;
-    handoff::Chunk chunk;
+    Chunk chunk;
     std::vector<Token> tokens;  // of a step
     std::vector<float> hidden_in;
     std::vector<float> hidden_out;
@@ -154,13 +155,12 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
-  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
+  void on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
-  void send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
-                 plan::NodeIndex to);
+  void send_kept(Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
+  void send_rows(Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied, plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
@@ -188,7 +188,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   SessionObserver* observer_;
 
   std::vector<Token> prompt_;
-  std::vector<handoff::Chunk> chunks_;
+  std::vector<Chunk> chunks_;
   bool begun_ = false;
   bool ended_ = false;
   bool finishing_ = false;

@@ -41,7 +41,7 @@ void Session::pump() {
   if (!begun_ || ended_) return;
   while (next_chunk_ < chunks_.size() && !ended_ && in_flight_ < kPassesInFlight) {
     const plan::Stage& here = *stage(Phase::kPrefill);
-    const handoff::Chunk chunk = chunks_[next_chunk_];
+    const Chunk chunk = chunks_[next_chunk_];
     if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
     if (keeps_too_much() || !has_input(here, chunk.first_position)) break;
     auto pass = std::make_unique<Pass>();
@@ -152,7 +152,7 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
+void Session::on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
   if (ended_) return;
   if (!leaving) return fail_with(leaving.error());
   ++work_counter_;
