@@ -21,6 +21,8 @@ struct NodeOptions {
   std::optional<net::LinkEmulation> emulate_link;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   Surroundings surroundings = {};
+  // Of a small model that guesses this node's own texts (engine::open_draft_model); null: none.
+  std::unique_ptr<engine::Engine> draft;
 };
 
 // Lives on the loop's thread; the executor computes on its own. The loop must outlive it.
@@ -64,6 +66,7 @@ class Node {
 
   const std::string fingerprint_;
   const Sha256 digest_;
+  std::unique_ptr<engine::Engine> draft_;
   std::unique_ptr<engine::Executor> executor_;
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<Exchange> exchange_;

@@ -34,6 +34,7 @@ struct SessionHost {
   handoff::Widths widths;
   Surroundings surroundings = {};
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
+  engine::Engine* draft = nullptr;  // of a small model that guesses; its passes run on the executor too
 };
 
 // Told to the coordinator only; on the loop's thread.
