@@ -107,7 +107,7 @@ TEST(Speculator, LetsAGoodAndCheapDraftGuessFar) {
 TEST(Speculator, SoonLeavesADraftThatIsWrongOrCostsMoreThanItGains) {
   Speculator wrong(std::make_unique<Prophet>(some_text(), 1, 0.0005));
   follow(wrong, some_text());
-  EXPECT_LT(wrong.report().guessed_tokens, 40u);
+  EXPECT_LE(wrong.report().guessed_tokens, 60u) << "of 400 steps, at a twentieth of a step each";
   Speculator slow(std::make_unique<Prophet>(some_text(), 1000, 0.02));
   follow(slow, some_text());
   EXPECT_LT(slow.report().guessed_tokens, 30u);
