@@ -25,6 +25,7 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
                                            std::unique_ptr<engine::Executor> executor, const Sha256& digest,
                                            NodeOptions options) {
   std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest));
+  node->draft_ = std::move(options.draft);
   node->transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
   const handoff::Widths widths = widths_of(node->executor_->engine().shape());
   node->exchange_ = std::make_unique<Exchange>(
@@ -34,7 +35,7 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
       },
       options.surroundings);
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths, options.surroundings,
-                                              options.early_hidden_bytes, options.kept_bytes);
+                                              options.early_hidden_bytes, options.kept_bytes, node->draft_.get());
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = std::move(options.is_trusted);

@@ -22,6 +22,8 @@ struct NodeOptions {
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   std::size_t kept_bytes = kKeptBytes;                 // of one request
   Surroundings surroundings = {};
+  // Of a small model that guesses this node's own texts (engine::open_draft_model); null: none.
+  std::unique_ptr<engine::Engine> draft;
 };
 
 // Lives on the loop's thread; the executor computes on its own. The loop must outlive it.
@@ -65,6 +67,7 @@ class Node {
 
   const std::string fingerprint_;
   const Sha256 digest_;
+  std::unique_ptr<engine::Engine> draft_;
   std::unique_ptr<engine::Executor> executor_;
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<Exchange> exchange_;

@@ -41,6 +41,7 @@ struct SessionHost {
   Surroundings surroundings = {};
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
   std::size_t kept_bytes = kKeptBytes;
+  engine::Engine* draft = nullptr;  // of a small model that guesses; its passes run on the executor too
 };
 
 // Told to the coordinator only; on the loop's thread.

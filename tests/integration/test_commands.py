@@ -47,6 +47,35 @@ class Commands(unittest.TestCase):
         self.assertEqual(from_file.stdout, from_text.stdout)
         self.assertTrue(from_text.stdout.strip())
 
+    def small_model(self, name, vocabulary):
+        path = self.cluster.folder / name
+        made = call("synth", path, "--embd", 64, "--layers", 1, "--heads", 4, "--kv-heads", 2, "--ff", 64, "--vocab", vocabulary,
+                    "--type", "f16")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return path
+
+    def test_a_draft_model_changes_nothing_but_the_time(self):
+        draft = self.small_model("draft.gguf", 400)
+        node = self.cluster.node("A")
+        for sampler in ([], ["--temp", "0.8", "--seed", "3", "--repeat-penalty", "1.1"]):
+            plain = self.cluster.run("--speculate", "off", "--draft", draft, *sampler)
+            self.assertEqual(plain["speculation"]["how"], "off")
+            for flags in (["--draft", draft], ["--draft", self.model], ["--draft", draft, "--prefill-on", node.address]):
+                drafted = self.cluster.run(*flags, *sampler)
+                self.assertEqual(drafted["speculation"]["how"], "draft", drafted["speculation"])
+                self.assertGreater(drafted["speculation"]["guessed_tokens"], 0)
+                self.assertEqual(drafted["tokens"], plain["tokens"], flags)
+
+    def test_a_draft_model_that_cannot_guess_is_refused_by_what_is_wrong(self):
+        def refusal(*flags):
+            result = call("run", self.model, "--tokens", "5,6,7", *flags, "--home", self.cluster.home("local"))
+            self.assertEqual(result.returncode, 2, result.stderr)
+            return result.stderr
+
+        self.assertIn("only one of the two models has token 400", refusal("--draft", self.small_model("wide.gguf", 408)))
+        self.assertIn("--draft FILE", refusal("--speculate", "draft"))
+        self.assertIn("leave one of them out", refusal("--speculate", "lookup", "--draft", self.model))
+
     def test_run_without_a_prompt_says_how_to_give_one(self):
         result = call("run", self.model, "--home", self.cluster.home("local"), stdin=subprocess.DEVNULL)
         self.assertEqual(result.returncode, 2)
