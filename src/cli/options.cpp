@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <format>
 
+#include "base/file.h"
 #include "engine/model.h"
 
 namespace baton::cli {
@@ -131,6 +132,8 @@ Result<LayerRange> parse_layers(std::string_view text) {
   }
   return fail(ErrorCode::kInvalidArgument, std::format("'{}' is not a range of layers such as 0-16", text));
 }
+
+Result<std::string> read_text(const std::string& path) { return read_text_file(path == "-" ? "/dev/stdin" : path); }
 
 Result<std::vector<Token>> parse_tokens(std::string_view text) {
   std::vector<Token> tokens;

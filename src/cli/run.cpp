@@ -6,7 +6,6 @@
 #include <format>
 #include <memory>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "cli/chat.h"
 #include "cli/command.h"
@@ -67,11 +66,12 @@ Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufF
   if (flags.is_dialogue()) return std::vector<Token>();
   if (flags.tokens) return parse_tokens(*flags.tokens);
   if (!flags.prompt && !flags.file) {
-    return fail(ErrorCode::kInvalidArgument,
-                "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3, or chat on a terminal");
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "there is no prompt: give one with -p TEXT, -f FILE (- for a pipe) or --tokens 1,2,3, or chat on a terminal");
   }
   if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
-  const std::string text = flags.file ? TRY(read_text_file(*flags.file)) : *flags.prompt;
+  const std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.prompt;
   if (text.empty()) {
     return fail(ErrorCode::kInvalidArgument, "the prompt is empty: there is nothing to go on from",
                 flags.file.value_or("-p"));
@@ -127,8 +127,7 @@ Result<void> run(const RunFlags& flags) {
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
                             request.max_new_tokens, options.context_tokens));
   }
-  // In a chat the cells of one turn may be given back while the next already reserves its own.
-  options.sequences = flags.is_dialogue() ? 2 : 1;
+  options.sequences = 1;
   options.layers = own_layers(request.plan);
   const bool alone = request.plan.nodes.size() == 1;
   // A short prompt is answered at once, even where weights are still being packed. Nodes that share a request must
@@ -217,7 +216,7 @@ void add_run(CLI::App& app, Action& chosen) {
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");
   auto* prompt = command->add_option("-p,--prompt", flags->prompt, "The prompt");
-  auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt");
+  auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt; - reads it from a pipe");
   auto* tokens = command->add_option("--tokens", flags->tokens, "The prompt as token ids; nothing is added");
   prompt->excludes(file)->excludes(tokens);
   file->excludes(tokens)->type_name("FILE");

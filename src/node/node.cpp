@@ -98,17 +98,18 @@ Result<std::shared_ptr<Request>> Node::submit(RequestOptions options, RequestObs
 }
 
 Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint& peer) const {
+  // Before the plan, which fits the sender's model.
+  if (open.model != digest_) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("this node has another model: its digest begins with {}, not {}",
+                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
+  }
   TRY(handoff::check(open, host_->widths.layers()));
   if (open.plan.nodes[open.sender].fingerprint != fingerprint_) {
     return fail(ErrorCode::kInvalidArgument, "the plan gives this work to another node");
   }
   if (open.plan.nodes[open.receiver].fingerprint != peer.to_string()) {
     return fail(ErrorCode::kRefused, "the plan names another node as the receiver");
-  }
-  if (open.model != digest_) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("this node has another model: its digest begins with {}, not {}",
-                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
   }
   if (open.lease.empty() || open.lease_lifetime_ms == 0) return fail(ErrorCode::kRefused, "the request has no lease");
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {

@@ -46,6 +46,32 @@ class Commands(unittest.TestCase):
         from_file = call("run", self.model, "-f", path, "-n", 8, "--home", self.cluster.home("local"))
         self.assertEqual(from_file.stdout, from_text.stdout)
         self.assertTrue(from_text.stdout.strip())
+        with open(path) as text:
+            piped = subprocess.run(["sh", "-c", 'cat | "$@"', "sh", str(BATON), "run", str(self.model), "-f", "-", "-n", "8", "--home",
+                                    str(self.cluster.home("local"))], stdin=text, capture_output=True, text=True, timeout=60)
+        self.assertEqual(piped.stdout, from_text.stdout)
+
+    def test_what_is_no_plain_file_is_written_through(self):
+        with tempfile.TemporaryDirectory() as folder:
+            target, link = pathlib.Path(folder) / "target", pathlib.Path(folder) / "link"
+            target.write_bytes(b"old")
+            link.symlink_to(target)
+            self.assertEqual(call("logits", self.model, "--tokens", "1,2", "--out", link).returncode, 0)
+            self.assertTrue(link.is_symlink())
+            self.assertGreater(target.stat().st_size, 3)
+            piped = subprocess.run(["sh", "-c", '"$@" | wc -c', "sh", str(BATON), "logits", str(self.model), "--tokens", "1,2",
+                                    "--out", "/dev/stdout"], capture_output=True, text=True, timeout=60)
+            self.assertEqual(int(piped.stdout), target.stat().st_size)
+            self.assertIn("folder", call("logits", self.model, "--tokens", "1", "--out", folder).stderr)
+
+    def test_synth_replaces_nothing_unasked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "precious.gguf"
+            path.write_bytes(b"precious")
+            refused = call("synth", path, "--layers", 1)
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("--force", refused.stderr)
+            self.assertEqual(path.read_bytes(), b"precious")
 
     def small_model(self, name, vocabulary):
         path = self.cluster.folder / name
