@@ -25,6 +25,7 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
                                            std::unique_ptr<engine::Executor> executor, const Sha256& digest,
                                            NodeOptions options) {
   std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest));
+  node->draft_ = std::move(options.draft);
   node->transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
   const handoff::Widths widths = widths_of(node->executor_->engine().shape());
   node->exchange_ = std::make_unique<Exchange>(
@@ -36,7 +37,8 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
   node->scheduler_ = engine::BatchScheduler::create(
       *node->executor_, [&loop](net::Task task) { loop.post(std::move(task)); }, options.surroundings.now);
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->scheduler_, *node->exchange_, widths,
-                                              options.surroundings, options.early_hidden_bytes);
+                                              options.surroundings, options.early_hidden_bytes, options.kept_bytes,
+                                              node->draft_.get());
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = std::move(options.is_trusted);
@@ -100,17 +102,18 @@ Result<std::shared_ptr<Request>> Node::submit(RequestOptions options, RequestObs
 }
 
 Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint& peer) const {
+  // Before the plan, which fits the sender's model.
+  if (open.model != digest_) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("this node has another model: its digest begins with {}, not {}",
+                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
+  }
   TRY(handoff::check(open, host_->widths.layers()));
   if (open.plan.nodes[open.sender].fingerprint != fingerprint_) {
     return fail(ErrorCode::kInvalidArgument, "the plan gives this work to another node");
   }
   if (open.plan.nodes[open.receiver].fingerprint != peer.to_string()) {
     return fail(ErrorCode::kRefused, "the plan names another node as the receiver");
-  }
-  if (open.model != digest_) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("this node has another model: its digest begins with {}, not {}",
-                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
   }
   if (open.lease.empty() || open.lease_lifetime_ms == 0) return fail(ErrorCode::kRefused, "the request has no lease");
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {

@@ -18,7 +18,7 @@ class Session::Pass : public engine::ScheduledPass {
   }
 
   const Phase phase;
-  handoff::Chunk chunk;
+  Chunk chunk;
   bool last_of_prefill = false;
 
   bool cancelled() const override { return session_->cancelled_.load(std::memory_order_relaxed); }
