@@ -4,12 +4,12 @@
 #include <format>
 
 #include "base/log.h"
+#include "node/lease.h"
 
 namespace baton::node {
 
 namespace {
 
-constexpr std::size_t kLeaseBytes = 32;
 constexpr auto kLeaseLifetime = std::chrono::hours(1);
 
 // What another node did wrong or could not do. Anything else is the request's own fault, and would fail here too.
@@ -60,8 +60,6 @@ Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open
   const auto& fill_random = host.surroundings.fill_random;
   fill_random(open.request.bytes);
   fill_random(open.decision.bytes);
-  open.lease.resize(kLeaseBytes);
-  fill_random(open.lease);
   open.lease_lifetime_ms = static_cast<std::uint32_t>(std::chrono::milliseconds(kLeaseLifetime).count());
   open.label = chosen.label;
   const plan::NodeRef self = open.plan.nodes.front();
@@ -88,6 +86,7 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
 
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
+  if (host_.lease_key) open.lease = lease_for(open, *host_.lease_key);
   speculator_.reset();
   stepped_.clear();
   speculation_.why = why_not_speculate(options_.speculation, open.plan, host_.executor.engine());

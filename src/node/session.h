@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include "base/ed25519.h"
 #include "engine/executor.h"
 #include "handoff/flow.h"
 #include "node/exchange.h"
@@ -34,6 +35,8 @@ struct SessionHost {
   handoff::Widths widths;
   Surroundings surroundings = {};
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
+  // Signs the leases of this node's own requests; without it nobody else works for them.
+  std::optional<SigningKey> lease_key = std::nullopt;
 };
 
 // Told to the coordinator only; on the loop's thread.
