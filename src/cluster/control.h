@@ -15,7 +15,7 @@ enum class Command { kNodes, kToken, kPromote, kRevoke, kLeave };
 
 struct ControlRequest {
   Command command = Command::kNodes;
-  std::string node;             // kPromote, kRevoke: its name, or its id's first digits
+  std::string node = {};        // kPromote, kRevoke: its name, or its id's first digits
   std::int64_t lifetime_s = 0;  // kToken
 };
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/endpoint.h"
@@ -25,6 +26,11 @@ class Folder {
  public:
   // The folder is made at first use, for its owner only (0700), with a new key.
   static Result<Folder> open(const std::filesystem::path& path);
+
+  // One node at a time runs with a folder: kNoCapacity while another process holds its lock, which ends with the
+  // process or the object.
+  class Lock;
+  Result<Lock> lock() const;
 
   const std::filesystem::path& path() const { return path_; }
   const net::Identity& identity() const { return identity_; }
@@ -49,6 +55,17 @@ class Folder {
   Folder(std::filesystem::path path, net::Identity identity) : path_(std::move(path)), identity_(std::move(identity)) {}
   std::filesystem::path path_;
   net::Identity identity_;
+};
+
+class Folder::Lock {
+ public:
+  explicit Lock(int descriptor) : descriptor_(descriptor) {}
+  Lock(Lock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  Lock& operator=(Lock&&) = delete;
+  ~Lock();
+
+ private:
+  int descriptor_;
 };
 
 }  // namespace baton::cluster
