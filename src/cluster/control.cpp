@@ -47,11 +47,12 @@ Result<ControlAnswer> carry_out(Membership& membership, const WireRequest& reque
     case Command::kNodes:
       for (const PeerView& view : membership.peers()) answer.nodes.push_back(report_of(view));
       return answer;
-    case Command::kToken:
+    case Command::kToken: {
       if (request.lifetime_s <= 0) return fail(ErrorCode::kInvalidArgument, "a token lives for at least a second");
-      answer.token = TRY(membership.make_token(std::chrono::seconds(request.lifetime_s)))
-      .to_string();
+      const trust::JoinToken token = TRY(membership.make_token(std::chrono::seconds(request.lifetime_s)));
+      answer.token = token.to_string();
       return answer;
+    }
     case Command::kPromote: TRY(membership.promote(request.node)); return answer;
     case Command::kRevoke: TRY(membership.revoke(request.node)); return answer;
     case Command::kLeave: TRY(membership.leave()); return answer;

@@ -119,6 +119,11 @@ std::vector<std::string> Membership::own_addresses() const {
   return addresses;
 }
 
+std::string Membership::name_of(const net::Fingerprint& id) const {
+  const trust::Member* member = list_.find(id);
+  return member != nullptr ? member->name : id.to_string().substr(0, 12);
+}
+
 std::vector<PeerView> Membership::peers() const {
   static constexpr auto kSuspectedAfter = std::chrono::seconds(1);
   std::vector<PeerView> views;

@@ -148,6 +148,7 @@ class Membership {
   Result<void> use_certificate(ByteSpan der);
   std::int64_t time_s() const { return time_.at(now()); }
   std::vector<std::string> own_addresses() const;
+  std::string name_of(const net::Fingerprint& id) const;
 
   net::EventLoop& loop_;
   Folder folder_;

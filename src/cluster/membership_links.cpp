@@ -60,7 +60,7 @@ void Membership::on_greeted(Link& link) {
   const auto found = peers_.find(link.peer());
   if (found == peers_.end()) return;  // a guest: a token's bearer, or another process of this node
   Peer& peer = found->second;
-  if (peer.links.empty()) log::info("{} is here", list_.find(link.peer())->name);
+  if (peer.links.empty()) log::info("{} is here", name_of(link.peer()));
   peer.dials.clear();
   peer.links.push_back(link.shared_from_this());
   // Of two connections one is enough; the node with the lower id decides which, so that they agree.
@@ -103,7 +103,7 @@ void Membership::on_closed(Link& link, const Error& error) {
   peer.next_dial = time + Duration(kRedialDelay);
   if (peer.incompatible) peer.next_dial = time + Duration(kIncompatibleRedialDelay);
   if (was_used) {
-    log::info("{} is gone: {}", list_.find(link.peer())->name, error.message);
+    log::info("{} is gone: {}", name_of(link.peer()), error.message);
     peer.next_dial = identity().fingerprint() < link.peer() ? time : time + Duration(kSecondDialsLater);
   }
 }

@@ -50,7 +50,7 @@ void Membership::on_heard(Link& link, const Message& message) {
 void Membership::on_heard_from_member(Link& link, const Message& message) {
   const auto follow = [&](Result<void> done) {
     if (done) return;
-    log::warning("{}: {}", list_.find(link.peer())->name, done.error().to_string());
+    log::warning("{}: {}", name_of(link.peer()), done.error().to_string());
     link.close();
   };
   if (const auto* ping = std::get_if<Ping>(&message)) {
@@ -75,7 +75,7 @@ void Membership::on_heard_from_member(Link& link, const Message& message) {
   } else if (const auto* certificate = std::get_if<Certificate>(&message)) {
     on_certificate(*certificate);
   } else if (const auto* refused = std::get_if<Refused>(&message)) {
-    log::debug("{} refused: {}", list_.find(link.peer())->name, refused->error.message);
+    log::debug("{} refused: {}", name_of(link.peer()), refused->error.message);
   } else {
     follow(fail(ErrorCode::kProtocol, "the peer says what a member has no reason to say"));
   }
@@ -106,10 +106,11 @@ Result<void> Membership::on_statements(Link& link, const Statements& statements)
   for (const Bytes& bytes : statements.statements) {
     if (!list_.knows(sha256(bytes))) unknown.push_back(TRY(trust::Statement::decode(bytes)));
   }
-  if (unknown.empty()) return {};
-  if (!TRY(list_.merge(unknown))) return {};
+  // Also where a later statement cannot be taken, the earlier ones count.
+  const auto merged = list_.merge(unknown);
   std::erase_if(unknown, [&](const trust::Statement& statement) { return !list_.knows(statement.digest()); });
-  list_changed(unknown, &link);
+  if (!unknown.empty()) list_changed(unknown, &link);
+  TRY(merged);
   return {};
 }
 
@@ -176,7 +177,7 @@ void Membership::on_addresses(const Addresses& addresses) {
 void Membership::on_state(Link& link, const State& state) {
   Peer& peer = peers_.at(link.peer());
   if (const auto taken = peer.view.take(state); !taken) {
-    log::warning("{}: {}", list_.find(link.peer())->name, taken.error().to_string());
+    log::warning("{}: {}", name_of(link.peer()), taken.error().to_string());
     return link.close();
   }
   std::vector<net::Endpoint> endpoints;
@@ -203,7 +204,7 @@ void Membership::on_join(Link& link, const Join& join) {
     return link.finish(kGoodbye);
   }
   const net::Fingerprint id = trust::node_id(join.key);
-  log::info("{} joins: {}", list_.find(id)->name, id.to_string().substr(0, 12));
+  log::info("{} joins: {}", name_of(id), id.to_string().substr(0, 12));
   list_changed({*statement}, nullptr);
   auto certificate =
       trust::issue_certificate(list_, identity().signing_key(), id, time_s(), options_.certificate_life.count());
