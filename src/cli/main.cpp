@@ -54,6 +54,8 @@ int main(int argc, char** argv) {
   app.footer(exit_statuses());
   cli::Action chosen;
   cli::add_run(app, chosen);
+  cli::add_up(app, chosen);
+  cli::add_cluster(app, chosen);
   cli::add_node(app, chosen);
   cli::add_id(app, chosen);
   cli::add_plan(app, chosen);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/chat.h"
+#include "cli/cluster_peers.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
@@ -97,7 +98,8 @@ std::string summary(const RunResult& result) {
 
 Result<void> run(const RunFlags& flags) {
   if (flags.verbose > 0) log::set_level(flags.verbose == 1 ? log::Level::kInfo : log::Level::kDebug);
-  const net::Identity identity = TRY(flags.link.identity());
+  const cluster::Folder folder = TRY(cluster::Folder::open(TRY(flags.link.folder())));
+  const net::Identity& identity = folder.identity();
   const auto model = TRY(engine::Model::open(flags.model));
   const std::uint32_t layers = model->shape().layer_count;
   auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
@@ -106,7 +108,9 @@ Result<void> run(const RunFlags& flags) {
 
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
-  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string()));
+  ClusterPeers peers;
+  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(folder));
+  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string(), peers.nodes()));
   for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
@@ -156,7 +160,8 @@ Result<void> run(const RunFlags& flags) {
   RunResult result;
   {
     node::NodeOptions node_options;
-    node_options.emulate_link = TRY(flags.link.link_emulation());
+    const auto transport = TRY(peers.transport(*loop, identity, TRY(flags.link.link_emulation())));
+    node_options.transport = transport.get();
     // The digest is what peers compare; alone, nobody asks for it.
     const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
     const auto node =
@@ -257,6 +262,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
+      "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
       "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
       "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
