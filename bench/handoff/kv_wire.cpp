@@ -178,7 +178,7 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
     if (!transfer) return;
     const std::size_t total = chunks_.size() * layers_;
     while (next_ < total && due(next_) <= now()) {
-      const handoff::Chunk chunk = chunks_[next_ / layers_];
+      const Chunk chunk = chunks_[next_ / layers_];
       const auto layer = static_cast<std::uint32_t>(next_ % layers_);
       const auto rows = workspace_->kv_rows(layer, chunk.first_position, chunk.tokens, transfer->machine.open().codec);
       if (!rows) return give_up(rows.error());
@@ -208,7 +208,7 @@ class WireEnd : public node::TransferOwner, public std::enable_shared_from_this<
   const std::size_t logits_bytes_;
   net::Timer timer_;
   std::weak_ptr<node::OutgoingTransfer> outgoing_;
-  std::vector<handoff::Chunk> chunks_;
+  std::vector<Chunk> chunks_;
   std::size_t next_ = 0;
   std::map<handoff::SliceKey, ByteSpan> unacknowledged_;
   TimePoint began_{};

@@ -81,7 +81,7 @@ def synthetic_model(kind="q4_0"):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         print(f"making {path}", flush=True)
-        with running([BATON, "synth", partial, "--preset", "1.1b", "--type", kind]) as child:
+        with running([BATON, "synth", "--force", partial, "--preset", "1.1b", "--type", kind]) as child:
             output_of(child, 600)
         os.replace(partial, path)
     return path

@@ -36,8 +36,7 @@ def halves_bench(options):
 
     with temporary_folder() as folder:
         keys = Keys(folder, "node", "client")
-        # Nothing is packed: a request alone would pack its weights meanwhile, a node has done so when it starts.
-        flags = ["--chunk", CHUNK_TOKENS, "--ctx", tokens + NEW_TOKENS, "--prefill-pack", "off"]
+        flags = ["--chunk", CHUNK_TOKENS, "--ctx", tokens + NEW_TOKENS]
         node_command = on(first, "node", model, "--quiet", "--listen", "127.0.0.1:0", "-t", 1,
                           "--home", keys.homes["node"], "--trust", keys.fingerprints["client"], *flags)
         with running(node_command) as node:

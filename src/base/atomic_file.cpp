@@ -20,6 +20,22 @@ constexpr std::size_t kMaxWriteBytes = std::size_t{1} << 30;
 }  // namespace
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigned mode) {
+  std::error_code unknown;
+  const auto type = std::filesystem::status(path, unknown).type();
+  if (type == std::filesystem::file_type::directory) {
+    return fail(ErrorCode::kInvalidArgument, "is a folder, not a file", path.string());
+  }
+  if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::not_found) {
+    const int device = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (device < 0) return system_error("open", path);
+    return AtomicFile(device, path, {});
+  }
+  // A link stays a link: what it leads to is replaced.
+  if (std::filesystem::is_symlink(path, unknown)) {
+    const std::filesystem::path target = std::filesystem::weakly_canonical(path, unknown);
+    if (unknown) return fail(ErrorCode::kIo, "leads nowhere: " + unknown.message(), path.string());
+    if (target != path) return create(target, mode);
+  }
   // Two threads of one process may write the same path: each gets its own neighbour.
   static std::atomic<unsigned> serial = 0;
   std::filesystem::path temporary = path.string() + std::format(".{}.{}.part", ::getpid(), serial++);
@@ -43,7 +59,7 @@ AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 Result<void> AtomicFile::reserve(std::uint64_t bytes) {
@@ -70,6 +86,10 @@ Result<void> AtomicFile::write(ByteSpan part) {
 }
 
 Result<void> AtomicFile::commit() {
+  if (temporary_.empty()) {
+    ::close(std::exchange(descriptor_, -1));
+    return {};
+  }
   if (::fsync(descriptor_) != 0) return system_error("write", path_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename into place", path_);
   ::close(std::exchange(descriptor_, -1));

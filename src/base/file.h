@@ -30,6 +30,7 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// A pipe or a terminal is read to its end.
 Result<std::string> read_text_file(const std::filesystem::path& path);
 
 // An AtomicFile written at once: a reader, a crash or a full disk never sees half a file. `mode` is the file's

@@ -30,6 +30,8 @@ namespace {
 
 // The system ends a killed process at once, unless it hangs in a device.
 constexpr auto kKillTimeout = std::chrono::seconds(5);
+constexpr Duration kFirstPause = std::chrono::microseconds(100);
+constexpr Duration kLongestPause = std::chrono::milliseconds(20);
 
 // All children that nobody has waited for. A child is started and waited for under the lock, so that no number in the
 // list can belong to another process already.
@@ -94,13 +96,21 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& argv) {
 
 void ChildProcess::end_all() {
   Children& all = children();
-  const std::lock_guard lock(all.mutex);
-  all.ended = true;
-  for (const pid_t pid : all.running) ::kill(pid, SIGKILL);
-  for (const pid_t pid : all.running) {
-    // Its owner still wants to hear of its end.
-    siginfo_t ignored{};
-    while (::waitid(P_PID, static_cast<id_t>(pid), &ignored, WEXITED | WNOWAIT) != 0 && errno == EINTR) {}
+  // Its owner still wants to hear of its end.
+  const auto runs = [](pid_t pid) {
+    siginfo_t end{};
+    return ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT | WNOHANG) == 0 && end.si_pid == 0;
+  };
+  const TimePoint deadline = now() + kKillTimeout;
+  for (Duration pause = kFirstPause; now() < deadline; pause = std::min(pause * 2, kLongestPause)) {
+    {
+      const std::lock_guard lock(all.mutex);
+      if (!std::exchange(all.ended, true)) {
+        for (const pid_t pid : all.running) ::kill(pid, SIGKILL);
+      }
+      if (std::ranges::none_of(all.running, runs)) return;
+    }
+    std::this_thread::sleep_for(pause);
   }
 }
 
@@ -126,8 +136,7 @@ ChildProcess::~ChildProcess() {
 
 // waitpid() knows no deadline, so it is asked again and again, at first often: most children end at once.
 Result<int> ChildProcess::wait_for_exit(TimePoint deadline) {
-  constexpr Duration kLongestPause = std::chrono::milliseconds(20);
-  Duration pause = std::chrono::microseconds(100);
+  Duration pause = kFirstPause;
   while (true) {
     int status = 0;
     std::unique_lock lock(children().mutex);

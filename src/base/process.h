@@ -24,8 +24,9 @@ class ChildProcess {
   ChildProcess& operator=(ChildProcess&& other) noexcept;
   ~ChildProcess();
 
-  // For a process that is about to end: kills every child and returns when all are gone. None is started afterwards:
-  // start() gives kCancelled. From any thread, also while another uses the children.
+  // For a process that is about to end: kills every child and returns when all are gone, or after kKillTimeout: one
+  // that the kernel does not let go ends when it can. None is started afterwards: start() gives kCancelled. From any
+  // thread, also while another uses the children.
   static void end_all();
 
   // One line without its newline; kTimeout past the deadline, kUnavailable when the child closed its output.

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "engine/benchmark.h"
+#include "model/kv_rows.h"
 
 namespace baton::cli {
 
@@ -50,10 +51,7 @@ std::string name_of(std::string_view kind, const engine::BenchmarkRun& run) {
 
 // Cells that the longest run takes, each sequence rounded up as the cache does it.
 std::uint32_t context_for(const BenchFlags& flags) {
-  constexpr std::uint32_t kBlock = 256;
-  const auto cells = [&](std::uint32_t tokens) {
-    return (largest(flags.depths) + tokens + kBlock - 1) / kBlock * kBlock;
-  };
+  const auto cells = [&](std::uint32_t tokens) { return model::block_above(largest(flags.depths) + tokens); };
   return std::max(cells(largest(flags.prompts)), cells(largest(flags.generate)) * largest(flags.batches));
 }
 

@@ -99,6 +99,10 @@ Result<std::string> answer(net::EventLoop& loop, node::Node& node, const text::V
   running = TRY(node.submit(std::move(request), printer));
   loop.run();
   running.reset();
+  // A pass that was begun for an answer nobody waits for any more has its cells until it has ended; the next answer may
+  // need them.
+  TRY(node.executor().submit([&](engine::Engine&, const std::stop_token&) { loop.post([&] { loop.stop(); }); }));
+  loop.run();
   TRY(printer.output());
   const auto& report = *printer.report();
   if (!report && report.error().code != ErrorCode::kCancelled) return std::unexpected(report.error());

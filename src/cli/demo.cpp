@@ -165,10 +165,9 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
     for (std::uint32_t i = 0; i < spec.runs; ++i) runs.push_back(TRY(run_undisturbed(cluster, spec, demo)));
     std::ranges::sort(runs, {}, [](const RunResult& run) { return run.timings.total_s; });
     const RunResult& result = runs[runs.size() / 2];
-    demo.rows.push_back({
-      spec.name, result.timings.first_token_s, result.timings.prefill_s, result.timings.decode_s,
-          result.timings.total_s, TRY(predicted_total_s(spec.placement))
-    });
+    const double predicted_s = TRY(predicted_total_s(spec.placement));
+    demo.rows.push_back({spec.name, result.timings.first_token_s, result.timings.prefill_s, result.timings.decode_s,
+                         result.timings.total_s, predicted_s});
     for (const RunResult& run : runs) {
       if (run.recoveries > 0) demo.invalid_because.push_back(spec.name + ": a node failed on the way");
       if (reference_tokens.empty()) reference_tokens = run.tokens;

@@ -50,6 +50,7 @@ Result<void> DemoCluster::add_machine(std::string name, const engine::EmulatedDe
   auto id = TRY(ChildProcess::start({program_, "id", "--home", home}));
   std::string fingerprint = TRY(id.read_line(now() + kStartTimeout));
   std::vector<std::string> flags = {"--home",           home,
+                                    "--device",         "CPU",
                                     "--threads",        "1",
                                     "--chunk",          std::to_string(kScaleWorkload.chunk_tokens),
                                     "--emulate-tflops", std::format("{}", device.teraflops),

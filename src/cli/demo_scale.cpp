@@ -1,6 +1,6 @@
 #include "cli/demo_scale.h"
 
-#include "handoff/flow.h"
+#include "base/chunk_grid.h"
 #include "model/cost.h"
 #include "plan/model_shapes.h"
 #include "plan/prediction.h"
@@ -37,7 +37,7 @@ WorkTotals work_totals(const model::ModelShape& shape, const Workload& workload)
   const double kv_bytes = kv_bytes_per_token(shape);
   WorkTotals totals;
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
-    for (const handoff::Chunk& chunk : handoff::chunk_grid(0, workload.prompt_tokens, workload.chunk_tokens)) {
+    for (const Chunk& chunk : chunk_grid(0, workload.prompt_tokens, workload.chunk_tokens)) {
       const model::TokenRun run{chunk.first_position, chunk.tokens};
       totals.prefill_flops += model::layer_cost(shape, layer, {&run, 1}, kv_bytes).flops;
     }
@@ -83,8 +83,8 @@ Result<double> predicted_total_s(const plan::Placement& placement) {
   // One more token than steps: the first comes from the prompt.
   const plan::Request request{.prompt_tokens = kReferenceWorkload.prompt_tokens,
                               .output_tokens = kReferenceWorkload.decode_steps + 1.0};
-  return TRY(plan::predict(reference_machines(), reference_shape(), request, placement))
-  .total_s;
+  const plan::Prediction prediction = TRY(plan::predict(reference_machines(), reference_shape(), request, placement));
+  return prediction.total_s;
 }
 
 }  // namespace baton::cli

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 #include <vector>
 
 namespace baton::cli {
@@ -104,7 +105,9 @@ std::shared_ptr<CLI::FormatterBase> help_formatter() {
 
 std::string option_title(const CLI::Option& option) {
   if (option.get_positional()) return option.get_name(true, false);
-  const std::string names = CLI::detail::find_and_replace(option.get_name(false, true), ",", ", ");
+  std::string names;
+  for (const std::string& name : option.get_snames()) names += (names.empty() ? "-" : ", -") + name;
+  for (const std::string& name : option.get_lnames()) names += (names.empty() ? "--" : ", --") + name;
   return option.get_type_size() == 0 ? names : names + " " + value_name(option);
 }
 

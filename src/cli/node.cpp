@@ -60,6 +60,9 @@ Result<void> run_node(const NodeFlags& flags) {
   node_options.emulate_link = TRY(flags.link.link_emulation());
   node = TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
+  if (const std::string& host = node->endpoint()->host; host == "0.0.0.0" || host == "::") {
+    std::fputs("baton: give other machines a name or an address of this one in place of the zeros\n", stderr);
+  }
   if (trusted.empty()) {
     std::fputs(
         "baton: nobody may connect to this node: start it with --trust FINGERPRINT, which 'baton id' prints on the "

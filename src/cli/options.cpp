@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <format>
 
+#include "base/file.h"
 #include "engine/model.h"
 #include "trust/statement.h"
 
@@ -50,7 +51,7 @@ void DeviceFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--prefill-pack", prefill_pack,
-                  "How a CPU multiplies when it reads prompts: auto (never coarser than ggml), bf16 (quantised weights "
+                  "How a CPU multiplies when it reads prompts: auto (as close as ggml), bf16 (quantised weights "
                   "closer, F16 faster and coarser), int8 (fastest, coarsest), f32 (closest), off (ggml alone)")
       ->type_name("HOW")
       ->capture_default_str();
@@ -145,6 +146,8 @@ Result<LayerRange> parse_layers(std::string_view text) {
   }
   return fail(ErrorCode::kInvalidArgument, std::format("'{}' is not a range of layers such as 0-16", text));
 }
+
+Result<std::string> read_text(const std::string& path) { return read_text_file(path == "-" ? "/dev/stdin" : path); }
 
 Result<std::vector<Token>> parse_tokens(std::string_view text) {
   std::vector<Token> tokens;

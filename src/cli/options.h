@@ -74,4 +74,7 @@ Result<LayerRange> parse_layers(std::string_view text);
 // "1,2,3"
 Result<std::vector<Token>> parse_tokens(std::string_view text);
 
+// The whole file; "-" is what is piped in.
+Result<std::string> read_text(const std::string& path);
+
 }  // namespace baton::cli

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 #include <memory>
+#include <utility>
 
 #include "base/clock.h"
 #include "cli/command.h"
@@ -57,13 +58,12 @@ Result<Subject> subject_of(const PlanCommandFlags& flags) {
     return fail(ErrorCode::kInvalidArgument,
                 "which model? Give a GGUF file, or --model with a name of 'baton plan --list'");
   }
-  if (!flags.model_name.empty()) return Subject {
-      flags.model_name, TRY(plan::find_model_shape(flags.model_name))
-    };
-  return Subject {
-    std::filesystem::path(flags.model_file).filename().string(), TRY(engine::Model::open(flags.model_file))
-    ->shape()
-  };
+  if (!flags.model_name.empty()) {
+    model::ModelShape shape = TRY(plan::find_model_shape(flags.model_name));
+    return Subject{flags.model_name, std::move(shape)};
+  }
+  const auto model = TRY(engine::Model::open(flags.model_file));
+  return Subject{std::filesystem::path(flags.model_file).filename().string(), model->shape()};
 }
 
 Result<plan::Request> request_of(const PlanCommandFlags& flags) {
@@ -128,10 +128,10 @@ Result<void> print_thresholds(const PlanCommandFlags& flags, bool link_given) {
   if (flags.format == OutputFormat::kJson)
     return print(glz::write<glz::opts{.skip_null_members = false}>(report).value_or("{}") + "\n");
   std::string text = std::format(
-      "{}: {} reads in chunks of {}, {} writes {} tokens.\nShortest prompt from which on, up to {} tokens, the "
-      "transfer "
-      "hides behind the prefill, and from which\non it is faster than {} alone. Predicted.\n\n{:<10} {:<6} {:>10} "
-      "{:>10}\n",
+      "{}: {} reads in chunks of {}, {} writes {} tokens.\n"
+      "Shortest prompt from which on, up to {} tokens, the transfer hides behind the prefill, and from which\n"
+      "on it is faster than {} alone. Predicted.\n\n"
+      "{:<10} {:<6} {:>10} {:>10}\n",
       report.model, report.reader, report.chunk_tokens, report.decoder, flags.output_tokens,
       grouped(plan::kLongestPrompt), report.decoder, "link", "codec", "hides", "pays");
   for (const ThresholdRow& row : report.thresholds) {

@@ -16,20 +16,19 @@ namespace {
 // What this machine is measured with: short, since a person waits.
 constexpr std::uint32_t kPromptTokens = 512;
 constexpr std::uint32_t kGeneratedTokens = 16;
-// Of what the system calls available.
+// Of what was free before the model was loaded.
 constexpr double kUsableMemory = 0.9;
 
 // Its rates with this very model, from a prompt and an answer really computed.
 Result<plan::Device> measure_this_machine(const std::string& path) {
   engine::EngineOptions options;
   options.context_tokens = kPromptTokens;
-  const auto memory = available_memory_bytes();
+  const auto system_memory = available_memory_bytes();
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(path)), options));
   const model::ModelShape& shape = engine->shape();
-  const double prompt_rate =
-      TRY(engine::prompt_tokens_per_second(*engine, {.tokens = kPromptTokens, .repetitions = 1})).mean;
-  const double answer_rate =
-      TRY(engine::generated_tokens_per_second(*engine, {.tokens = kGeneratedTokens, .repetitions = 1})).mean;
+  const engine::Rate read = TRY(engine::prompt_tokens_per_second(*engine, {.tokens = kPromptTokens, .repetitions = 1}));
+  const engine::Rate written =
+      TRY(engine::generated_tokens_per_second(*engine, {.tokens = kGeneratedTokens, .repetitions = 1}));
   double flops = model::head_cost(shape, 1).flops;
   double bytes = model::head_cost(shape, 1).bytes * kGeneratedTokens;
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
@@ -43,9 +42,9 @@ Result<plan::Device> measure_this_machine(const std::string& path) {
     }
   }
   plan::Device device;
-  device.flops_per_second = flops * prompt_rate / kPromptTokens;
-  device.bytes_per_second = bytes * answer_rate / kGeneratedTokens;
-  device.memory_bytes = kUsableMemory * static_cast<double>(memory.value_or(engine->device().memory_free_bytes));
+  device.flops_per_second = flops * read.mean / kPromptTokens;
+  device.bytes_per_second = bytes * written.mean / kGeneratedTokens;
+  device.memory_bytes = usable_memory_bytes(engine->device(), system_memory);
   return device;
 }
 
@@ -71,6 +70,11 @@ void number_last(auto& named) {
 }
 
 }  // namespace
+
+double usable_memory_bytes(const engine::DeviceInfo& device, std::optional<std::uint64_t> system_bytes) {
+  const bool is_system_memory = device.kind == engine::DeviceKind::kCpu && system_bytes;
+  return kUsableMemory * static_cast<double>(is_system_memory ? *system_bytes : device.memory_free_bytes);
+}
 
 Result<plan::Cluster> make_cluster(const MachineFlags& flags, const std::string& model) {
   if (flags.devices.size() > plan::kMaxNodes) {

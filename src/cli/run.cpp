@@ -6,7 +6,6 @@
 #include <format>
 #include <memory>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "cli/chat.h"
 #include "cli/cluster_peers.h"
@@ -16,6 +15,7 @@
 #include "cli/run_printer.h"
 #include "cli/run_result.h"
 #include "cli/signals.h"
+#include "cli/speculation_flags.h"
 #include "model/vocabulary.h"
 #include "node/node.h"
 #include "text/tokenizer.h"
@@ -32,7 +32,7 @@ struct RunFlags {
   std::uint32_t max_new_tokens = 128;
   engine::SamplerOptions sampler;
   PlanFlags plan;
-  std::string speculate = "auto";
+  SpeculationFlags speculation;
   bool deterministic = false;
   bool ignore_eos = false;
   OutputFormat format = OutputFormat::kText;
@@ -67,11 +67,12 @@ Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufF
   if (flags.is_dialogue()) return std::vector<Token>();
   if (flags.tokens) return parse_tokens(*flags.tokens);
   if (!flags.prompt && !flags.file) {
-    return fail(ErrorCode::kInvalidArgument,
-                "there is no prompt: give one with -p TEXT, -f FILE or --tokens 1,2,3, or chat on a terminal");
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "there is no prompt: give one with -p TEXT, -f FILE (- for a pipe) or --tokens 1,2,3, or chat on a terminal");
   }
   if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
-  const std::string text = flags.file ? TRY(read_text_file(*flags.file)) : *flags.prompt;
+  const std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.prompt;
   if (text.empty()) {
     return fail(ErrorCode::kInvalidArgument, "the prompt is empty: there is nothing to go on from",
                 flags.file.value_or("-p"));
@@ -101,6 +102,7 @@ Result<void> run(const RunFlags& flags) {
   const cluster::Folder folder = TRY(cluster::Folder::open(TRY(flags.link.folder())));
   const net::Identity& identity = folder.identity();
   const auto model = TRY(engine::Model::open(flags.model));
+  const auto draft = TRY(flags.speculation.open_draft(*model));
   const std::uint32_t layers = model->shape().layer_count;
   auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
   std::optional<text::Tokenizer> tokenizer;
@@ -118,7 +120,7 @@ Result<void> run(const RunFlags& flags) {
   request.chunk_tokens = flags.device.chunk_tokens;
   request.codec = TRY(flags.link.codec_type());
   request.hidden = TRY(flags.link.hidden_type());
-  request.speculation = TRY(node::parse_speculation(flags.speculate));
+  request.speculation = TRY(flags.speculation.speculation());
   request.determinism = flags.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
@@ -129,8 +131,7 @@ Result<void> run(const RunFlags& flags) {
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
                             request.max_new_tokens, options.context_tokens));
   }
-  // In a chat the cells of one turn may be given back while the next already reserves its own.
-  options.sequences = flags.is_dialogue() ? 2 : 1;
+  options.sequences = 1;
   options.layers = own_layers(request.plan);
   const bool alone = request.plan.nodes.size() == 1;
   // A short prompt is answered at once, even where weights are still being packed. Nodes that share a request must
@@ -144,10 +145,15 @@ Result<void> run(const RunFlags& flags) {
     block_chat_signals();
   }
   const auto loop = TRY(net::EventLoop::create());
-  if (dialogue) {
+  const auto make_node = [&](node::NodeOptions node_options) -> Result<std::unique_ptr<node::Node>> {
+    // The digest is what peers compare; alone, nobody asks for it.
     const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
-    const auto node =
-        TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, node::NodeOptions()));
+    auto executor = TRY(start_executor(model, options));
+    node_options.draft = TRY(flags.speculation.load_draft(draft, executor->engine(), request.plan));
+    return node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options));
+  };
+  if (dialogue) {
+    const auto node = TRY(make_node({}));
     return run_chat(*loop, *node, *tokenizer, *std::move(dialogue), request, options.context_tokens);
   }
   std::shared_ptr<node::Request> running;
@@ -162,10 +168,7 @@ Result<void> run(const RunFlags& flags) {
     node::NodeOptions node_options;
     const auto transport = TRY(peers.transport(*loop, identity, TRY(flags.link.link_emulation())));
     node_options.transport = transport.get();
-    // The digest is what peers compare; alone, nobody asks for it.
-    const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
-    const auto node =
-        TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+    const auto node = TRY(make_node(std::move(node_options)));
     result.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
     printer.when_done = [&] { node->when_quiet(kGoodbyeTimeout, [&] { loop->stop(); }); };
     // Nobody reads on, or the disk is full. Posted, as the request is in the middle of telling us a token.
@@ -218,7 +221,7 @@ void add_run(CLI::App& app, Action& chosen) {
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");
   auto* prompt = command->add_option("-p,--prompt", flags->prompt, "The prompt");
-  auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt");
+  auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt; - reads it from a pipe");
   auto* tokens = command->add_option("--tokens", flags->tokens, "The prompt as token ids; nothing is added");
   prompt->excludes(file)->excludes(tokens);
   file->excludes(tokens)->type_name("FILE");
@@ -243,15 +246,10 @@ void add_run(CLI::App& app, Action& chosen) {
   command->add_option("--frequency-penalty", sampler.frequency_penalty, "Subtracted for each time a token was seen")
       ->capture_default_str();
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on where the model says that its text ends");
-  command
-      ->add_option("--speculate", flags->speculate,
-                   "Guess tokens from what stood before and check several at once; the text stays the same: auto "
-                   "(where that holds bit by bit), lookup (on any device), off")
-      ->check(CLI::IsMember({"auto", "off", "lookup"}))
-      ->capture_default_str();
   command->add_flag("--deterministic", flags->deterministic,
                     "After a node's failure, recompute in the shapes that first made the text");
   flags->chat.add_to(*command);
+  flags->speculation.add_to(*command);
   flags->plan.add_to(*command);
   flags->device.add_to(*command);
   flags->link.add_to(*command);
@@ -260,6 +258,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf\n"
       "  baton run model.gguf -p 'The sea is'\n"
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
+      "  baton run large.gguf -p 'The sea is' --draft small.gguf\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"

@@ -18,6 +18,7 @@ struct SynthFlags {
   std::string preset;
   std::string type = "q4_0";
   model::SynthOptions shape;
+  bool force = false;
   // The shape's options, in the order in which they are told.
   std::vector<std::pair<std::string_view, const CLI::Option*>> told;
 };
@@ -39,8 +40,11 @@ Result<void> synth(const SynthFlags& flags) {
   if (!type) return fail(ErrorCode::kInvalidArgument, "unknown tensor type '" + flags.type + "'");
   model::SynthOptions options = flags.shape;
   options.type = type->type;
-  TRY(model::synthesize(options, flags.out));
   std::error_code unknown;
+  if (!flags.force && std::filesystem::exists(flags.out, unknown)) {
+    return fail(ErrorCode::kInvalidArgument, "exists already; --force replaces it", flags.out);
+  }
+  TRY(model::synthesize(options, flags.out));
   const auto bytes = std::filesystem::file_size(flags.out, unknown);
   remark(std::format("{}: {}: {}\n", flags.out, unknown ? "written" : size_text(bytes), shape_text(flags)));
   return {};
@@ -68,6 +72,7 @@ void add_synth(CLI::App& app, Action& chosen) {
   add("--vocab", shape.vocab, "vocabulary", "Tokens in the vocabulary");
   add("--type", flags->type, "type", "Type of the matrices: f16, q8_0, q4_0, q4_k, ...");
   add("--seed", shape.seed, "seed", "The same seed gives the same file");
+  command->add_flag("--force", flags->force, "Replace a file that is there");
   command->footer(
       "Examples:\n  baton synth model.gguf --preset 1.1b --type q4_0\n"
       "  baton synth small.gguf --embd 256 --layers 4 --heads 8 --kv-heads 2 --ff 896 --vocab 1000 --type f16");

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 
-#include "base/file.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "model/gguf.h"
@@ -29,7 +28,7 @@ Result<void> tokenize(const TokenizeFlags& flags) {
   }
   const auto file = TRY(model::GgufFile::open(flags.model));
   const auto tokenizer = TRY(text::Tokenizer::create(TRY(text::Vocabulary::create(TRY(model::read_vocabulary(file))))));
-  const std::string text = flags.file ? TRY(read_text_file(*flags.file)) : *flags.text;
+  const std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.text;
   const auto mode = flags.special ? text::SpecialTokens::kParse : text::SpecialTokens::kAsPlainText;
   const bool json = flags.format == OutputFormat::kJson;
   std::string list;
@@ -47,7 +46,8 @@ void add_tokenize(CLI::App& app, Action& chosen) {
   command->add_option("MODEL", flags->model, "GGUF file")->required();
   auto* text = command->add_option("--text", flags->text, "The text");
   auto* file =
-      command->add_option("--file", flags->file, "A file whose bytes are the text, as they are")->type_name("FILE");
+      command->add_option("--file", flags->file, "A file whose bytes are the text, as they are; - reads a pipe")
+          ->type_name("FILE");
   text->excludes(file);
   command->add_flag("--special", flags->special, "Read control tokens such as <|im_end|> as tokens, not as text");
   add_json_flag(*command, flags->format, "Print a JSON array");

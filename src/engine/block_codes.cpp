@@ -165,7 +165,7 @@ void q5_k(const std::byte* block, const Target& target) {
   }
 }
 
-// Sixteen scales of 8 bits for sixteen numbers of 6 bits each: their products, below 2^12, share the block's scale.
+// Sixteen scales of 8 bits for sixteen numbers of 6 bits each: their products, at most 2^12, share the block's scale.
 void q6_k(const std::byte* block, const Target& target) {
   constexpr std::size_t kScalesAt = 192;
   constexpr std::size_t kScaleAt = 208;

@@ -1,6 +1,6 @@
 // Products in whole numbers: groups of 32 values with one scale, multiplied by the processor's integer instructions.
 // What passes between block_matrix.cpp and the code for an instruction set: block_kernels_x86.cpp, or
-// block_kernels_none.cpp where there is none. Private to the engine room.
+// no_block_kernels.cpp where there is none. Private to the engine room.
 #pragma once
 
 #include <cstddef>

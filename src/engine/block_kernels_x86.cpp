@@ -1,59 +1,25 @@
-// AVX-512 with VNNI: VPDPBUSD and VPDPWSSD (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2) add
-// four products of bytes, or two of words, to each of sixteen 32-bit sums. The functions name their own target, so the
-// build's baseline stays what it is.
-#include <immintrin.h>
-
-#include <cstring>
-#include <limits>
-
+// The kernels on processors with AVX-512 and VNNI.
 #include "engine/block_kernels.h"
 
-#define BATON_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")))
+#include <cstring>
+
+#include "engine/vnni_x86.h"
 
 namespace baton::engine {
 
 namespace {
 
 constexpr int kRows = kTileRows;
-constexpr int kLanes = 16;
+constexpr int kLanes = kVectorLanes;
 constexpr int kVectors = kPanelRows / kLanes;
 // VPDPBUSD wants one factor unsigned: weights of 8 bits are shifted by so much, and sums start lower accordingly.
 constexpr int kShift = 128;
-constexpr float kLargest8 = 127.0F;
-constexpr float kLargest16 = 32767.0F;
-constexpr float kLongest16 = 46330.0F;  // 2^15.5, less what rounding 32 values can add
 
 template <CodeWidth width>
 constexpr int kSteps = static_cast<int>(kBlockGroup * code_bytes(width) / 4);
 
-// A step that is no normal number is as good as none.
-float usable(float step) { return step >= std::numeric_limits<float>::min() ? step : 0.0F; }
-
-struct Codes {
-  __m512i first;  // as 32-bit numbers
-  __m512i second;
-  float step;
-};
-
 template <CodeWidth width>
-BATON_VNNI inline Codes encode_group(const float* values) {
-  const __m512 first = _mm512_loadu_ps(values);
-  const __m512 second = _mm512_loadu_ps(values + kLanes);
-  const float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(first), _mm512_abs_ps(second)));
-  float step = largest / kLargest8;
-  if constexpr (width == CodeWidth::k16) {
-    const __m512 squares = _mm512_fmadd_ps(first, first, _mm512_mul_ps(second, second));
-    const float length = _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(_mm512_reduce_add_ps(squares))));
-    step = largest / kLargest16;
-    if (!(step > length / kLongest16)) step = length / kLongest16;
-  }
-  step = usable(step);
-  const __m512 inverse = _mm512_set1_ps(step > 0 ? 1.0F / step : 0.0F);
-  return {_mm512_cvtps_epi32(_mm512_mul_ps(first, inverse)), _mm512_cvtps_epi32(_mm512_mul_ps(second, inverse)), step};
-}
-
-template <CodeWidth width>
-BATON_VNNI inline void store_codes(const Codes& codes, std::byte* target) {
+BATON_VNNI inline void store_codes(const GroupCodes& codes, std::byte* target) {
   if constexpr (width == CodeWidth::k8) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm512_cvtsepi32_epi8(codes.first));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target + kLanes), _mm512_cvtsepi32_epi8(codes.second));
@@ -66,7 +32,7 @@ BATON_VNNI inline void store_codes(const Codes& codes, std::byte* target) {
 template <CodeWidth width>
 BATON_VNNI void encode(const float* values, std::int64_t groups, std::byte* codes, float* scales) {
   for (std::int64_t group = 0; group < groups; ++group) {
-    const Codes made = encode_group<width>(values + group * kBlockGroup);
+    const GroupCodes made = encode_group<width>(values + group * kBlockGroup);
     store_codes<width>(made, codes + group * kBlockGroup * code_bytes(width));
     scales[group] = made.step;
   }
@@ -85,7 +51,7 @@ BATON_VNNI void make_tile(const float* const* rows, std::int64_t groups, std::by
       if (rows[row] == nullptr) {
         std::memset(codes, 0, sizeof(codes));
       } else {
-        const Codes made = encode_group<width>(rows[row] + group * kBlockGroup);
+        const GroupCodes made = encode_group<width>(rows[row] + group * kBlockGroup);
         store_codes<width>(made, codes);
         const std::int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(made.first, made.second));
         scale = made.step;
@@ -237,13 +203,8 @@ BATON_VNNI void widen(const std::byte* halves, std::int64_t count, float* values
 template <CodeWidth width>
 constexpr BlockKernels kKernels{make_tile<width>, make_panel<width>, multiply<width>, encode<width>, widen};
 
-bool is_worth_it() {
-  const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512vnni");
-  // AMX multiplies BF16 eight times as fast as these instructions multiply bytes.
-  return has && !__builtin_cpu_supports("amx-bf16");
-}
+// AMX multiplies BF16 eight times as fast as these instructions multiply bytes.
+bool is_worth_it() { return has_vnni() && !__builtin_cpu_supports("amx-bf16"); }
 
 }  // namespace
 

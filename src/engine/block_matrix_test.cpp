@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -192,6 +193,25 @@ TEST(BlockMatrix, HasRoomForTheLargestSums) {
       ASSERT_NE(matrix, nullptr);
       const double exact = exact_product(row.data(), source.widened.data(), kColumns);
       EXPECT_NEAR(product(*matrix, one_group(1), row, 1)[0], exact, 1e-4 * exact);
+    }
+  }
+}
+
+TEST_P(BlockMatrixOf, HidesNoActivationThatIsNoNumber) {
+  const auto& [type, coding] = GetParam();
+  constexpr std::int64_t kColumns = 256;
+  constexpr std::int64_t kRows = 40;
+  const FileMatrices source(type, random_numbers(kColumns * kRows, 3), kColumns);
+  const auto matrix =
+      BlockMatrix::find({.type = type, .coding = coding, .columns = kColumns, .rows = kRows}, source.bytes);
+  ASSERT_NE(matrix, nullptr);
+  for (const float wrong : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    auto inputs = random_numbers(2 * kColumns, 5);
+    inputs[kColumns + 40] = wrong;
+    const auto results = product(*matrix, one_group(2), inputs, 2);
+    for (std::size_t out = 0; out < kRows; ++out) {
+      EXPECT_TRUE(std::isfinite(results[out])) << "another row's";
+      EXPECT_FALSE(std::isfinite(results[kRows + out])) << wrong;
     }
   }
 }

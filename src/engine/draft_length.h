@@ -26,14 +26,23 @@ class DraftLength {
   // checked by a pass: what was guessed and not checked is known as well once the text has gone on.
   enum class Ending { kWrong, kOpen };
   void guessed(std::uint32_t confidence, std::uint32_t right, Ending ending);
-  // A pass over so many rows, which made so many tokens, took so long.
+  // Nothing was guessed, so nothing can be learnt: what is known of guesses of this rank slowly becomes doubtful.
+  void not_guessed(std::uint32_t confidence);
+  // A pass over so many rows, which made so many tokens, took so long, with what it took to guess them.
   void passed(std::uint32_t rows, std::uint32_t tokens, double seconds);
+  // Guessing took so long beside any pass.
+  void lost(double seconds);
 
  private:
   struct Chance {
-    double right = 1;
-    double tried = 2;
-    double value() const { return right / tried; }
+    double right = 0;
+    double tried = 0;
+    // One more of two: without any evidence, one half.
+    double value() const { return (right + 1) / (tried + 2); }
+    void forget(double share) {
+      right *= 1 - share;
+      tried *= 1 - share;
+    }
   };
   static std::size_t rank(std::uint32_t confidence);
   double cost(std::uint32_t rows) const;  // seconds, as far as measured; else what the nearest measurements suggest
@@ -42,6 +51,7 @@ class DraftLength {
   std::array<Chance, kRanks> chances_;
   std::vector<double> seconds_;  // of a pass, by rows; 0: not measured
   std::uint32_t largest_ = 1;    // rows measured
+  std::uint32_t checks_in_a_row_ = 0;
   double spent_s_ = 0;
   double balance_s_ = 0;  // what guesses have won, or less than 0
 };

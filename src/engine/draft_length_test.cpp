@@ -71,6 +71,41 @@ TEST(DraftLength, NeedsASingleStepToKnowWhatIsWon) {
   EXPECT_EQ(length.choose(kConfidence, 8), 1u);
 }
 
+// The first step of all, on cold memory, must not make every later pass look good.
+TEST(DraftLength, IsNotMisledByASlowSingleStep) {
+  DraftLength length(kMostRows);
+  length.passed(1, 1, 0.5);
+  int checks = 0;
+  for (int step = 0; step < 200; ++step) {
+    const std::uint32_t checked = length.choose(kConfidence, 8);
+    if (checked > 0) ++checks;
+    if (checked > 0) length.guessed(kConfidence, 0, DraftLength::Ending::kWrong);
+    length.passed(checked + 1, 1, checked > 0 ? 0.025 : 0.02);
+  }
+  EXPECT_LT(checks, 30);
+}
+
+TEST(DraftLength, ForgetsWhatItKnewOfGuessesThatNobodyAskedFor) {
+  DraftLength length(kMostRows);
+  length.passed(1, 1, 0.02);
+  length.passed(2, 1, 0.021);
+  for (int guess = 0; guess < 30; ++guess) length.guessed(kConfidence, 0, DraftLength::Ending::kWrong);
+  for (int step = 0; step < 10; ++step) length.passed(1, 1, 0.02);
+  EXPECT_EQ(length.choose(kConfidence, 8), 0u);
+  for (int step = 0; step < 400; ++step) length.not_guessed(kConfidence);
+  EXPECT_GT(length.choose(kConfidence, 8), 0u);
+}
+
+TEST(DraftLength, CountsWhatGuessesCostBesidePasses) {
+  DraftLength length(kMostRows);
+  length.passed(1, 1, 0.02);
+  EXPECT_GT(length.choose(kConfidence, 8), 0u);
+  length.lost(0.01);
+  EXPECT_EQ(length.choose(kConfidence, 8), 0u);
+  for (int step = 0; step < 50; ++step) length.passed(1, 1, 0.02);
+  EXPECT_GT(length.choose(kConfidence, 8), 0u);
+}
+
 TEST(DraftLength, JudgesEachRankOfConfidenceByItself) {
   DraftLength length(kMostRows);
   length.passed(1, 1, 0.02);

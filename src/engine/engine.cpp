@@ -24,8 +24,6 @@ constexpr std::uint32_t kMaxContextTokens = 1U << 26U;
 constexpr std::uint32_t kMaxChunkTokens = 1U << 16U;
 constexpr std::uint32_t kMaxSequences = 1U << 16U;
 
-std::uint32_t whole_blocks(std::uint32_t tokens) { return (tokens + kCellBlock - 1) / kCellBlock * kCellBlock; }
-
 std::unexpected<Error> invalid(std::string message) { return fail(ErrorCode::kInvalidArgument, std::move(message)); }
 
 }  // namespace
@@ -227,7 +225,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   if (options.sequences == 0 || options.sequences > kMaxSequences) {
     return invalid(std::format("{} sequences at once; it must be from 1 to {}", options.sequences, kMaxSequences));
   }
-  filled.context_tokens = whole_blocks(options.context_tokens);
+  filled.context_tokens = model::block_above(options.context_tokens);
   filled.layers = options.layers.value_or(LayerRange{0, shape.layer_count});
   if (filled.layers->empty() || filled.layers->end > shape.layer_count) {
     return invalid(
@@ -285,7 +283,8 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
   TRY(impl_->cache.ensure(layers));
   TRY(impl_->weights.ensure(layers, [&] { return impl_->pass->check_device(layers); }));
   if (!impl_->has_kernels()) return {};
-  TRY(impl_->step_weights->add(layers));
+  TRY(impl_->step_weights->add(
+      layers, [&](const model::TensorInfo& matrix) { return impl_->prefill_weights->reads_in_file(matrix); }));
   TRY(impl_->prefill_weights->add(layers, stats().mapped_weight_bytes));
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     if (impl_->options.while_packing == WhilePacking::kWait) impl_->prefill_weights->wait_until_packed(layer);
@@ -304,7 +303,7 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
                             pool->free_cells(), pool->capacity(), cells, pool->largest_gap(),
                             count > pool->capacity() ? "" : "wait for other requests to end, or ", advice));
   };
-  const std::uint32_t wanted = whole_blocks(std::min(tokens, kMaxContextTokens + 1));
+  const std::uint32_t wanted = model::block_above(std::min(tokens, kMaxContextTokens + 1));
   const CellPool& pool = *impl_->cells;
   CellRun cells =
       TRY(take(impl_->cells, wanted, "cells",

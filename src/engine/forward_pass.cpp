@@ -7,6 +7,7 @@
 #include "base/attention_window.h"
 #include "engine/cell_pool.h"
 #include "engine/sequence_states.h"
+#include "model/kv_rows.h"
 
 namespace baton::engine {
 
@@ -19,8 +20,6 @@ constexpr std::size_t kHeadGraphSize = 32;
 constexpr std::uint16_t kVisible = 0x0000;  // F16 zero
 constexpr std::uint16_t kHidden = 0xFC00;   // F16 minus infinity
 
-std::uint32_t round_down(std::uint32_t value) { return value / kCellBlock * kCellBlock; }
-std::uint32_t round_up(std::uint32_t value) { return round_down(value + kCellBlock - 1); }
 std::size_t round_up_to(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
 
 std::vector<float> query_temperatures(const model::Hyperparameters& numbers,
@@ -165,8 +164,8 @@ void ForwardPass::list_runs(const Batch& batch) {
 void ForwardPass::make_masks(WindowInputs& inputs) {
   std::uint32_t row = 0;
   for (const RowRun& run : runs_) {
-    const std::uint32_t first_seen = round_down(first_visible(run.first_position, inputs.window));
-    const std::uint32_t seen_end = round_up(run.first_position + run.count);
+    const std::uint32_t first_seen = model::block_below(first_visible(run.first_position, inputs.window));
+    const std::uint32_t seen_end = model::block_above(run.first_position + run.count);
     inputs.spans.push_back(
         {.first_row = row,
          .row_count = run.count,
@@ -180,7 +179,7 @@ void ForwardPass::make_masks(WindowInputs& inputs) {
 }
 
 void ForwardPass::fill_mask(const RowRun& run, std::uint32_t window, ggml_tensor* mask) {
-  const std::uint32_t first_seen = round_down(first_visible(run.first_position, window));
+  const std::uint32_t first_seen = model::block_below(first_visible(run.first_position, window));
   const auto columns = static_cast<std::size_t>(mask->ne[0]);
   mask_row_.resize(columns * run.count);
   for (std::uint32_t row = 0; row < run.count; ++row) {
@@ -377,23 +376,38 @@ Result<void> ForwardPass::run_head(std::span<float> logits) {
   return {};
 }
 
-Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
-                              Emulation* emulation) {
-  if (emulation != nullptr) emulation->begin_pass();
-  move_windows(batch);
+Result<void> ForwardPass::run_layers(const Batch& batch, LayerObserver* observer, Emulation* emulation,
+                                     std::uint32_t& done) {
   TRY(prepare_inputs(batch));
   if (batch.layers.begin == 0) TRY(embed());
-
   std::vector<model::TokenRun> runs;
   for (const BatchSpan& span : batch.spans) runs.push_back({span.first_position, span.token_count});
   for (std::uint32_t layer = batch.layers.begin; layer < batch.layers.end; ++layer) {
     TRY(run_layer(batch, layer));
+    ++done;
     const KvLayout& layout = cache_.layout(layer);
     const double kv_bytes = layout.k_row_bytes + layout.v_row_bytes;
     if (emulation != nullptr) emulation->finish(model::layer_cost(shape_, layer, runs, kv_bytes));
     if (observer != nullptr && observer->layer_done(layer) == LayerObserver::Next::kStop) {
       return fail(ErrorCode::kCancelled, "the pass was stopped between two layers");
     }
+  }
+  return {};
+}
+
+Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerObserver* observer,
+                              Emulation* emulation) {
+  if (emulation != nullptr) emulation->begin_pass();
+  move_windows(batch);
+  std::uint32_t done = 0;
+  if (const auto ran = run_layers(batch, observer, emulation, done); !ran) {
+    // What no layer computed must not pass for being there.
+    for (const BatchSpan& span : batch.spans) {
+      for (std::uint32_t layer = batch.layers.begin + done; layer < batch.layers.end; ++layer) {
+        span.sequence->rows_[layer].take_back(span.first_position);
+      }
+    }
+    return ran;
   }
   if (batch.layers.end < shape_.layer_count) {
     ggml_backend_tensor_get(hidden_, outputs.hidden.data(), 0, outputs.hidden.size_bytes());

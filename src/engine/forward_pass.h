@@ -70,6 +70,8 @@ class ForwardPass {
   void choose_inputs(const Batch& batch);
   const WindowInputs& inputs_for(std::uint32_t layer) const { return windows_[window_of_layer_[layer]]; }
 
+  // Runs all layers, and counts those that are done.
+  Result<void> run_layers(const Batch& batch, LayerObserver* observer, Emulation* emulation, std::uint32_t& done);
   Result<void> embed();
   Result<void> run_layer(const Batch& batch, std::uint32_t layer);
   Result<void> run_head(std::span<float> logits);

@@ -3,17 +3,9 @@
 #include <algorithm>
 
 #include "base/attention_window.h"
-#include "engine/cell_pool.h"
 #include "model/kv_rows.h"
 
 namespace baton::engine {
-
-namespace {
-
-std::uint32_t block_below(std::uint32_t position) { return position / kCellBlock * kCellBlock; }
-std::uint32_t block_above(std::uint32_t position) { return block_below(position + kCellBlock - 1); }
-
-}  // namespace
 
 LayerRows LayerRows::full(std::uint64_t first_cell, std::uint32_t cells) {
   LayerRows rows;
@@ -42,7 +34,7 @@ bool LayerRows::can_continue_at(std::uint32_t position) const {
 LayerRows::Preparation LayerRows::prepare_write(std::uint32_t first, std::uint32_t count) {
   Preparation todo;
   if (!keeps_window()) return todo;
-  const std::uint32_t write_end = block_above(first + count);
+  const std::uint32_t write_end = model::block_above(first + count);
   const std::uint32_t lowest_base = write_end - std::min(write_end, cells_);
   if (first < lowest_base) {
     todo.skipped = lowest_base - first;
@@ -54,7 +46,7 @@ LayerRows::Preparation LayerRows::prepare_write(std::uint32_t first, std::uint32
 
   if (first < base_ || write_end - base_ > cells_) {
     const std::uint32_t wanted = first_visible(first - std::min(first, model::kRollbackTokens), window_);
-    const std::uint32_t base = std::max(block_below(wanted), lowest_base);
+    const std::uint32_t base = std::max(model::block_below(wanted), lowest_base);
     begin_ = std::max(begin_, base);
     if (first > begin_) {
       todo.moved = {first_cell_ + (begin_ - base_), first - begin_};
@@ -73,11 +65,16 @@ LayerRows::Preparation LayerRows::prepare_pass(std::uint32_t first, std::uint32_
   const std::uint32_t used = clean_;
   Preparation todo = prepare_write(first, count);
   const std::uint32_t end = first + count - base_;
-  const std::uint32_t padded = block_above(end);
+  const std::uint32_t padded = model::block_above(end);
   const std::uint32_t from = std::max(end, used);
   if (padded > from) todo.behind = {first_cell_ + from, padded - from};
   clean_ = std::max(used, padded);
   return todo;
+}
+
+void LayerRows::take_back(std::uint32_t first) {
+  end_ = std::min(end_, first);
+  clean_ = std::min(clean_, first - base_);
 }
 
 }  // namespace baton::engine

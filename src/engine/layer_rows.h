@@ -51,6 +51,8 @@ class LayerRows {
   Preparation prepare_write(std::uint32_t first, std::uint32_t count);
   // A pass computes them; can_continue_at(first) holds.
   Preparation prepare_pass(std::uint32_t first, std::uint32_t count);
+  // The pass that was prepared from `first` on never wrote its tokens.
+  void take_back(std::uint32_t first);
 
  private:
   std::uint64_t first_cell_ = 0;

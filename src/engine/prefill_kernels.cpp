@@ -18,15 +18,14 @@ constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
 // With fewer rows for each matrix, bringing its weights into order is what takes the time, and ggml is as fast.
 std::int64_t least_rows(CodeWidth width) { return width == CodeWidth::k8 ? 32 : PrefillKernels::kLeastRows; }
 
-// The rows of activations by the matrix that multiplies them. `chosen` is I32 [used, tokens], rows with gaps between.
-std::vector<RowGroup> groups_of(const ggml_tensor* chosen, std::int64_t rows, std::int64_t matrices) {
-  if (chosen == nullptr) return one_group(rows);
+// The rows of activations by the expert that multiplies them. `chosen` is I32 [used, tokens], rows with gaps between.
+std::vector<RowGroup> groups_of(const ggml_tensor& chosen, std::int64_t matrices) {
   std::vector<std::int32_t> all;
-  all.reserve(static_cast<std::size_t>(rows));
-  for (std::int64_t token = 0; token < chosen->ne[1]; ++token) {
+  all.reserve(static_cast<std::size_t>(chosen.ne[0] * chosen.ne[1]));
+  for (std::int64_t token = 0; token < chosen.ne[1]; ++token) {
     const auto* some =
-        reinterpret_cast<const std::int32_t*>(static_cast<const std::byte*>(chosen->data) + token * chosen->nb[1]);
-    all.insert(all.end(), some, some + chosen->ne[0]);
+        reinterpret_cast<const std::int32_t*>(static_cast<const std::byte*>(chosen.data) + token * chosen.nb[1]);
+    all.insert(all.end(), some, some + chosen.ne[0]);
   }
   return groups_by_matrix(all, matrices);
 }
@@ -35,6 +34,16 @@ std::vector<RowGroup> groups_of(const ggml_tensor* chosen, std::int64_t rows, st
 
 PrefillKernels::PrefillKernels(PrefillWeights& weights, const StepWeights& step_weights)
     : weights_(weights), step_weights_(step_weights) {}
+
+template <typename Compute>
+void PrefillKernels::guarded(const Compute& compute) {
+  try {
+    Result<void> done = compute();
+    if (!done) keep_first_error(std::move(done.error()));
+  } catch (const std::bad_alloc&) {
+    out_of_memory_ = true;
+  }
+}
 
 void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind) {
   layer_ = layer;
@@ -80,12 +89,11 @@ ggml_tensor* PrefillKernels::multiply_few(ggml_context* context, const StepMatri
 void PrefillKernels::compute_step_product(ggml_tensor* result, int thread, int threads, void* product) {
   const auto& [matrix, owner] = *static_cast<const StepProduct*>(product);
   const ggml_tensor* input = result->src[0];
-  try {
+  owner->guarded([&, matrix = matrix]() -> Result<void> {
     matrix->multiply(static_cast<const float*>(input->data), input->ne[1], static_cast<float*>(result->data), thread,
                      threads);
-  } catch (const std::bad_alloc&) {
-    owner->keep_first_error({ErrorCode::kNoCapacity, "no memory to round activations; try a smaller --chunk", {}});
-  }
+    return {};
+  });
 }
 
 ggml_tensor* PrefillKernels::multiply_chosen(ggml_context* context, model::LayerTensor weight, ggml_tensor* input,
@@ -96,26 +104,32 @@ ggml_tensor* PrefillKernels::multiply_chosen(ggml_context* context, model::Layer
   return add_block_product(context, weight, *blocks, input, chosen);
 }
 
-ggml_tensor* PrefillKernels::tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input,
-                                      ggml_tensor* chosen) {
-  const Tiles wanted{input, chosen, matrix.width(), matrix.form().matrices, nullptr};
+const PrefillKernels::Tiles& PrefillKernels::tiles_of(ggml_context* context, const BlockMatrix& matrix,
+                                                      ggml_tensor* input, ggml_tensor* chosen) {
   for (const Tiles& known : tiles_) {
-    if (known.input == input && known.chosen == chosen && known.width == wanted.width) return known.made;
+    if (known.input == input && known.chosen == chosen && known.width == matrix.width()) return known;
   }
+  const std::int64_t matrices = matrix.form().matrices;
   const std::int64_t rows = chosen == nullptr ? input->ne[1] : chosen->ne[0] * chosen->ne[1];
-  const std::int64_t bytes = most_tiles(rows, wanted.matrices) * tile_bytes(wanted.width, input->ne[0]);
-  tiles_.push_back(wanted);
+  const std::int64_t bytes = most_tiles(rows, matrices) * tile_bytes(matrix.width(), input->ne[0]);
+  Tiles& tiles = tiles_.emplace_back();
+  tiles.input = input;
+  tiles.chosen = chosen;
+  tiles.width = matrix.width();
+  tiles.matrices = matrices;
+  tiles.owner = this;
+  if (chosen == nullptr) tiles.groups = one_group(rows);
   ggml_tensor* inputs[] = {input, chosen};
-  tiles_.back().made = ggml_custom_4d(context, GGML_TYPE_I8, bytes, 1, 1, 1, inputs, chosen == nullptr ? 1 : 2,
-                                      compute_tiles, GGML_N_TASKS_MAX, &tiles_.back());
-  return tiles_.back().made;
+  tiles.made = ggml_custom_4d(context, GGML_TYPE_I8, bytes, 1, 1, 1, inputs, chosen == nullptr ? 1 : 2, compute_tiles,
+                              GGML_N_TASKS_MAX, &tiles);
+  return tiles;
 }
 
 ggml_tensor* PrefillKernels::add_block_product(ggml_context* context, model::LayerTensor weight,
                                                const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen) {
   BlockProduct& product = block_products_[static_cast<std::size_t>(weight)];
-  product = {&matrix, this};
-  ggml_tensor* inputs[] = {tiles_of(context, matrix, input, chosen), chosen};
+  product = {&matrix, &tiles_of(context, matrix, input, chosen), this};
+  ggml_tensor* inputs[] = {product.tiles->made, chosen};
   const std::int64_t rows = matrix.form().rows;
   if (chosen == nullptr) {
     return ggml_custom_4d(context, GGML_TYPE_F32, rows, input->ne[1], 1, 1, inputs, 1, compute_block_product,
@@ -129,20 +143,31 @@ void PrefillKernels::compute_tiles(ggml_tensor* result, int thread, int threads,
   const Tiles& wanted = *static_cast<const Tiles*>(tiles);
   const ggml_tensor* input = result->src[0];
   const ggml_tensor* chosen = result->src[1];
-  const std::int64_t inputs = input->ne[1] * input->ne[2];
-  const std::int64_t rows = chosen == nullptr ? inputs : chosen->ne[0] * chosen->ne[1];
-  make_tiles(wanted.width, input->ne[0], groups_of(chosen, rows, wanted.matrices),
-             static_cast<const float*>(input->data), rows / inputs, static_cast<std::byte*>(result->data), thread,
-             threads);
+  wanted.owner->guarded([&]() -> Result<void> {
+    const auto* values = static_cast<const float*>(input->data);
+    auto* made = static_cast<std::byte*>(result->data);
+    if (chosen == nullptr) {
+      make_tiles(wanted.width, input->ne[0], wanted.groups, values, 1, made, thread, threads);
+    } else {
+      const std::int64_t rows_per_input = chosen->ne[0] * chosen->ne[1] / (input->ne[1] * input->ne[2]);
+      make_tiles(wanted.width, input->ne[0], groups_of(*chosen, wanted.matrices), values, rows_per_input, made, thread,
+                 threads);
+    }
+    return {};
+  });
 }
 
 void PrefillKernels::compute_block_product(ggml_tensor* result, int thread, int threads, void* product) {
-  const auto& [matrix, owner] = *static_cast<const BlockProduct*>(product);
-  const std::int64_t rows = result->ne[1] * result->ne[2];
-  auto done = matrix->multiply(groups_of(result->src[1], rows, matrix->form().matrices),
-                               static_cast<const std::byte*>(result->src[0]->data), static_cast<float*>(result->data),
-                               thread, threads);
-  if (!done) owner->keep_first_error(std::move(done.error()));
+  const BlockProduct& wanted = *static_cast<const BlockProduct*>(product);
+  const ggml_tensor* chosen = result->src[1];
+  wanted.owner->guarded([&] {
+    const auto* tiles = static_cast<const std::byte*>(result->src[0]->data);
+    auto* results = static_cast<float*>(result->data);
+    if (chosen == nullptr) {
+      return wanted.matrix->multiply(wanted.tiles->groups, tiles, results, thread, threads);
+    }
+    return wanted.matrix->multiply(groups_of(*chosen, wanted.tiles->matrices), tiles, results, thread, threads);
+  });
 }
 
 void PrefillKernels::compute_product(ggml_tensor* result, int thread, int threads, void* product) {
@@ -151,9 +176,10 @@ void PrefillKernels::compute_product(ggml_tensor* result, int thread, int thread
   const std::int64_t first = result->ne[1] * thread / threads;
   const std::int64_t end = result->ne[1] * (thread + 1) / threads;
   if (first == end) return;
-  auto done = matrix->multiply(static_cast<const float*>(input->data) + first * input->ne[0],
-                               static_cast<float*>(result->data) + first * result->ne[0], end - first);
-  if (!done) owner->keep_first_error(std::move(done.error()));
+  owner->guarded([&, matrix = matrix] {
+    return matrix->multiply(static_cast<const float*>(input->data) + first * input->ne[0],
+                            static_cast<float*>(result->data) + first * result->ne[0], end - first);
+  });
 }
 
 ggml_tensor* PrefillKernels::attend(ggml_context* context, ggml_tensor* query, ggml_tensor* keys, ggml_tensor* values,
@@ -177,15 +203,16 @@ ggml_tensor* PrefillKernels::attend(ggml_context* context, ggml_tensor* query, g
 
 void PrefillKernels::compute_attention(ggml_tensor* result, int thread, int threads, void* attention) {
   const auto& [kernel, span, owner] = *static_cast<const Attention*>(attention);
-  auto done = kernel->compute({.queries = static_cast<const float*>(result->src[0]->data),
-                               .keys = static_cast<const std::byte*>(result->src[1]->data),
-                               .values = static_cast<const std::byte*>(result->src[2]->data),
-                               .rows = span.row_count,
-                               .first_row = span.first_row_cell,
-                               .window = span.window,
-                               .results = static_cast<float*>(result->data)},
-                              thread, threads);
-  if (!done) owner->keep_first_error(std::move(done.error()));
+  owner->guarded([&, &kernel = kernel, &span = span] {
+    return kernel->compute({.queries = static_cast<const float*>(result->src[0]->data),
+                            .keys = static_cast<const std::byte*>(result->src[1]->data),
+                            .values = static_cast<const std::byte*>(result->src[2]->data),
+                            .rows = span.row_count,
+                            .first_row = span.first_row_cell,
+                            .window = span.window,
+                            .results = static_cast<float*>(result->data)},
+                           thread, threads);
+  });
 }
 
 void PrefillKernels::keep_first_error(Error error) {
@@ -195,7 +222,11 @@ void PrefillKernels::keep_first_error(Error error) {
 
 Result<void> PrefillKernels::take_result() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(result_, {});
+  Result<void> first = std::exchange(result_, {});
+  if (out_of_memory_.exchange(false) && first) {
+    return fail(ErrorCode::kNoCapacity, "no memory to round activations; try a smaller --chunk");
+  }
+  return first;
 }
 
 }  // namespace baton::engine

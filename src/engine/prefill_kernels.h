@@ -3,10 +3,12 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "engine/attention_kernel.h"
 #include "engine/engine.h"
@@ -48,17 +50,20 @@ class PrefillKernels : public model::Kernels {
     const StepMatrix* matrix = nullptr;
     PrefillKernels* owner = nullptr;
   };
-  struct BlockProduct {
-    const BlockMatrix* matrix = nullptr;
-    PrefillKernels* owner = nullptr;
-  };
   // Activations as whole numbers; matrices that multiply one input share them.
   struct Tiles {
     const ggml_tensor* input = nullptr;
     const ggml_tensor* chosen = nullptr;  // nullptr: not for experts
     CodeWidth width = CodeWidth::k8;
     std::int64_t matrices = 1;
+    PrefillKernels* owner = nullptr;
+    std::vector<RowGroup> groups;  // empty for experts: who is chosen is known when the graph runs
     ggml_tensor* made = nullptr;
+  };
+  struct BlockProduct {
+    const BlockMatrix* matrix = nullptr;
+    const Tiles* tiles = nullptr;
+    PrefillKernels* owner = nullptr;
   };
   struct Attention {
     std::shared_ptr<const AttentionKernel> kernel;
@@ -66,7 +71,7 @@ class PrefillKernels : public model::Kernels {
     PrefillKernels* owner = nullptr;
   };
   ggml_tensor* multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product, ggml_tensor* input);
-  ggml_tensor* tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen);
+  const Tiles& tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen);
   ggml_tensor* add_block_product(ggml_context* context, model::LayerTensor weight, const BlockMatrix& matrix,
                                  ggml_tensor* input, ggml_tensor* chosen);
   static void compute_tiles(ggml_tensor* result, int thread, int threads, void* tiles);
@@ -74,6 +79,9 @@ class PrefillKernels : public model::Kernels {
   static void compute_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_step_product(ggml_tensor* result, int thread, int threads, void* product);
   static void compute_attention(ggml_tensor* result, int thread, int threads, void* attention);
+  // Runs on ggml's threads, which no exception may leave: what goes wrong waits for take_result().
+  template <typename Compute>
+  void guarded(const Compute& compute);
   void keep_first_error(Error error);
 
   PrefillWeights& weights_;
@@ -87,6 +95,7 @@ class PrefillKernels : public model::Kernels {
   std::deque<Tiles> tiles_;
   std::deque<Attention> attentions_;  // the same, for each span
 
+  std::atomic<bool> out_of_memory_ = false;  // a flag, as an Error would need memory itself
   std::mutex mutex_;
   Result<void> result_;
 };

@@ -19,8 +19,7 @@ enum class PrefillPack : std::uint8_t {
   kAuto,
   kBf16,  // BF16 for every weight: for F16 and F32 ones coarser, for quantised ones closer
   // Whole numbers of 8 bits for every weight: fastest and coarsest. Where the processor has none, and for types that
-  // are
-  // not made of such, BF16 with packed copies of 8 bits.
+  // are not made of such, BF16 with packed copies of 8 bits.
   kInt8,
   kF32,  // F32 activations for every weight: closest, slower; quantised weights are kept as F16
   kOff,  // ggml alone

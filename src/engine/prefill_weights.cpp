@@ -36,20 +36,18 @@ const model::TensorInfo& PrefillWeights::info(const Job& job) const {
   return *model_->hyperparameters().layers[job.layer].tensors[job.role];
 }
 
-bool PrefillWeights::add_blocks(std::uint32_t layer, std::size_t role, const model::TensorInfo& info) {
+std::unique_ptr<const BlockMatrix> PrefillWeights::blocks_of(const model::TensorInfo& info) const {
   const auto columns = static_cast<std::int64_t>(info.shape[0]);
   const auto rows = static_cast<std::int64_t>(info.shape[1]);
   const bool experts = info.dimensions == 3;
   const auto coding = choose_coding(info.type, columns, rows, experts ? MatrixUse::kExperts : MatrixUse::kDense, pack_);
-  if (!coding) return false;
-  Matrix& matrix = layers_[layer].matrices[role];
-  matrix.blocks = BlockMatrix::find({.type = info.type,
-                                     .coding = *coding,
-                                     .columns = columns,
-                                     .rows = rows,
-                                     .matrices = experts ? static_cast<std::int64_t>(info.shape[2]) : 1},
-                                    model_->file().tensor_bytes(info));
-  return matrix.blocks != nullptr;
+  if (!coding) return nullptr;
+  return BlockMatrix::find({.type = info.type,
+                            .coding = *coding,
+                            .columns = columns,
+                            .rows = rows,
+                            .matrices = experts ? static_cast<std::int64_t>(info.shape[2]) : 1},
+                           model_->file().tensor_bytes(info));
 }
 
 std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) {
@@ -60,7 +58,9 @@ std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) {
       const model::TensorInfo* info = model_->hyperparameters().layers[layer].tensors[role];
       if (!model::is_multiplied(static_cast<model::LayerTensor>(role))) continue;
       if (info == nullptr || info->shape[1] == 1 || info->dimensions < 2 || info->dimensions > 3) continue;
-      if (add_blocks(layer, role, *info) || info->dimensions != 2) continue;
+      std::unique_ptr<const BlockMatrix>& blocks = layers_[layer].matrices[role].blocks;
+      blocks = blocks_of(*info);
+      if (blocks != nullptr || info->dimensions != 2) continue;
       const auto form = choose_form(info->type, static_cast<std::int64_t>(info->shape[0]),
                                     static_cast<std::int64_t>(info->shape[1]), pack_);
       if (!form) continue;

@@ -37,6 +37,9 @@ class PrefillWeights {
   // file are in use besides, whether they are in memory yet or not.
   Result<void> add(LayerRange layers, std::uint64_t mapped_bytes);
 
+  // Whether products in whole numbers read, or will read, this matrix of the layers where it lies in the file.
+  bool reads_in_file(const model::TensorInfo& info) const { return blocks_of(info) != nullptr; }
+
   // Matrices, or experts, that are multiplied by in whole numbers; nullptr: see find().
   const BlockMatrix* find_blocks(std::uint32_t layer, model::LayerTensor role) const;
   // nullptr where ggml is to multiply, or as long as the matrix is not packed.
@@ -68,8 +71,8 @@ class PrefillWeights {
   };
 
   const model::TensorInfo& info(const Job& job) const;
-  // Whether that was enough for the matrix.
-  bool add_blocks(std::uint32_t layer, std::size_t role, const model::TensorInfo& info);
+  // nullptr where the matrix is to be multiplied by in another way.
+  std::unique_ptr<const BlockMatrix> blocks_of(const model::TensorInfo& info) const;
   std::vector<Job> choose(LayerRange layers);
   Result<bool> suffices(std::uint64_t bytes, std::uint64_t mapped_bytes) const;
   void make(const Job& job);

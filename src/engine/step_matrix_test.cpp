@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -108,6 +109,23 @@ TEST_P(StepMatrixOf, TakesActivationsOfNothing) {
   if (!has_kernel(64, 16)) GTEST_SKIP() << "this processor has no such kernel";
   make(64, 16);
   for (const float result : multiply(std::vector<float>(128, 0.0F), 2, 2)) EXPECT_EQ(result, 0.0F);
+}
+
+TEST_P(StepMatrixOf, TakesActivationsTooSmallForAStep) {
+  if (!has_kernel(64, 16)) GTEST_SKIP() << "this processor has no such kernel";
+  make(64, 16);
+  const std::vector<float> activations(64, std::numeric_limits<float>::denorm_min() * 5);
+  for (const float result : multiply(activations, 1, 1)) EXPECT_LT(std::abs(result), 1e-36F);
+}
+
+TEST_P(StepMatrixOf, HidesNoActivationThatIsNoNumber) {
+  if (!has_kernel(64, 16)) GTEST_SKIP() << "this processor has no such kernel";
+  make(64, 16);
+  for (const float wrong : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    auto activations = random_values(64, 4);
+    activations[40] = wrong;
+    for (const float result : multiply(activations, 1, 1)) EXPECT_FALSE(std::isfinite(result)) << wrong;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, StepMatrixOf,

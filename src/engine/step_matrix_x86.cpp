@@ -1,15 +1,12 @@
-// AVX-512 with byte products (VNNI): functions name their own target, so the build's baseline stays what it is.
+// The matrices on processors with AVX-512 and VNNI.
 #include "engine/step_matrix.h"
-
-#include <immintrin.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/memory.h"
 #include "engine/aligned_bytes.h"
-
-#define BATON_STEP __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")))
+#include "engine/vnni_x86.h"
 
 namespace baton::engine {
 
@@ -19,18 +16,11 @@ using model::TensorType;
 
 // Rows of activations that share one reading of the weights.
 constexpr std::int64_t kTile = 8;
-constexpr std::int64_t kLanes = 16;  // F32 in a vector
+constexpr std::int64_t kLanes = kVectorLanes;
 constexpr std::int64_t kLineBytes = 64;
 // How far ahead of itself a thread asks for bytes that it takes long to multiply by: the processor's own prefetching
 // ends with the page. (1,024 was found to be slower.)
 constexpr std::int64_t kAheadBytes = 4096;
-
-bool has_vnni() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vnni");
-  return has;
-}
 
 struct Share {
   std::int64_t begin;
@@ -47,7 +37,7 @@ template <TensorType kType>
 constexpr std::int64_t kElementBytes = kType == TensorType::kF32 ? 4 : 2;
 
 template <TensorType kType>
-BATON_STEP inline __m512 load(const std::byte* from) {
+BATON_VNNI inline __m512 load(const std::byte* from) {
   if constexpr (kType == TensorType::kF32) {
     return _mm512_loadu_ps(from);
   } else {
@@ -61,7 +51,7 @@ BATON_STEP inline __m512 load(const std::byte* from) {
 // computed beside it. Meanwhile as many bytes from `ahead` on are fetched, from first to last: several rows read side
 // by side are not the one long run that the processor would fetch by itself.
 template <TensorType kType, int kRows, int kCount>
-BATON_STEP void multiply_block(const std::byte* weights, const std::byte* ahead, std::int64_t columns,
+BATON_VNNI void multiply_block(const std::byte* weights, const std::byte* ahead, std::int64_t columns,
                                const float* activations, float* results, std::int64_t result_stride) {
   constexpr std::int64_t kStepBytes = kLanes * kElementBytes<kType>;
   const std::int64_t row_bytes = columns * kElementBytes<kType>;
@@ -140,7 +130,7 @@ class FloatMatrix : public StepMatrix {
 // ---- Q8_0 and Q4_0, sixteen rows side by side ----
 
 constexpr std::int64_t kGroupRows = 16;
-constexpr std::int64_t kBlock = 32;  // columns with one scale
+constexpr std::int64_t kBlock = kBlockGroup;  // columns with one scale
 constexpr std::int64_t kWords = kBlock / 4;
 constexpr std::int64_t kPairColumns = 2 * kBlock;
 constexpr std::int64_t kScaleBytes = 2 * kGroupRows * 2;  // of a pair of blocks: F16 [block][row]
@@ -163,24 +153,19 @@ struct ByteRows {
   const std::int32_t* offsets;
 };
 
-BATON_STEP void round_to_bytes(const float* from, std::int64_t columns, int offset, std::int8_t* values, float* scales,
+BATON_VNNI void round_to_bytes(const float* from, std::int64_t columns, int offset, std::int8_t* values, float* scales,
                                std::int32_t* offsets) {
   for (std::int64_t block = 0; block * kBlock < columns; ++block) {
-    const __m512 low = _mm512_loadu_ps(from + block * kBlock);
-    const __m512 high = _mm512_loadu_ps(from + block * kBlock + kLanes);
-    const float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-    scales[block] = largest / 127.0F;
-    const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127.0F / largest : 0.0F);
-    const __m512i low_bytes = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-    const __m512i high_bytes = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-    offsets[block] = -offset * _mm512_reduce_add_epi32(_mm512_add_epi32(low_bytes, high_bytes));
+    const GroupCodes codes = encode_group<CodeWidth::k8>(from + block * kBlock);
+    scales[block] = codes.step;
+    offsets[block] = -offset * _mm512_reduce_add_epi32(_mm512_add_epi32(codes.first, codes.second));
     auto* to = reinterpret_cast<__m128i*>(values + block * kBlock);
-    _mm_storeu_si128(to, _mm512_cvtsepi32_epi8(low_bytes));
-    _mm_storeu_si128(to + 1, _mm512_cvtsepi32_epi8(high_bytes));
+    _mm_storeu_si128(to, _mm512_cvtsepi32_epi8(codes.first));
+    _mm_storeu_si128(to + 1, _mm512_cvtsepi32_epi8(codes.second));
   }
 }
 
-BATON_STEP inline __m512i broadcast_word(const std::int8_t* from) {
+BATON_VNNI inline __m512i broadcast_word(const std::int8_t* from) {
   std::int32_t word;
   std::memcpy(&word, from, sizeof word);
   return _mm512_set1_epi32(word);
@@ -188,7 +173,7 @@ BATON_STEP inline __m512i broadcast_word(const std::int8_t* from) {
 
 // One group of weights times kCount rows of activations.
 template <TensorType kType, int kCount>
-BATON_STEP void multiply_group(const std::byte* group, std::int64_t columns, ByteRows rows, float* results,
+BATON_VNNI void multiply_group(const std::byte* group, std::int64_t columns, ByteRows rows, float* results,
                                std::int64_t result_stride) {
   const std::int64_t blocks = columns / kBlock;
   const __m512i low_half = _mm512_set1_epi8(0x0F);

@@ -33,21 +33,21 @@ const StepMatrix* StepWeights::find(std::uint32_t layer, model::LayerTensor role
   return layers_[layer][static_cast<std::size_t>(role)].get();
 }
 
-Result<void> StepWeights::add(LayerRange layers) {
+Result<void> StepWeights::add(LayerRange layers, const StillRead& still_read) {
   std::vector<Job> jobs;
-  const auto want = [&](const model::TensorInfo& info, Matrix& to) {
-    if (to == nullptr && copy_bytes(info)) jobs.push_back({&info, &to});
+  const auto want = [&](const model::TensorInfo& info, Matrix& to, bool read) {
+    if (to == nullptr && copy_bytes(info)) jobs.push_back({&info, &to, read});
   };
   const model::Hyperparameters& hyperparameters = model_->hyperparameters();
   for (std::uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     for (std::size_t role = 0; role < model::kLayerTensorCount; ++role) {
       const model::TensorInfo* info = hyperparameters.layers[layer].tensors[role];
       if (info != nullptr && model::is_multiplied(static_cast<model::LayerTensor>(role))) {
-        want(*info, layers_[layer][role]);
+        want(*info, layers_[layer][role], still_read(*info));
       }
     }
   }
-  if (layers.end == layers_.size()) want(hyperparameters.output_matrix(), head_);
+  if (layers.end == layers_.size()) want(hyperparameters.output_matrix(), head_, false);
   std::uint64_t bytes = 0;
   for (const Job& job : jobs) bytes += *copy_bytes(*job.info);
   const auto available = available_memory_bytes();
@@ -64,16 +64,17 @@ Result<void> StepWeights::make(const std::vector<Job>& jobs) {
   std::atomic<bool> short_of_memory = false;
   const auto work = [&] {
     for (std::size_t index = next++; index < jobs.size() && !short_of_memory; index = next++) {
-      const auto& [info, to] = jobs[index];
+      const auto& [info, to, still_read] = jobs[index];
       const ByteSpan bytes = model_->file().tensor_bytes(*info);
       try {
         *to = make_step_matrix(info->type, static_cast<std::int64_t>(info->shape[0]),
                                static_cast<std::int64_t>(info->shape[1]), bytes);
       } catch (const std::bad_alloc&) {
         short_of_memory = true;
+        return;
       }
       // There is a copy now; the file's pages need not stay in memory beside it.
-      if (copies(*info)) model_->file().release(bytes);
+      if (copies(*info) && !still_read) model_->file().release(bytes);
     }
   };
   {

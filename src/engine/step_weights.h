@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,9 +23,12 @@ class StepWeights {
 
   // Whether it makes a copy of such a matrix of the layers or the head; others it reads where they lie.
   static bool copies(const model::TensorInfo& matrix);
-  // Makes the copies of those layers, and of the head where the range ends there. Where memory does not suffice for all
-  // of them it makes none, says so in the log, and ggml multiplies by the file's own bytes. kNoCapacity.
-  Result<void> add(LayerRange layers);
+  // Whether something else goes on reading a matrix of the layers in the file.
+  using StillRead = std::function<bool(const model::TensorInfo& matrix)>;
+  // Makes the copies of those layers, and of the head where the range ends there; the file's pages that they stand for
+  // are given back unless they are still read. Where memory does not suffice for all of them it makes none, says so in
+  // the log, and ggml multiplies by the file's own bytes. kNoCapacity.
+  Result<void> add(LayerRange layers, const StillRead& still_read);
 
   // nullptr where ggml is to multiply.
   const StepMatrix* find(std::uint32_t layer, model::LayerTensor role) const;
@@ -37,6 +41,7 @@ class StepWeights {
   struct Job {
     const model::TensorInfo* info;
     Matrix* to;
+    bool still_read;
   };
   Result<void> make(const std::vector<Job>& jobs);
 

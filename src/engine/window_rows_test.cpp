@@ -161,6 +161,31 @@ TEST_P(WindowsOf, SayWhatIsMissingWhenTheyAreTakenBackTooFarAndCanBeginAgain) {
   EXPECT_EQ(run_chunks(*windows, sequence, tokens, 180), first);
 }
 
+TEST_P(WindowsOf, HaveNothingOfAPassThatWasStoppedBeforeThem) {
+  class StopsAtOnce : public LayerObserver {
+   public:
+    Next layer_done(std::uint32_t) override { return Next::kStop; }
+  };
+  const auto windows = sliding();
+  const auto tokens = some_tokens(*windows, 1000);
+  Sequence sequence = reserve(*windows, 1000);
+  run_chunks(*windows, sequence, std::span(tokens).first(900), 180);
+  std::vector<float> logits(windows->shape().vocabulary_size);
+  const BatchSpan span{&sequence, 900, 100, WantedLogits::kLast};
+  StopsAtOnce observer;
+  const auto stopped =
+      windows->forward({.layers = all(), .spans = {&span, 1}, .tokens = std::span(tokens).subspan(900), .hidden = {}},
+                       {{}, logits}, &observer);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+  for (std::uint32_t layer = 1; layer < all().end; ++layer) {
+    if (!windows->keeps_window(layer)) continue;
+    EXPECT_FALSE(windows->view(sequence, layer, 900, 1)) << layer;
+  }
+  EXPECT_FALSE(windows->can_continue_at(sequence, all(), 1000));
+  EXPECT_TRUE(windows->can_continue_at(sequence, all(), 900));
+}
+
 TEST_P(WindowsOf, DecodeToTheSameBitsFromKvThatCameInPieces) {
   const auto sender = full();
   const auto tokens = some_tokens(*sender, 1300);

@@ -5,25 +5,13 @@
 #include <optional>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "base/layer_range.h"
 #include "handoff/messages.h"
 #include "handoff/slice.h"
 #include "plan/plan.h"
 
 namespace baton::handoff {
-
-struct Chunk {
-  std::uint32_t first_position = 0;
-  std::uint32_t tokens = 0;
-
-  std::uint32_t end_position() const { return first_position + tokens; }
-  bool operator==(const Chunk&) const = default;
-};
-
-// The chunks of positions prefix_tokens .. prompt_tokens. Borders are multiples of chunk_tokens counted from position
-// 0, so that the same work split differently has the same shapes; the first chunk begins at prefix_tokens and the last
-// is cut at the prompt's end. Empty where nothing is left; chunk_tokens must not be 0.
-std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
 
 // Whether a chunk's rows lie wholly before what the token after the prompt sees in a layer with this attention window:
 // then the receiver can do without them, and the sender may drop them.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/attention_window.h"
+
 namespace baton::model {
 
 Cost& Cost::operator+=(const Cost& other) {
@@ -67,9 +69,7 @@ double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const
     // Each position's K and V is read once by the run, however many of its tokens look at it, and the run's own
     // are written.
     const std::uint64_t end = run.first_position + run.token_count;
-    const std::uint64_t window = numbers.attention_window;
-    const std::uint64_t first_seen =
-        window == 0 || run.first_position + 1 < window ? 0 : run.first_position + 1 - window;
+    const std::uint64_t first_seen = first_visible(run.first_position, numbers.attention_window);
     kv_tokens += static_cast<double>(end - first_seen) + static_cast<double>(run.token_count);
   }
   double weight_bytes = static_cast<double>(numbers.weight_bytes - numbers.expert_weight_bytes);

@@ -64,7 +64,7 @@ constexpr auto kMisnamedNormGlobals = joined(kEmbeddingAndMisnamedNorm, kOwnOutp
 
 constexpr std::array kNoExperts = {NeutralKey{"expert_count", 0}};
 constexpr std::array kNoExpertGroups = {NeutralKey{"expert_group_count", 1}};
-constexpr auto kNoTemperature = joined(kNoExpertGroups, std::array{NeutralKey{"attention.temperature_scale", 0}});
+constexpr std::array kNoTemperature = {NeutralKey{"attention.temperature_scale", 0}};
 constexpr std::array kNoWindows = {NeutralKey{"attention.sliding_window", 0}};
 constexpr auto kNoWindowsOrExperts = joined(kNoWindows, kNoExperts);
 constexpr auto kOnlyRoutedExperts = joined(kNoExpertGroups, std::array{NeutralKey{"expert_shared_count", 0}});

@@ -251,6 +251,10 @@ enum class Gating : std::uint8_t {
   kSoftmaxOfChosen = 3,  // over the chosen ones' scores
 };
 
+// How many of a group's best experts score it: DeepSeek-V2 takes the best (its report, "device-limited routing"),
+// DeepSeek-V3 the sum of two (its report, "node-limited routing"); GGUF has no key for it, but they gate differently.
+constexpr std::uint32_t experts_in_group_score(Gating gating) { return gating == Gating::kSigmoid ? 2 : 1; }
+
 enum class WeightSum : std::uint8_t {
   kAsGated,
   kOne,     // the chosen experts' weights are divided by their sum

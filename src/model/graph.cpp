@@ -267,6 +267,7 @@ class LayerBuilder {
     if (hyperparameters_.gating == Gating::kSoftmax) weights = ggml_soft_max(context_, scores);
     if (hyperparameters_.gating == Gating::kSigmoid) weights = ggml_sigmoid(context_, scores);
     ggml_tensor* preferred = add_bias(context_, weights, weight(LayerTensor::kSelectionBias));
+    if (hyperparameters_.expert_groups > 1) preferred = in_best_groups(preferred);
     const auto used = static_cast<int>(shape_.experts_per_token);
     ggml_tensor* chosen = ggml_argsort_top_k(context_, preferred, used);
     weights = weights_of(weights, chosen);
@@ -279,6 +280,23 @@ class LayerBuilder {
         expert_project(activate(gate, up), LayerTensor::kExpertDown, LayerTensor::kExpertDownBias, chosen);
     result = sum_of_chosen(ggml_mul(context_, result, weights));
     return weight(LayerTensor::kSharedUp) == nullptr ? result : ggml_add(context_, result, shared_expert(x));
+  }
+
+  // The same scores [experts, tokens], but -infinity outside of each token's best groups.
+  ggml_tensor* in_best_groups(ggml_tensor* scores) {
+    const std::int64_t groups = hyperparameters_.expert_groups;
+    const std::int64_t in_group = scores->ne[0] / groups;
+    const std::int64_t tokens = scores->ne[1];
+    const int counted = static_cast<int>(experts_in_group_score(hyperparameters_.gating));
+    ggml_tensor* grouped = ggml_reshape_3d(context_, scores, in_group, groups, tokens);
+    ggml_tensor* single = ggml_reshape_4d(context_, scores, 1, in_group, groups, tokens);
+    ggml_tensor* best = ggml_get_rows(context_, single, ggml_argsort_top_k(context_, grouped, counted));
+    ggml_tensor* sums = ggml_sum_rows(context_, ggml_reshape_3d(context_, best, counted, groups, tokens));
+    ggml_tensor* used = ggml_argsort_top_k(context_, ggml_reshape_2d(context_, sums, groups, tokens),
+                                           static_cast<int>(hyperparameters_.expert_groups_used));
+    ggml_tensor* nowhere = ggml_fill(context_, grouped, -std::numeric_limits<float>::infinity());
+    ggml_tensor* masked = ggml_set_rows(context_, nowhere, ggml_get_rows(context_, grouped, used), used);
+    return ggml_reshape_2d(context_, masked, scores->ne[0], tokens);
   }
 
   // [1, chosen, tokens]

@@ -257,6 +257,27 @@ class Reader {
     }
     const float scale = TRY(keys_.factor_or("expert_weights_scale", 0));
     if (scale != 0) result_.expert_weight_scale = scale;
+    return read_expert_groups();
+  }
+
+  Result<void> read_expert_groups() {
+    const ModelShape& shape = result_.shape;
+    const auto groups = TRY(keys_.count("expert_group_count", shape.expert_count));
+    if (groups <= 1) return {};
+    result_.expert_groups = groups;
+    result_.expert_groups_used = TRY(keys_.size("expert_group_used_count", groups));
+    const std::uint32_t in_group = shape.expert_count / groups;
+    if (shape.expert_count % groups != 0 || in_group < experts_in_group_score(result_.gating)) {
+      return keys_.corrupt(
+          std::format("{} experts do not make {} groups ('{}') of the same size, each large enough to be scored",
+                      shape.expert_count, groups, keys_.name("expert_group_count")));
+    }
+    if (shape.experts_per_token > in_group * result_.expert_groups_used) {
+      return keys_.corrupt(std::format("'{}' is {}, but the {} groups that '{}' allows have {} experts",
+                                       keys_.name("expert_used_count"), shape.experts_per_token,
+                                       result_.expert_groups_used, keys_.name("expert_group_used_count"),
+                                       in_group * result_.expert_groups_used));
+    }
     return {};
   }
 

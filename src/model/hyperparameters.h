@@ -59,6 +59,10 @@ struct Hyperparameters {
   Gating gating = Gating::kSoftmax;
   bool expert_weights_sum_to_one = false;
   float expert_weight_scale = 1;
+  // Experts lie in this many groups of the same size, of which a token's experts come from the best
+  // `expert_groups_used`.
+  std::uint32_t expert_groups = 1;
+  std::uint32_t expert_groups_used = 1;
   LatentAttention latent;
   Recurrence recurrence;
   std::uint32_t rope_width = 0;  // elements of a head that are rotated

@@ -414,9 +414,45 @@ TEST(Hyperparameters, OfLatentAttentionKeepOneRow) {
   early.tensors.erase("blk.0.attn_k_b.weight");
   early.add("blk.0.attn_kv_b.weight", {32, 4 * 20});
   expect_error(early, ErrorCode::kUnsupported, "attn_kv_b");
-  FakeModel groups = latent_model();
-  groups.numbers["expert_group_count"] = 8;
-  expect_error(groups, ErrorCode::kUnsupported, "deepseek2.expert_group_count");
+}
+
+FakeModel grouped_model() {
+  FakeModel model = latent_model();
+  model.numbers["expert_count"] = 8;
+  model.numbers["expert_used_count"] = 3;
+  model.numbers["expert_group_count"] = 4;
+  model.numbers["expert_group_used_count"] = 2;
+  model.numbers["expert_gating_func"] = 2;
+  for (const char* part : {"gate", "up", "down"}) model.tensors.erase(std::string("blk.1.ffn_") + part + ".weight");
+  model.add("blk.1.ffn_gate_inp.weight", {64, 8});
+  model.add("blk.1.ffn_gate_exps.weight", {64, 48, 8});
+  model.add("blk.1.ffn_up_exps.weight", {64, 48, 8});
+  model.add("blk.1.ffn_down_exps.weight", {48, 64, 8});
+  return model;
+}
+
+TEST(Hyperparameters, OfExpertGroupsMustAgree) {
+  const Read outcome = read(grouped_model());
+  ASSERT_TRUE(outcome.result.has_value()) << outcome.result.error().to_string();
+  EXPECT_EQ(outcome.result->expert_groups, 4U);
+  EXPECT_EQ(outcome.result->expert_groups_used, 2U);
+  FakeModel one = grouped_model();
+  one.numbers["expert_group_count"] = 1;
+  EXPECT_EQ(read(one).result->expert_groups, 1U);
+  for (const std::uint32_t groups : {3U, 8U, 9U}) {
+    FakeModel uneven = grouped_model();
+    uneven.numbers["expert_group_count"] = groups;
+    expect_error(uneven, ErrorCode::kCorrupt, "deepseek2.expert_group_count");
+  }
+  FakeModel many = grouped_model();
+  many.numbers["expert_group_used_count"] = 5;
+  expect_error(many, ErrorCode::kCorrupt, "deepseek2.expert_group_used_count");
+  FakeModel few = grouped_model();
+  few.numbers["expert_group_used_count"] = 1;
+  expect_error(few, ErrorCode::kCorrupt, "deepseek2.expert_used_count");
+  FakeModel elsewhere = sparse_llama();
+  elsewhere.numbers["expert_group_count"] = 2;
+  expect_error(elsewhere, ErrorCode::kUnsupported, "llama.expert_group_count");
 }
 
 TEST(Hyperparameters, PutYarnsMagnitudeOnTheScoresOfLatentAttention) {

@@ -4,20 +4,14 @@
 
 namespace baton::model {
 
-namespace {
-
-std::uint64_t whole_blocks(std::uint64_t rows) { return (rows + kKvBlock - 1) / kKvBlock * kKvBlock; }
-
-}  // namespace
-
 std::uint64_t window_rows(std::uint32_t window, std::uint32_t max_chunk_tokens) {
   // The first token sees window - 1 positions before it, which may begin at a block's last position.
   const std::uint64_t pass = std::max(max_chunk_tokens, 2 * kRollbackTokens);
-  return whole_blocks(kKvBlock - 1 + (window - 1) + pass);
+  return block_above(kKvBlock - 1 + (window - 1) + pass);
 }
 
 std::uint64_t rows_in_window(const ModelShape& shape, const KvDemand& demand) {
-  const std::uint64_t context = whole_blocks(demand.context_tokens);
+  const std::uint64_t context = block_above(std::uint64_t{demand.context_tokens});
   std::uint64_t rows = 0;
   for (const LayerShape& layer : shape.layers) {
     if (layer.attention_window == 0) continue;
@@ -34,7 +28,7 @@ bool keeps_window(const ModelShape& shape, std::uint32_t layer, const KvDemand& 
 
 std::uint64_t layer_rows(const ModelShape& shape, std::uint32_t layer, const KvDemand& demand) {
   return keeps_window(shape, layer, demand) ? rows_in_window(shape, demand) * demand.sequences
-                                            : whole_blocks(demand.context_tokens);
+                                            : block_above(std::uint64_t{demand.context_tokens});
 }
 
 double kv_bytes(const ModelShape& shape, LayerRange layers, const KvDemand& demand, double bytes_per_element) {

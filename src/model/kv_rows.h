@@ -2,6 +2,7 @@
 // counts with. Pure functions.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 
 #include "base/layer_range.h"
@@ -11,6 +12,16 @@ namespace baton::model {
 
 // Attention reads whole blocks of so many positions, counted from position 0, so sequences are kept in whole blocks.
 inline constexpr std::uint32_t kKvBlock = 256;
+
+// The borders between blocks at or before a position, and at or behind it.
+template <std::unsigned_integral Position>
+constexpr Position block_below(Position position) {
+  return position / kKvBlock * kKvBlock;
+}
+template <std::unsigned_integral Position>
+constexpr Position block_above(Position position) {
+  return block_below(position + kKvBlock - 1);
+}
 
 // A sequence can be taken back this far behind a pass of at most as many tokens, also where layers keep a window.
 inline constexpr std::uint32_t kRollbackTokens = 64;

@@ -7,8 +7,8 @@
 namespace baton::model {
 namespace {
 
-std::uint64_t block_below(std::uint64_t position) { return position / kKvBlock * kKvBlock; }
-std::uint64_t block_above(std::uint64_t position) { return block_below(position + kKvBlock - 1); }
+static_assert(block_below(255U) == 0 && block_below(256U) == 256 && block_below(511U) == 256);
+static_assert(block_above(0U) == 0 && block_above(1U) == 256 && block_above(256U) == 256 && block_above(257U) == 512);
 
 TEST(KvRows, HoldTheWindowOfEveryPassWhereverItBegins) {
   for (const std::uint32_t window : {1U, 8U, 255U, 256U, 257U, 512U, 1024U, 4096U}) {

@@ -57,6 +57,9 @@ class TransferOwner {
 
 class Exchange {
  public:
+  // A connection that carries no transfer for so long is closed; who needs it again dials again.
+  static constexpr auto kIdleTimeout = std::chrono::seconds(60);
+
   // A peer opens a transfer: gives whose work it is, or why not. The Sender is then bound to that owner, which accepts
   // it in on_opened.
   struct OpenDecision {
@@ -84,10 +87,8 @@ class Exchange {
   // closed theirs too, at the latest after `patience`. Nothing is heard, dialled or opened any more.
   void close(Duration patience, net::Task closed);
 
-  // Transfers that are not finished. For tests of leaks.
+  // Transfers that are not finished, and connections that are open. For tests of leaks.
   std::size_t transfers() const { return outgoing_.size() + incoming_.size(); }
-  // One that carries no transfer for kIdleTimeout is closed; who needs it again dials again.
-  static constexpr auto kIdleTimeout = std::chrono::seconds(60);
   std::size_t connections() const { return links_.size(); }
 
  private:

@@ -20,6 +20,7 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
                                            std::unique_ptr<engine::Executor> executor, const Sha256& digest,
                                            NodeOptions options) {
   std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest, options));
+  node->draft_ = std::move(options.draft);
   if (node->transport_ == nullptr) {
     node->own_transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
     node->transport_ = node->own_transport_.get();
@@ -32,7 +33,8 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
       },
       options.surroundings);
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->exchange_, widths, options.surroundings,
-                                              options.early_hidden_bytes, identity.signing_key());
+                                              options.early_hidden_bytes, options.kept_bytes, node->draft_.get(),
+                                              identity.signing_key());
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = options.is_trusted;
@@ -98,17 +100,18 @@ Result<std::shared_ptr<Request>> Node::submit(RequestOptions options, RequestObs
 }
 
 Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint& peer) const {
+  // Before the plan, which fits the sender's model.
+  if (open.model != digest_) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("this node has another model: its digest begins with {}, not {}",
+                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
+  }
   TRY(handoff::check(open, host_->widths.layers()));
   if (open.plan.nodes[open.sender].fingerprint != fingerprint_) {
     return fail(ErrorCode::kInvalidArgument, "the plan gives this work to another node");
   }
   if (open.plan.nodes[open.receiver].fingerprint != peer.to_string()) {
     return fail(ErrorCode::kRefused, "the plan names another node as the receiver");
-  }
-  if (open.model != digest_) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("this node has another model: its digest begins with {}, not {}",
-                            digest_.hex().substr(0, 12), open.model.hex().substr(0, 12)));
   }
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
     return fail(ErrorCode::kRefused, "the request's lease is longer than a day");

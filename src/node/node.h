@@ -22,7 +22,10 @@ struct NodeOptions {
   net::Transport* transport = nullptr;
   std::optional<net::LinkEmulation> emulate_link;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
+  std::size_t kept_bytes = kKeptBytes;                 // of one request
   Surroundings surroundings = {};
+  // Of a small model that guesses this node's own texts (engine::open_draft_model); null: none.
+  std::unique_ptr<engine::Engine> draft;
 };
 
 // Lives on the loop's thread; the executor computes on its own. The loop must outlive it.
@@ -72,6 +75,7 @@ class Node {
 
   const std::string fingerprint_;
   const Sha256 digest_;
+  std::unique_ptr<engine::Engine> draft_;
   std::unique_ptr<engine::Executor> executor_;
   const std::function<bool(const net::Fingerprint&)> is_trusted_;
   const std::function<TimePoint()> now_;

@@ -55,6 +55,8 @@ class Cluster : public testing::Test {
     Sha256 digest = {};
     std::optional<engine::EmulatedDevice> emulation = std::nullopt;
     std::size_t early_hidden_bytes = kEarlyHiddenBytes;
+    std::size_t kept_bytes = kKeptBytes;
+    std::optional<net::LinkEmulation> link = std::nullopt;
   };
 
   Node& add_node(const NodeSpec& spec) {
@@ -72,6 +74,8 @@ class Cluster : public testing::Test {
     node_options.listen = net::Endpoint::parse_listen("127.0.0.1:0").value();
     node_options.is_trusted = [](const net::Fingerprint&) { return true; };
     node_options.early_hidden_bytes = spec.early_hidden_bytes;
+    node_options.kept_bytes = spec.kept_bytes;
+    node_options.emulate_link = spec.link;
     nodes_.push_back(Node::create(*loop_, identity, std::move(executor), spec.digest, std::move(node_options)).value());
     peers_.push_back({spec.name, nodes_.back()->endpoint()->to_string(), identity.fingerprint().to_string()});
     return *nodes_.back();
@@ -217,6 +221,31 @@ TEST_F(Cluster, TakesInNoMoreHiddenStatesAheadOfTimeThanItMay) {
   EXPECT_GT(most, 0u);
   // K and V of the peer's layers did not wait until this node had caught up.
   EXPECT_LT((*observer.report)->timings.exposed_transfer_s, 0.1);
+  request_handle.reset();
+  expect_no_leaks();
+}
+
+// A slow link behind a fast device: what is computed ahead of it is bounded.
+TEST_F(Cluster, ComputesNoMoreAheadOfItsLinkThanItMayKeep) {
+  add_node({.name = "local", .kept_bytes = 1, .link = net::LinkEmulation{.bits_per_second = 1e7}});
+  add_node({"A"});
+  RequestOptions options = request(plan_text("local:0-6", "A:0-6"));
+  options.codec = handoff::DType::kQ8_0;
+  Observer observer(*loop_);
+  std::size_t most = 0;
+  std::shared_ptr<Request> request_handle;
+  observer.after_prefilled = [&](std::uint32_t) { most = std::max(most, request_handle->session()->kept_bytes()); };
+  request_handle = nodes_.front()->submit(std::move(options), observer).value();
+  wait_for(observer);
+  ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
+  EXPECT_EQ(observer.tokens.size(), kNewTokens);
+  const engine::KvLayout& layout = nodes_.front()->executor().engine().kv_layout(0);
+  const std::size_t chunk_bytes = kLayers * kChunk *
+                                  (handoff::encoded_size(handoff::DType::kQ8_0, layout.k_width) +
+                                   handoff::encoded_size(handoff::DType::kQ8_0, layout.v_width));
+  EXPECT_GT(most, 0U);
+  // One chunk more may have begun while nothing was kept yet.
+  EXPECT_LE(most, 2 * chunk_bytes);
   request_handle.reset();
   expect_no_leaks();
 }

@@ -4,7 +4,9 @@
 #include <format>
 
 #include "base/log.h"
+#include "node/draft_proposer.h"
 #include "node/lease.h"
+#include "node/lookup_proposer.h"
 
 namespace baton::node {
 
@@ -44,6 +46,18 @@ Result<void> check(const RequestOptions& options, std::string_view own_fingerpri
     }
   }
   return options.plan.validate(layers);
+}
+
+// For a text that goes on with up to `most` tokens.
+Result<std::unique_ptr<Proposer>> make_proposer(Speculation wanted, SessionHost& host,
+                                                const engine::SamplerOptions& sampler, std::span<const Token> text,
+                                                std::uint32_t most) {
+  const bool drafts = wanted == Speculation::kDraft || (wanted == Speculation::kAuto && host.draft != nullptr);
+  if (!drafts) return std::make_unique<LookupProposer>(text);
+  if (host.draft == nullptr) return fail(ErrorCode::kInvalidArgument, "this node has no draft model");
+  const auto tokens = static_cast<std::uint32_t>(text.size()) + most;
+  auto draft = TRY(engine::DraftText::create(*host.draft, sampler, host.widths.logits_values, tokens));
+  return std::make_unique<DraftProposer>(host.loop, host.executor, host.surroundings, std::move(draft), text);
 }
 
 }  // namespace
@@ -87,15 +101,26 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
   if (host_.lease_key) open.lease = lease_for(open, *host_.lease_key);
-  speculator_.reset();
   stepped_.clear();
-  speculation_.why = why_not_speculate(options_.speculation, open.plan, host_.executor.engine());
-  if (speculation_.why.empty()) speculator_.emplace(sequence_);
+  begin_speculation(open.plan);
   session_ = Session::create(host_, std::move(open), plan::kCoordinator, workspace_, this);
   // From the loop, so that a session that fails at once does not do so inside start().
   host_.loop.post([self = shared_from_this(), session = session_, prompt = std::move(prompt)]() mutable {
     if (!self->ended_ && self->session_ == session) session->begin(std::move(prompt));
   });
+}
+
+void Request::begin_speculation(const plan::Plan& plan) {
+  speculator_.reset();
+  speculation_.why = why_not_speculate(options_.speculation, plan, host_.executor.engine());
+  if (!speculation_.why.empty()) return;
+  auto proposer = make_proposer(options_.speculation, host_, sampler_.options(), sequence_, tokens_left());
+  if (!proposer) {
+    speculation_.why = proposer.error().message;
+    return;
+  }
+  speculator_ = std::make_shared<Speculator>(std::move(*proposer));
+  if (plan::stage_of(plan.prefill, plan::kCoordinator) == nullptr) speculator_->prepare();
 }
 
 void Request::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) { observer_.on_prefilled(tokens, of_tokens); }
@@ -153,13 +178,22 @@ bool Request::take_token(Token token) {
 }
 
 void Request::step() {
-  stepped_.assign(1, sequence_.back());
   // The last token of all needs no guess.
   const std::uint32_t rows = std::min(tokens_left(), host_.executor.engine().options().max_chunk_tokens);
-  if (speculator_ && rows > 1) {
-    const std::span<const Token> draft = speculator_->draft(rows - 1);
-    stepped_.insert(stepped_.end(), draft.begin(), draft.end());
-  }
+  if (!speculator_ || rows <= 1) return step_with({});
+  // A step that fails ends the request, and with it the speculator that calls back.
+  const auto speculator = speculator_;
+  speculator->draft(rows - 1,
+                    [weak = weak_from_this(), session = std::weak_ptr(session_)](std::span<const Token> draft) {
+                      // A guess takes time, and much can happen meanwhile.
+                      const auto self = weak.lock();
+                      if (self && !self->ended_ && self->session_ == session.lock()) self->step_with(draft);
+                    });
+}
+
+void Request::step_with(std::span<const Token> draft) {
+  stepped_.assign(1, sequence_.back());
+  stepped_.insert(stepped_.end(), draft.begin(), draft.end());
   step_began_ = host_.surroundings.now();
   session_->step(static_cast<std::uint32_t>(sequence_.size() - 1), stepped_);
 }
@@ -194,6 +228,7 @@ void Request::recover(const Error& error) {
   recovery.salvaged_tokens = prefix_for_going_on(session_->salvage_position());
   recovery.prompt_tokens = prompt_size();
   take_over(*session_);
+  speculator_.reset();
   session_.reset();
   // Layers that other nodes were to compute may not be loaded here yet. And only behind the passes that were under way
   // can it be told what the cache still has.
@@ -293,6 +328,7 @@ RequestReport Request::report() const {
 void Request::end(Result<RequestReport> report) {
   if (ended_) return;
   ended_ = true;
+  speculator_.reset();
   session_.reset();
   workspace_.reset();
   observer_.on_finished(std::move(report));

@@ -111,6 +111,7 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   Request(SessionHost& host, RequestOptions options, engine::Sampler sampler, RequestObserver& observer);
 
   void begin_session(handoff::Open open, std::vector<Token> prompt);
+  void begin_speculation(const plan::Plan& plan);
   void recover(const Error& error);
   // The text so far, as far as it need not be made again.
   std::vector<Token> text_to_go_on_with() const;
@@ -120,7 +121,9 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
   std::optional<Token> sample(std::span<const float> logits);
   bool take_token(Token token);  // whether the text goes on
+  // The last token and what is guessed to follow it.
   void step();
+  void step_with(std::span<const Token> draft);
   void end(Result<RequestReport> report);
   // What a session that has ended leaves to the report.
   void take_over(const Session& session);
@@ -140,8 +143,8 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   std::vector<Token> sequence_;  // prompt and everything generated
   std::vector<Recovery> recoveries_;
   std::map<std::string, TransferSummary> transfer_from_;
-  SpeculationReport speculation_;         // where nothing is guessed: why
-  std::optional<Speculator> speculator_;  // else
+  SpeculationReport speculation_;           // where nothing is guessed: why
+  std::shared_ptr<Speculator> speculator_;  // else
   std::vector<Token> stepped_;  // tokens of the step under way: the text's last, and what is guessed to follow
   TimePoint step_began_{};
   bool ended_ = false;

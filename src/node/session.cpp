@@ -42,7 +42,7 @@ void Session::begin(std::vector<Token> prompt) {
   begun_ = true;
   prompt_ = std::move(prompt);
   if (stage(Phase::kPrefill) != nullptr) {
-    chunks_ = handoff::chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
+    chunks_ = chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
   }
   if (self_ != plan::kCoordinator) {
     lease_.start(std::chrono::milliseconds(open_.lease_lifetime_ms),
@@ -158,7 +158,6 @@ void Session::stop(const Error& error) {
   cancelled_ = true;
   observer_ = nullptr;
   lease_.cancel();
-  unclaimed_.clear();
   staged_hidden_.clear();
   for (const auto& [from, weak] : incoming_) {
     if (const auto transfer = weak.lock()) {
@@ -172,6 +171,11 @@ void Session::stop(const Error& error) {
       transfer->wake();
     }
   }
+  // Nobody waits for them any more, and the workspace may serve a recovered request.
+  for (const auto& [to, slices] : std::exchange(unclaimed_, {})) {
+    for (const handoff::OfferedSlice& slice : slices) workspace_->release(slice.parts[0]);
+  }
+  for (const auto& [key, kept] : std::exchange(unacknowledged_, {})) workspace_->release(kept);
   outgoing_.clear();
   release_cells();
 }
@@ -205,7 +209,7 @@ std::uint32_t Session::least_position(PositionOf of_transfer) const {
   return position;
 }
 
-bool Session::shelves_states() const {
+bool Session::may_resume_alone() const {
   const plan::Stages& decode = open_.plan.decode;
   return self_ == plan::kCoordinator && open_.plan.nodes.size() > 1 && decode.size() == 1 &&
          decode.front().node == self_;

@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "base/ed25519.h"
 #include "engine/executor.h"
 #include "handoff/flow.h"
@@ -27,6 +28,11 @@ namespace baton::node {
 // turn is taken in whatever its size.
 inline constexpr std::size_t kEarlyHiddenBytes = 64 << 20;
 
+// Copies that wait until their receiver has them: coded slices, hidden states, recurrent states, rows of a window. With
+// more than this no chunk is begun, so that a slow link or a receiver that is late fills no memory; a chunk that runs
+// is finished.
+inline constexpr std::size_t kKeptBytes = 256 << 20;
+
 // What a session needs of its node; outlives it.
 struct SessionHost {
   net::EventLoop& loop;
@@ -35,6 +41,8 @@ struct SessionHost {
   handoff::Widths widths;
   Surroundings surroundings = {};
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
+  std::size_t kept_bytes = kKeptBytes;
+  engine::Engine* draft = nullptr;  // of a small model that guesses; its passes run on the executor too
   // Signs the leases of this node's own requests; without it nobody else works for them.
   std::optional<SigningKey> lease_key = std::nullopt;
 };
@@ -95,8 +103,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   const SessionTimes& times() const { return times_; }
   // After it failed: whose fault it was; nothing where it was this node's own.
   std::optional<plan::NodeIndex> failed_node() const { return failed_node_; }
-  // For tests: how much is in the inbox of hidden states.
+  // For tests: how much is in the inbox of hidden states, and how much waits until its receiver has it.
   std::size_t hidden_inbox_bytes() const { return hidden_inbox_bytes_; }
+  std::size_t kept_bytes() const { return workspace_ ? workspace_->kept_bytes() : 0; }
   // Of every transfer this session receives, by the node that sends.
   std::map<plan::NodeIndex, handoff::TransferStats> transfer_stats() const;
 
@@ -111,7 +120,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   struct Pass {
     Phase phase = Phase::kPrefill;
     LayerRange layers;
-    handoff::Chunk chunk;
+    Chunk chunk;
     std::vector<Token> tokens;  // of a step
     std::vector<float> hidden_in;
     std::vector<float> hidden_out;
@@ -129,8 +138,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool prefill_complete(plan::NodeIndex from) const;
   using PositionOf = std::uint32_t (handoff::Receiver::*)() const;
   std::uint32_t least_position(PositionOf of_transfer) const;
-  // Whether this node may have to resume the prefill by itself, and keeps states for it.
-  bool shelves_states() const;
+  // Whether this node, having lost another, goes on with the prefill alone.
+  bool may_resume_alone() const;
   void commit_complete();
   void fail_with(const Error& error, std::optional<plan::NodeIndex> node = std::nullopt);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
@@ -139,6 +148,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // session_compute.cpp
   bool has_input(const plan::Stage& stage, std::uint32_t position) const;
   bool decode_ready() const;
+  bool keeps_too_much() const { return workspace_->kept_bytes() > host_.kept_bytes; }
   void pump();
   void submit(std::unique_ptr<Pass> pass);
   Result<void> run(Pass& pass, engine::Engine& engine, const std::stop_token& stop);
@@ -149,13 +159,12 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
-  void on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
+  void on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(std::unique_ptr<Pass> pass, const Result<void>& result);
 
   // session_send.cpp
-  void send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
-  void send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
-                 plan::NodeIndex to);
+  void send_kept(Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to);
+  void send_rows(Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied, plan::NodeIndex to);
   void send_hidden(const Pass& pass, plan::NodeIndex to);
   void send_logits(const Pass& pass);
   void send(plan::NodeIndex to, const handoff::OfferedSlice& slice);
@@ -183,7 +192,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   SessionObserver* observer_;
 
   std::vector<Token> prompt_;
-  std::vector<handoff::Chunk> chunks_;
+  std::vector<Chunk> chunks_;
   bool begun_ = false;
   bool ended_ = false;
   bool finishing_ = false;

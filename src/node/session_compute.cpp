@@ -41,9 +41,9 @@ void Session::pump() {
   if (!begun_ || ended_) return;
   while (next_chunk_ < chunks_.size() && !ended_ && in_flight_ < kPassesInFlight) {
     const plan::Stage& here = *stage(Phase::kPrefill);
-    const handoff::Chunk chunk = chunks_[next_chunk_];
+    const Chunk chunk = chunks_[next_chunk_];
     if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
-    if (!has_input(here, chunk.first_position)) break;
+    if (keeps_too_much() || !has_input(here, chunk.first_position)) break;
     auto pass = std::make_unique<Pass>();
     pass->phase = Phase::kPrefill;
     pass->layers = here.layers;
@@ -136,7 +136,7 @@ Result<void> Session::run(Pass& pass, engine::Engine& engine, const std::stop_to
 Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32_t layer) const {
   Leaving leaving;
   const bool leaves = plan::stage_with(open_.plan.decode, layer)->node != self_;
-  if (workspace_->states().layer_keeps_state(layer) && (leaves || shelves_states())) {
+  if (workspace_->states().layer_keeps_state(layer) && (leaves || may_resume_alone())) {
     leaving.state = TRY(workspace_->states().copy(layer));
   }
   if (leaves && !pass.last_of_prefill && host_.executor.engine().keeps_window(layer)) {
@@ -152,7 +152,7 @@ void Session::on_pass_begun(TimePoint at) {
   report_progress();
 }
 
-void Session::on_layer_done(handoff::Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
+void Session::on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
   if (ended_) return;
   if (!leaving) return fail_with(leaving.error());
   ++work_counter_;

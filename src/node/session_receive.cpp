@@ -31,8 +31,9 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
     steps_.push_back({step->token});
     pump();
   } else if (const auto* acknowledged = std::get_if<handoff::Acknowledged>(&event)) {
+    const bool kept_too_much = !ended_ && keeps_too_much();
     release(to, acknowledged->key);
-    if (acknowledged->key.kind == handoff::SliceKind::kHidden) pump();
+    if (acknowledged->key.kind == handoff::SliceKind::kHidden || (kept_too_much && !keeps_too_much())) pump();
   } else if (const auto* over = std::get_if<handoff::SenderEnded>(&event)) {
     if (to != plan::kCoordinator) return;
     // The coordinator is done with this node, or lost to it; either way nobody needs more of it.
@@ -119,7 +120,7 @@ Result<void> Session::take_state(const handoff::SliceReady& slice) {
   StateShelf& states = workspace_->states();
   if (border == open_.prompt_tokens) return states.use(slice.key.layer, border, slice.part(0));
   // Decode needs the last one only; those before it are for going on without their sender.
-  if (shelves_states()) states.keep(slice.key.layer, border, Bytes(slice.part(0).begin(), slice.part(0).end()));
+  if (may_resume_alone()) states.keep(slice.key.layer, border, Bytes(slice.part(0).begin(), slice.part(0).end()));
   return {};
 }
 
@@ -156,10 +157,12 @@ void Session::logits_arrived(std::uint32_t position, std::span<const float> logi
 }
 
 void Session::report_prefilled() {
-  const std::uint32_t salvageable = least_position(&handoff::Receiver::salvage_position);
-  // Never past the last chunk: whoever resumes computes that again for its logits.
-  const std::uint32_t resumable = std::min(salvageable, open_.prompt_tokens - 1);
-  if (shelves_states()) workspace_->states().drop_below(resumable / open_.chunk_tokens * open_.chunk_tokens);
+  if (!workspace_->states().empty()) {
+    const std::uint32_t salvageable = least_position(&handoff::Receiver::salvage_position);
+    // Never past the last chunk: whoever resumes computes that again for its logits.
+    const std::uint32_t resumable = std::min(salvageable, open_.prompt_tokens - 1);
+    workspace_->states().drop_below(resumable / open_.chunk_tokens * open_.chunk_tokens);
+  }
   if (observer_ != nullptr)
     observer_->on_prefilled(least_position(&handoff::Receiver::arrived_up_to), open_.prompt_tokens);
 }

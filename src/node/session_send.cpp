@@ -16,14 +16,14 @@ Result<ByteSpan> keep_as(Workspace& workspace, std::span<const float> values, ha
 
 }  // namespace
 
-void Session::send_kept(handoff::Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to) {
+void Session::send_kept(Chunk chunk, std::uint32_t layer, Leaving leaving, plan::NodeIndex to) {
   if (host_.widths.kept[layer].k_values != 0) send_rows(chunk, layer, std::move(leaving.rows), to);
   if (ended_ || leaving.state.empty()) return;
   const ByteSpan bytes = workspace_->keep(std::move(leaving.state));
   send(to, {{handoff::SliceKind::kRecurrent, layer, chunk.first_position, chunk.tokens}, {bytes, {}}});
 }
 
-void Session::send_rows(handoff::Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
+void Session::send_rows(Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
                         plan::NodeIndex to) {
   // Nobody has a link to spare for it yet.
   const bool spare = handoff::may_be_dropped(chunk, open_.prompt_tokens, host_.widths.kept[layer].window);

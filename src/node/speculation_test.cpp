@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <format>
+#include <functional>
 
 #include "base/temporary_folder.h"
 #include "engine/test_model.h"
@@ -19,7 +22,10 @@ class Collector : public RequestObserver {
   explicit Collector(net::EventLoop& loop) : loop_(loop) {}
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
-  void on_token(Token) override {}
+  void on_token(Token) override {
+    ++tokens;
+    if (when_tokens) when_tokens(tokens);
+  }
   void on_recovery(const Recovery&) override {}
   void on_finished(Result<RequestReport> result) override {
     report = std::move(result);
@@ -27,6 +33,8 @@ class Collector : public RequestObserver {
   }
   std::vector<std::vector<float>> logits;
   std::optional<Result<RequestReport>> report;
+  std::size_t tokens = 0;
+  std::function<void(std::size_t)> when_tokens;
 
  private:
   net::EventLoop& loop_;
@@ -39,7 +47,8 @@ struct Outcome {
 
 class Machine {
  public:
-  Machine(std::shared_ptr<const engine::Model> model, engine::CacheType cache, unsigned threads)
+  Machine(std::shared_ptr<const engine::Model> model, engine::CacheType cache, unsigned threads,
+          std::shared_ptr<const engine::Model> draft = nullptr)
       : folder_(TemporaryFolder::create("baton-test").value()), loop_(net::EventLoop::create().value()) {
     engine::EngineOptions options;
     options.device = "CPU";
@@ -50,7 +59,15 @@ class Machine {
     layers_ = model->shape().layer_count;
     const auto identity = net::Identity::load_or_create(folder_.path() / "key").value();
     auto executor = std::make_unique<engine::Executor>(engine::Engine::create(std::move(model), options).value(), 64);
-    node_ = Node::create(*loop_, identity, std::move(executor), {}, {}).value();
+    NodeOptions node_options;
+    if (draft) {
+      node_options.draft = engine::Engine::create(std::move(draft), options).value();
+      // Every look at the clock a millisecond later: what a pass takes does not depend on the machine then.
+      node_options.surroundings.now = [ticks = std::make_shared<std::atomic<int>>(0)] {
+        return TimePoint() + std::chrono::milliseconds(++*ticks);
+      };
+    }
+    node_ = Node::create(*loop_, identity, std::move(executor), {}, std::move(node_options)).value();
   }
 
   Outcome run(RequestOptions options, Speculation speculation) {
@@ -67,6 +84,25 @@ class Machine {
     EXPECT_TRUE(collector.report && *collector.report);
     if (!collector.report || !*collector.report) return {};
     return {**collector.report, std::move(collector.logits)};
+  }
+
+  // Cancels a drafted request, by the loop's next turn, once it has so many tokens; the error it ended with.
+  std::optional<ErrorCode> cancelled_after(std::size_t tokens, RequestOptions options) {
+    options.speculation = Speculation::kDraft;
+    options.max_new_tokens = kNewTokens;
+    options.chunk_tokens = 128;
+    options.plan = plan::Plan::single(layers_);
+    Collector collector(*loop_);
+    std::shared_ptr<Request> request;
+    collector.when_tokens = [&](std::size_t count) {
+      if (count == tokens) loop_->post([&] { request->cancel(); });
+    };
+    request = node_->submit(std::move(options), collector).value();
+    net::Timer timer(*loop_);
+    timer.start(Duration(kDeadline), [&] { loop_->stop(); });
+    loop_->run();
+    if (!collector.report || *collector.report) return std::nullopt;
+    return collector.report->error().code;
   }
 
   std::uint32_t vocabulary() const { return node_->executor().engine().shape().vocabulary_size; }
@@ -96,32 +132,54 @@ engine::SamplerOptions drawn(std::uint32_t top_k) {
   return sampler;
 }
 
-void expect_same_text(Machine& machine, std::uint32_t prompt_tokens) {
+engine::SamplerOptions warm(std::uint64_t seed) {
+  engine::SamplerOptions sampler;
+  sampler.temperature = 0.8F;
+  sampler.seed = seed;
+  return sampler;
+}
+
+// The guesses of all texts together.
+SpeculationReport expect_same_text(Machine& machine, std::uint32_t prompt_tokens, Speculation how) {
   engine::SamplerOptions penalised = drawn(3);
   penalised.repeat_penalty = 1.1F;
   penalised.frequency_penalty = 0.1F;
-  std::uint32_t checks = 0;
-  for (const engine::SamplerOptions& sampler : {engine::SamplerOptions(), drawn(2), drawn(0), penalised}) {
+  SpeculationReport all;
+  for (const engine::SamplerOptions& sampler :
+       {engine::SamplerOptions(), drawn(2), drawn(0), warm(1), warm(2), penalised}) {
     RequestOptions options;
     options.prompt = repeating_prompt(machine.vocabulary(), prompt_tokens);
     options.sampler = sampler;
     const Outcome plain = machine.run(options, Speculation::kOff);
-    const Outcome guessed = machine.run(options, Speculation::kLookup);
+    const Outcome guessed = machine.run(options, how);
     EXPECT_EQ(plain.report.tokens.size(), kNewTokens);
     EXPECT_EQ(guessed.report.tokens, plain.report.tokens) << "temperature " << sampler.temperature;
     EXPECT_TRUE(guessed.logits == plain.logits) << "temperature " << sampler.temperature;
     EXPECT_EQ(plain.report.speculation.checks, 0u);
     EXPECT_EQ(plain.report.speculation.how, "off");
-    checks += guessed.report.speculation.checks;
+    all.checks += guessed.report.speculation.checks;
+    all.guessed_tokens += guessed.report.speculation.guessed_tokens;
+    all.right_tokens += guessed.report.speculation.right_tokens;
   }
-  EXPECT_GT(checks, 0u) << "nothing was guessed, so nothing was tested";
+  EXPECT_GT(all.checks, 0u) << "nothing was guessed, so nothing was tested";
+  return all;
 }
 
 class SameText : public testing::TestWithParam<std::string> {};
 
 TEST_P(SameText, WithGuessesAsWithout) {
   Machine machine(engine::test::reference_model(GetParam()), engine::CacheType::kF16, 2);
-  expect_same_text(machine, 60);
+  expect_same_text(machine, 60, Speculation::kLookup);
+}
+
+// By the model itself: it draws what the checker draws, whatever the sampler, but where two tokens nearly tie: it reads
+// the prompt in other chunks. The prompt is longer than a window.
+TEST_P(SameText, WithItselfAsADraftAlmostAllOfWhoseGuessesAreRight) {
+  const auto model = engine::test::reference_model(GetParam());
+  Machine machine(model, engine::CacheType::kF16, 1, model);
+  const SpeculationReport all = expect_same_text(machine, 300, Speculation::kAuto);
+  EXPECT_GE(all.right_tokens, all.guessed_tokens * 8 / 10);
+  EXPECT_GT(all.right_tokens, 6 * kNewTokens / 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Reference, SameText,
@@ -152,7 +210,7 @@ TEST_P(SameTextOfType, WithGuessesAsWithout) {
   const auto model = engine::Model::open(folder.path() / "model.gguf").value();
   for (const auto cache : {engine::CacheType::kF16, engine::CacheType::kQ8_0}) {
     Machine machine(model, cache, 2);
-    expect_same_text(machine, 520);
+    expect_same_text(machine, 520, Speculation::kLookup);
   }
 }
 
@@ -160,6 +218,61 @@ INSTANTIATE_TEST_SUITE_P(Synthetic, SameTextOfType,
                          testing::Values(model::TensorType::kF16, model::TensorType::kBF16, model::TensorType::kQ8_0,
                                          model::TensorType::kQ4_0),
                          [](const auto& instance) { return std::string(model::facts(instance.param).name); });
+
+class DraftedText : public testing::Test {
+ protected:
+  std::shared_ptr<const engine::Model> synthetic(std::uint64_t seed, model::TensorType type = model::TensorType::kF16) {
+    model::SynthOptions options;
+    options.embd = 128;
+    options.layers = 3;
+    options.heads = 4;
+    options.kv_heads = 2;
+    options.ff = 256;
+    options.vocab = 400;
+    options.type = type;
+    options.seed = seed;
+    options.threads = 1;
+    const auto path = folder_.path() / std::format("{}-{}.gguf", seed, model::facts(type).name);
+    EXPECT_TRUE(model::synthesize(options, path));
+    return engine::Model::open(path).value();
+  }
+
+  TemporaryFolder folder_ = TemporaryFolder::create("baton-test").value();
+};
+
+TEST_F(DraftedText, IsTheSameWhereSomeGuessesAreRight) {
+  Machine machine(synthetic(1), engine::CacheType::kF16, 1, synthetic(1, model::TensorType::kQ4_0));
+  const SpeculationReport all = expect_same_text(machine, 60, Speculation::kDraft);
+  EXPECT_GT(all.right_tokens, 6u);
+  EXPECT_LT(all.right_tokens, all.guessed_tokens);
+}
+
+TEST_F(DraftedText, IsSoonNotGuessedAtWhereNoGuessIsRight) {
+  Machine machine(synthetic(1), engine::CacheType::kF16, 1, synthetic(2));
+  const SpeculationReport all = expect_same_text(machine, 60, Speculation::kAuto);
+  EXPECT_LT(all.guessed_tokens, 6 * kNewTokens / 8);
+}
+
+TEST_F(DraftedText, GuessesNothingForAModelThatCannotTakeTokensBack) {
+  const auto hybrid = engine::test::reference_model("tiny/granitehybrid");
+  Machine machine(hybrid, engine::CacheType::kF16, 1, engine::test::reference_model("golden/llama-dense"));
+  RequestOptions options;
+  options.prompt = repeating_prompt(machine.vocabulary(), 60);
+  const Outcome outcome = machine.run(options, Speculation::kDraft);
+  EXPECT_EQ(outcome.report.speculation.how, "off");
+  EXPECT_NE(outcome.report.speculation.why.find("cannot take tokens back"), std::string::npos);
+}
+
+// In the middle of a guess, or between two.
+TEST_F(DraftedText, EndsWhenItIsCancelled) {
+  const auto model = synthetic(1);
+  Machine machine(model, engine::CacheType::kF16, 1, model);
+  for (const std::size_t tokens : {1U, 2U, 3U, 10U}) {
+    RequestOptions options;
+    options.prompt = repeating_prompt(machine.vocabulary(), 200);
+    EXPECT_EQ(machine.cancelled_after(tokens, std::move(options)), ErrorCode::kCancelled) << tokens;
+  }
+}
 
 }  // namespace
 }  // namespace baton::node

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 
 namespace baton::node {
 
@@ -10,15 +11,16 @@ std::string_view speculation_name(Speculation speculation) {
     case Speculation::kAuto: return "auto";
     case Speculation::kOff: return "off";
     case Speculation::kLookup: return "lookup";
+    case Speculation::kDraft: return "draft";
   }
   return "?";
 }
 
 Result<Speculation> parse_speculation(std::string_view name) {
-  for (const Speculation known : {Speculation::kAuto, Speculation::kOff, Speculation::kLookup}) {
+  for (const Speculation known : {Speculation::kAuto, Speculation::kOff, Speculation::kLookup, Speculation::kDraft}) {
     if (name == speculation_name(known)) return known;
   }
-  return fail(ErrorCode::kInvalidArgument, std::format("--speculate is auto, off or lookup, not '{}'", name));
+  return fail(ErrorCode::kInvalidArgument, std::format("--speculate is auto, off, lookup or draft, not '{}'", name));
 }
 
 std::string why_not_speculate(Speculation wanted, const plan::Plan& plan, const engine::Engine& engine) {
@@ -27,48 +29,77 @@ std::string why_not_speculate(Speculation wanted, const plan::Plan& plan, const 
     return "another node decodes some layers";
   }
   if (engine.tokens_to_take_back() < Speculator::kMostRows) return "a layer of this model cannot take tokens back";
-  if (wanted == Speculation::kLookup) return {};
+  if (wanted != Speculation::kAuto) return {};
   if (!engine.steps_exactly()) return "this device's last bits depend on how many rows it computes";
   if (engine.emulated()) return "an emulated device is to show what it does without";
   return {};
 }
 
-Speculator::Speculator(std::span<const Token> prompt) {
-  report_.how = speculation_name(Speculation::kLookup);
-  for (const Token token : prompt) lookup_.push(token);
+Speculator::Speculator(std::unique_ptr<Proposer> proposer) : proposer_(std::move(proposer)) {
+  report_.how = proposer_->name();
 }
 
 // Every guess is judged by what the text became, whether a pass checked it or not: to know what guesses are worth costs
 // nothing.
 void Speculator::push(Token token) {
-  lookup_.push(token);
+  if (!failed_) proposer_->push(token);
   if (!open_) return;
   if (right_ < guess_.tokens.size() && guess_.tokens[right_] == token) {
-    ++right_;
+    if (right_++ < checked_) ++report_.right_tokens;
     return;
   }
   open_ = false;
   const bool wrong = right_ < guess_.tokens.size();
   using Ending = engine::DraftLength::Ending;
-  length_.guessed(guess_.matched, right_, wrong ? Ending::kWrong : Ending::kOpen);
+  length_.guessed(guess_.confidence, right_, wrong ? Ending::kWrong : Ending::kOpen);
 }
 
-std::span<const Token> Speculator::draft(std::uint32_t most) {
-  if (open_) length_.guessed(guess_.matched, right_, engine::DraftLength::Ending::kOpen);
-  guess_ = lookup_.guess(std::min(most, kMostRows - 1));
+void Speculator::draft(std::uint32_t most, Then then) {
+  if (open_) length_.guessed(guess_.confidence, right_, engine::DraftLength::Ending::kOpen);
+  open_ = false;
+  guess_ = {};
+  checked_ = 0;
+  most = std::min(most, kMostRows - 1);
+  if (proposer_->cost() == Proposer::Cost::kTime) {
+    most = length_.choose(0, most);
+    if (most == 0) length_.not_guessed(0);
+  }
+  if (failed_ || most == 0) return then({});
+  proposer_->propose(most, [this, then = std::move(then)](Result<Guess> guess) mutable {
+    take(std::move(guess));
+    then(std::span(guess_.tokens).first(checked_));
+  });
+}
+
+void Speculator::take(Result<Guess> guess) {
+  if (!guess) {
+    report_.why = guess.error().message;
+    failed_ = true;
+    return;
+  }
+  guess_ = *std::move(guess);
+  report_.guessing_s += guess_.seconds + guess_.reading_seconds;
+  // To read the prompt is what a draft model costs once, whatever its guesses are worth.
+  if (has_read_) length_.lost(guess_.reading_seconds);
+  has_read_ = true;
   right_ = 0;
   open_ = !guess_.tokens.empty();
-  checked_ = open_ ? length_.choose(guess_.matched, static_cast<std::uint32_t>(guess_.tokens.size())) : 0;
-  if (checked_ > 0) {
-    ++report_.checks;
-    report_.guessed_tokens += checked_;
+  const auto guesses = static_cast<std::uint32_t>(guess_.tokens.size());
+  if (proposer_->cost() == Proposer::Cost::kTime) {
+    checked_ = guesses;
+  } else if (open_) {
+    checked_ = length_.choose(guess_.confidence, guesses);
   }
-  return std::span(guess_.tokens).first(checked_);
+  if (checked_ == 0) {
+    length_.lost(std::exchange(guess_.seconds, 0));
+    return;
+  }
+  ++report_.checks;
+  report_.guessed_tokens += checked_;
 }
 
 void Speculator::passed(std::uint32_t made, double seconds) {
-  length_.passed(checked_ + 1, made, seconds);
-  report_.right_tokens += made - 1;
+  length_.passed(checked_ + 1, made, seconds + std::exchange(guess_.seconds, 0));
   checked_ = 0;
 }
 

@@ -11,7 +11,7 @@
 
 namespace baton::node {
 
-// Lives on the loop's thread, but for copy().
+// Lives on the loop's thread, but for copy() and layer_keeps_state().
 class StateShelf {
  public:
   // Both must outlive it.
@@ -23,6 +23,7 @@ class StateShelf {
   // Makes it the sequence's.
   Result<void> use(std::uint32_t layer, std::uint32_t position, ByteSpan state);
 
+  bool empty() const { return states_.empty(); }
   void keep(std::uint32_t layer, std::uint32_t border, Bytes state);
   void drop_below(std::uint32_t border);
 

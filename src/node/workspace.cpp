@@ -110,6 +110,7 @@ void Workspace::put_aside(Bytes bytes) {
 ByteSpan Workspace::keep(Bytes bytes) {
   auto kept = std::make_shared<Bytes>(std::move(bytes));
   const ByteSpan span = *kept;
+  kept_bytes_ += span.size();
   if (!span.empty()) kept_[span.data()] = std::move(kept);
   return span;
 }
@@ -117,6 +118,7 @@ ByteSpan Workspace::keep(Bytes bytes) {
 void Workspace::release(ByteSpan kept) {
   const auto found = kept_.find(kept.data());
   if (found == kept_.end()) return;
+  kept_bytes_ -= found->second->size();
   // What a connection still reads goes when it has done so.
   if (found->second.use_count() == 1) put_aside(std::move(*found->second));
   kept_.erase(found);

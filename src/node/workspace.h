@@ -50,6 +50,8 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   // system costs more than a slice's conversion.
   Bytes take_spare();
   void release(ByteSpan kept);
+  // Of all that waits for release().
+  std::size_t kept_bytes() const { return kept_bytes_; }
   std::shared_ptr<const void> keep_alive(ByteSpan part);
 
  private:
@@ -59,7 +61,8 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   engine::Sequence sequence_;
   StateShelf states_;
   std::map<const std::byte*, std::shared_ptr<Bytes>, std::greater<>> kept_;  // by address
-  std::vector<Bytes> spare_;                                                 // at most kSpareBuffers
+  std::size_t kept_bytes_ = 0;
+  std::vector<Bytes> spare_;  // at most kSpareBuffers
 };
 
 // Values in a row of whatever a transfer of this model carries.

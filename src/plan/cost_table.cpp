@@ -1,9 +1,12 @@
 #include "plan/cost_table.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <limits>
 
 #include "model/cost.h"
+#include "model/kv_rows.h"
 
 namespace baton::plan {
 
@@ -23,21 +26,14 @@ double kv_values(const model::ModelShape& shape, std::uint32_t layer) {
   return static_cast<double>(memory.k_width) + memory.v_width;
 }
 
-std::vector<ChunkRun> chunk_runs(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens) {
-  std::vector<ChunkRun> runs;
-  for (std::uint64_t at = prefix_tokens; at < prompt_tokens;) {
-    const std::uint64_t border = (at / chunk_tokens + 1) * chunk_tokens;
-    const std::uint64_t end = std::min<std::uint64_t>(border, prompt_tokens);
-    runs.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(end - at)});
-    at = end;
-  }
-  return runs;
+double state_bytes(const model::ModelShape& shape, std::uint32_t layer) {
+  return sizeof(float) * static_cast<double>(shape.layers[layer].memory.state_width);
 }
 
 PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
                            std::uint32_t chunk_tokens, std::uint32_t prefix_tokens)
     : chunk_tokens_(chunk_tokens),
-      chunks_(chunk_runs(prefix_tokens, request.prompt_tokens, chunk_tokens)),
+      chunks_(chunk_grid(prefix_tokens, request.prompt_tokens, chunk_tokens)),
       stride_(shape.layer_count + 1) {
   const std::size_t devices = cluster.devices.size();
   work_.assign(devices * chunks_.size() * stride_, 0);
@@ -101,24 +97,42 @@ DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape,
   }
 }
 
-MemoryTable::MemoryTable(const model::ModelShape& shape, const Request& request)
+MemoryTable::MemoryTable(const model::ModelShape& shape, const Request& request,
+                         std::span<const std::uint32_t> chunk_sizes)
     : weights_(shape.layer_count + 1, 0),
-      kv_(shape.layer_count + 1, 0),
       embedding_bytes_(static_cast<double>(shape.embedding_bytes)),
       head_bytes_(static_cast<double>(shape.head_weight_bytes)),
       // The residual stream, its norm, and the widest intermediate, in F32.
       activation_bytes_per_token_(4.0 * (4.0 * shape.embedding_width + 2.0 * shape.feed_forward_width)),
       logits_bytes_(4.0 * shape.vocabulary_size) {
-  const double context = request.prompt_tokens + std::ceil(request.output_tokens);
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
     weights_[layer + 1] = weights_[layer] + static_cast<double>(shape.layers[layer].weight_bytes);
-    kv_[layer + 1] = kv_[layer] + kv_values(shape, layer) * request.kv_bytes_per_value * context;
+  }
+  for (const std::uint32_t tokens : chunk_sizes) {
+    const model::KvDemand demand{.context_tokens = request.context_tokens(), .max_chunk_tokens = tokens};
+    ChunkSize& size = sizes_.emplace_back(tokens, std::vector<double>(shape.layer_count + 1, 0));
+    for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+      size.kept[layer + 1] = size.kept[layer] + state_bytes(shape, layer) +
+                             model::kv_bytes(shape, {layer, layer + 1}, demand, request.kv_bytes_per_value);
+    }
   }
 }
 
 double MemoryTable::stage_bytes(const Device& device, LayerRange layers, std::uint32_t chunk_tokens) const {
+  const auto size = std::ranges::find(sizes_, chunk_tokens, &ChunkSize::tokens);
+  assert(size != sizes_.end());
+  return bytes_in(*size, device, layers);
+}
+
+double MemoryTable::least_stage_bytes(const Device& device, LayerRange layers) const {
+  double least = std::numeric_limits<double>::infinity();
+  for (const ChunkSize& size : sizes_) least = std::min(least, bytes_in(size, device, layers));
+  return least;
+}
+
+double MemoryTable::bytes_in(const ChunkSize& size, const Device& device, LayerRange layers) const {
   double weights = weights_[layers.end] - weights_[layers.begin];
-  double rest = kv_[layers.end] - kv_[layers.begin] + activation_bytes_per_token_ * chunk_tokens;
+  double rest = size.kept[layers.end] - size.kept[layers.begin] + activation_bytes_per_token_ * size.tokens;
   if (layers.begin == 0) rest += embedding_bytes_;
   if (layers.end + 1 == weights_.size()) {
     weights += head_bytes_;

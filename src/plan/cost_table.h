@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "model/shape.h"
 #include "plan/cluster.h"
 #include "plan/prediction.h"
@@ -12,14 +14,8 @@ namespace baton::plan {
 
 // K and V of one token in one layer, values.
 double kv_values(const model::ModelShape& shape, std::uint32_t layer);
-
-struct ChunkRun {
-  std::uint32_t first_position = 0;
-  std::uint32_t tokens = 0;
-};
-
-// Chunks of prefix..prompt on the grid of multiples of chunk_tokens.
-std::vector<ChunkRun> chunk_runs(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
+// The state that the layer keeps of a sequence, which travels once a chunk in this very form.
+double state_bytes(const model::ModelShape& shape, std::uint32_t layer);
 
 // Seconds of the prefill in one chunk size, after one prefix.
 class PrefillTable {
@@ -27,7 +23,7 @@ class PrefillTable {
   PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
                std::uint32_t chunk_tokens, std::uint32_t prefix_tokens);
 
-  const std::vector<ChunkRun>& chunks() const { return chunks_; }
+  const std::vector<Chunk>& chunks() const { return chunks_; }
   std::uint32_t chunk_tokens() const { return chunk_tokens_; }
   // One pass of a chunk over the layers, the pass's overhead included.
   double pass(DeviceIndex device, std::size_t chunk, LayerRange layers) const {
@@ -44,7 +40,7 @@ class PrefillTable {
 
  private:
   std::uint32_t chunk_tokens_;
-  std::vector<ChunkRun> chunks_;
+  std::vector<Chunk> chunks_;
   std::size_t stride_;
   std::vector<double> work_;  // [device][chunk][layer]: sum of the layers before
   std::vector<double> load_;  // [device][layer]
@@ -83,15 +79,25 @@ class DecodeTable {
 // Bytes that stages occupy.
 class MemoryTable {
  public:
-  MemoryTable(const model::ModelShape& shape, const Request& request);
+  // For these chunk sizes, of which there is at least one.
+  MemoryTable(const model::ModelShape& shape, const Request& request, std::span<const std::uint32_t> chunk_sizes);
 
-  // Weights and KV of the layers (the whole context's), the embedding where they begin the model and the head where
-  // they end it, and activations of a chunk.
+  // Weights, KV and states of the layers (the whole context's, or a window and a chunk where the engine keeps no more),
+  // the embedding where they begin the model and the head where they end it, and activations of a chunk. The chunk size
+  // must be one of the table's.
   double stage_bytes(const Device& device, LayerRange layers, std::uint32_t chunk_tokens) const;
+  // In the chunk size that needs least: not always the smallest, since it decides which windows are worth keeping.
+  double least_stage_bytes(const Device& device, LayerRange layers) const;
 
  private:
+  struct ChunkSize {
+    std::uint32_t tokens = 0;
+    std::vector<double> kept;  // rows and states, sum of the layers before
+  };
+  double bytes_in(const ChunkSize& size, const Device& device, LayerRange layers) const;
+
   std::vector<double> weights_;  // sum of the layers before
-  std::vector<double> kv_;
+  std::vector<ChunkSize> sizes_;
   double embedding_bytes_;
   double head_bytes_;
   double activation_bytes_per_token_;

@@ -27,6 +27,28 @@ std::size_t pick(const std::vector<Alternative>& plans) {
   return chosen;
 }
 
+// Why there is no plan, where these devices do not hold the model by themselves.
+std::unexpected<Error> why_none(const Cluster& cluster, const Request& request, const std::vector<Unfit>& unfit) {
+  if (unfit.size() == cluster.devices.size()) {
+    const Unfit& largest = *std::ranges::max_element(unfit, {}, &Unfit::has_bytes);
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("no plan fits: the model and its context need {:.1f} GB on the largest device, '{}', which has "
+                    "{:.1f} GB, and no devices that are linked hold them together; use a smaller weight type, a "
+                    "shorter prompt or another device",
+                    largest.needs_bytes / 1e9, largest.device, largest.has_bytes / 1e9));
+  }
+  // A plan on one device needs no link but those to a coordinator elsewhere.
+  if (request.coordinator) {
+    return fail(
+        ErrorCode::kUnavailable,
+        std::format("no plan can be carried out: no device that holds the model has links to and from node '{}', "
+                    "which coordinates; link them, or coordinate on another node",
+                    cluster.nodes[*request.coordinator].name));
+  }
+  return fail(ErrorCode::kInvalidArgument, "no plan would ever end: the devices' rates are too low for this request");
+}
+
 }  // namespace
 
 Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, const Request& request) {
@@ -51,21 +73,11 @@ Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, co
     choice.alternatives = search.results();
   }
   for (DeviceIndex device = 0; device < cluster.device_count(); ++device) {
-    const std::vector<DeviceStage> whole = {{device, {0, shape.layer_count}}};
-    const double needs = search.feasibility().device_bytes(
-        {whole, whole, {WireCodec::kF16}, std::ranges::min(request.chunk_tokens)}, device);
+    const double needs = search.bytes_alone(device);
     const Device& numbers = cluster.devices[device];
     if (needs > numbers.memory_bytes) choice.unfit.push_back({numbers.name, needs, numbers.memory_bytes});
   }
-  if (choice.alternatives.empty()) {
-    double has = 0;
-    for (const Device& device : cluster.devices) has += device.memory_bytes;
-    const double needs = choice.unfit.empty() ? 0 : choice.unfit.front().needs_bytes;
-    return fail(ErrorCode::kNoCapacity,
-                std::format("no plan fits: the model and its context need {:.1f} GB, all devices together have {:.1f} "
-                            "GB; use a smaller weight type, a shorter prompt or another device",
-                            needs / 1e9, has / 1e9));
-  }
+  if (choice.alternatives.empty()) return why_none(cluster, request, choice.unfit);
   choice.chosen = pick(choice.alternatives);
   return choice;
 }

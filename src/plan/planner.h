@@ -41,8 +41,8 @@ struct Choice {
 
 // The plan with the lowest score: this request's predicted finish plus the delay of answers already running.
 // A pool of two devices is always weighed, one of more where nothing smaller holds the model, with as few devices as
-// do. kNoCapacity where no plan fits, with what the largest device lacks; kInvalidArgument for numbers that make no
-// sense.
+// do. kNoCapacity where no plan fits, with what the largest device lacks; kUnavailable where devices hold the model but
+// none has links to the coordinator; kInvalidArgument for numbers that make no sense.
 Result<Choice> choose(const Cluster& cluster, const model::ModelShape& shape, const Request& request);
 
 }  // namespace baton::plan

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "plan/test_clusters.h"
@@ -55,6 +56,18 @@ class BruteForce {
     }
   }
 
+  // Whether a device could serve the request alone if nobody elsewhere coordinated it.
+  bool any_fits() const {
+    Request alone = request_;
+    alone.coordinator = std::nullopt;
+    alone.chunk_tokens = {std::ranges::min(request_.chunk_tokens)};
+    for (DeviceIndex device = 0; device < cluster_.device_count(); ++device) {
+      const std::vector<DeviceStage> whole = {{device, {0, layers_}}};
+      if (predict(cluster_, shape_, alone, {whole, whole, {WireCodec::kF16}, alone.chunk_tokens.front()})) return true;
+    }
+    return false;
+  }
+
   // The least score of each shape.
   std::map<PlanShape, double> least;
 
@@ -99,7 +112,7 @@ void expect_as_brute_force(std::uint32_t seed, std::uint32_t nodes, std::uint32_
   const auto choice = choose(cluster, shape, request);
   if (brute.least.empty()) {
     ASSERT_FALSE(choice) << "a plan where there is none";
-    EXPECT_EQ(choice.error().code, ErrorCode::kNoCapacity);
+    EXPECT_EQ(choice.error().code, brute.any_fits() ? ErrorCode::kUnavailable : ErrorCode::kNoCapacity);
     return;
   }
   ASSERT_TRUE(choice) << choice.error().to_string();
@@ -194,6 +207,28 @@ TEST(Planner, SaysWhenAPoolIsTooLargeToWeighEveryOne) {
   EXPECT_TRUE(predict(cluster, shape, {.prompt_tokens = 600, .output_tokens = 100}, choice.best().placement));
 }
 
+TEST(Planner, SaysWhatTheLargestDeviceLacks) {
+  const model::ModelShape shape = Draw(3).shape(8);
+  Cluster cluster = two_alike();
+  cluster.devices[0].memory_bytes = 1e6;
+  cluster.devices[1].memory_bytes = 2e6;
+  const auto choice = choose(cluster, shape, {.prompt_tokens = 100});
+  ASSERT_FALSE(choice);
+  EXPECT_EQ(choice.error().code, ErrorCode::kNoCapacity);
+  EXPECT_TRUE(choice.error().message.contains("the largest device, 'right', which has 0.0 GB"))
+      << choice.error().message;
+}
+
+TEST(Planner, SaysThatALinkIsMissingWhereMemoryIsNot) {
+  const model::ModelShape shape = Draw(3).shape(8);
+  Cluster cluster = two_alike();
+  cluster.nodes.push_back({.name = "third"});
+  const auto choice = choose(cluster, shape, {.prompt_tokens = 100, .coordinator = 2});
+  ASSERT_FALSE(choice);
+  EXPECT_EQ(choice.error().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(choice.error().message.contains("node 'third'")) << choice.error().message;
+}
+
 TEST(Planner, RefusesNumbersThatMakeNoSense) {
   const model::ModelShape shape = Draw(3).shape(8);
   const auto code = [&](const Cluster& cluster, const Request& request) {
@@ -216,6 +251,11 @@ TEST(Planner, RefusesNumbersThatMakeNoSense) {
   cluster.devices[0].warm_slowdown = 0.5;
   EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument);
   EXPECT_EQ(choose(two_alike(), {}, request).error().code, ErrorCode::kInvalidArgument);
+  cluster = two_alike();
+  cluster.devices.pop_back();
+  cluster.devices[0].flops_per_second = 1e-290;
+  cluster.devices[0].queue_s = std::numeric_limits<double>::max();
+  EXPECT_EQ(code(cluster, request), ErrorCode::kInvalidArgument) << "longer than a number can say";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <format>
+#include <limits>
 #include <set>
 
 #include "plan/feasibility.h"
@@ -25,6 +26,17 @@ constexpr std::array kCodecs = {CodecFacts{WireCodec::kF16, "f16", 2.0},
                                 CodecFacts{WireCodec::kQ4_0, "q4_0", 18.0 / 32}};
 
 Result<void> wrong(std::string why) { return fail(ErrorCode::kInvalidArgument, std::move(why)); }
+
+Result<void> validate_chunks(std::uint32_t prompt_tokens, std::uint32_t chunk_tokens) {
+  if (chunk_tokens == 0) return wrong("chunks need at least one token");
+  const auto prompt_by = [&](std::uint32_t parts) { return (std::uint64_t{prompt_tokens} + parts - 1) / parts; };
+  const std::uint64_t chunks = prompt_by(chunk_tokens);
+  if (chunks <= kMaxChunks) return {};
+  return wrong(
+      std::format("a prompt of {} tokens in chunks of {} makes {} chunks, and {} can be planned for: use chunks "
+                  "of {} tokens or more",
+                  prompt_tokens, chunk_tokens, chunks, kMaxChunks, prompt_by(kMaxChunks)));
+}
 
 Result<void> validate_list(std::string_view list, const std::vector<DeviceStage>& stages, const Cluster& cluster,
                            std::uint32_t layers) {
@@ -52,7 +64,6 @@ Result<void> validate_placement(const Placement& placement, const Cluster& clust
     return wrong("a decode in several stages goes with the same stages for the prefill");
   }
   if (placement.codecs.size() != placement.prefill.size()) return wrong("each prefill stage needs a codec");
-  if (placement.chunk_tokens == 0) return wrong("chunks need at least one token");
   return {};
 }
 
@@ -79,11 +90,19 @@ PlanShape Placement::shape() const {
   return prefill.size() == 2 && decoder_reads ? PlanShape::kJoint : PlanShape::kRelay;
 }
 
+std::uint32_t Request::context_tokens() const {
+  return prompt_tokens + static_cast<std::uint32_t>(std::ceil(output_tokens));
+}
+
 Result<void> Request::validate() const {
   if (prompt_tokens == 0) return wrong("a request needs a prompt of at least one token");
   if (!std::isfinite(output_tokens) || output_tokens < 1) return wrong("an answer has at least one token");
+  if (prompt_tokens + std::ceil(output_tokens) > std::numeric_limits<std::uint32_t>::max()) {
+    return wrong(std::format("a prompt of {} tokens and an answer of {:.0f} are longer than any context", prompt_tokens,
+                             output_tokens));
+  }
   if (codecs.empty() || chunk_tokens.empty()) return wrong("a request needs a codec and a chunk size to choose from");
-  if (std::ranges::contains(chunk_tokens, 0U)) return wrong("chunks need at least one token");
+  TRY(validate_chunks(prompt_tokens, std::ranges::min(chunk_tokens)));
   if (!std::isfinite(kv_bytes_per_value) || kv_bytes_per_value <= 0) return wrong("a cached value needs bytes");
   return {};
 }
@@ -93,11 +112,12 @@ Result<Prediction> predict(const Cluster& cluster, const model::ModelShape& shap
   TRY(cluster.validate());
   TRY(request.validate());
   TRY(validate_placement(placement, cluster, shape.layer_count));
+  TRY(validate_chunks(request.prompt_tokens, placement.chunk_tokens));
   if (request.coordinator && *request.coordinator >= cluster.nodes.size()) {
     return fail(ErrorCode::kInvalidArgument, std::format("there is no node {} to coordinate", *request.coordinator));
   }
   const LinkTable links(cluster);
-  const MemoryTable memory(shape, request);
+  const MemoryTable memory(shape, request, {&placement.chunk_tokens, 1});
   const Feasibility feasibility(cluster, links, memory, request.coordinator);
   if (const auto gap = feasibility.missing_link(placement)) {
     return fail(ErrorCode::kUnavailable, std::format("nodes '{}' and '{}' have no link", cluster.nodes[gap->first].name,

@@ -22,6 +22,9 @@ std::optional<WireCodec> find_codec(std::string_view name);
 // Bytes of a value on the wire: 2, 34/32 and 18/32.
 double codec_bytes_per_value(WireCodec codec);
 
+// Chunks that a prompt may be cut into: what every layer of every chunk costs on every device is kept while planning.
+inline constexpr std::uint32_t kMaxChunks = 32768;
+
 struct Request {
   std::uint32_t prompt_tokens = 0;
   double output_tokens = 1;  // expected; the first comes from the prompt's logits, each further one is a decode step
@@ -30,6 +33,9 @@ struct Request {
   std::vector<std::uint32_t> chunk_tokens = {512, 1024, 2048, 4096};
   double kv_bytes_per_value = 2;  // in the caches
 
+  // Prompt and answer.
+  std::uint32_t context_tokens() const;
+  // kInvalidArgument with what is wrong; a chunk size that cuts the prompt into more than kMaxChunks is.
   Result<void> validate() const;
 };
 
@@ -59,8 +65,8 @@ struct Prediction {
   double queue_s = 0;     // until the first layer computes
   double prefill_s = 0;   // from there until the last layer of the last chunk was computed
   double transfer_s = 0;  // that KV and hidden states take on their links, most of it beside the prefill
-  double exposed_s =
-      0;  // from the end of the prefill until decoding begins: KV still on its way, logits, a busy decoder
+  // From the end of the prefill until decoding begins: KV still on its way, logits, a busy decoder.
+  double exposed_s = 0;
   double decode_s = 0;  // all steps
   double total_s = 0;
   double first_token_s = 0;

@@ -138,7 +138,8 @@ class FrameByFrame {
       for (std::uint32_t layer = stage.layers.begin; layer < stage.layers.end; ++layer) {
         work(device.layer_overhead_s + cold(device, model::layer_cost(shape_, layer, {&run, 1}, kv_bytes())));
         const double wire =
-            kv_bytes() / 2 * codec_bytes_per_value(placement_.codecs[index]) * static_cast<double>(run.token_count);
+            kv_bytes() / 2 * codec_bytes_per_value(placement_.codecs[index]) * static_cast<double>(run.token_count) +
+            4.0 * shape_.layers[layer].memory.state_width;
         if (sends_kv) cut_into_frames(wire, {.arrives_s = now, .chunk = chunk}, frames);
       }
       if (ends_model && chunk + 1 == chunks()) work(cold(device, model::head_cost(shape_, 1)));
@@ -208,6 +209,8 @@ void expect_frame_by_frame(std::uint32_t seed, std::size_t stages) {
   model::ModelShape shape = draw.shape(16);
   while (shape.layer_count < 3) shape = draw.shape(16);
   const Cluster cluster = plain_cluster(draw, shape, 3);
+  const std::uint32_t state_width = seed % 2 == 0 ? 0 : 100'000;
+  for (model::LayerShape& layer : shape.layers) layer.memory.state_width = state_width;
   const Request request = {.prompt_tokens = draw.whole(1, 6000),
                            .output_tokens = static_cast<double>(draw.whole(1, 16))};
   const std::uint32_t layers = shape.layer_count;
@@ -226,7 +229,7 @@ void expect_frame_by_frame(std::uint32_t seed, std::size_t stages) {
       std::min(std::ranges::min(cluster.nodes, {}, &Node::egress_bytes_per_second).egress_bytes_per_second,
                std::ranges::min(cluster.nodes, {}, &Node::ingress_bytes_per_second).ingress_bytes_per_second);
   const double tokens = std::min(512U, request.prompt_tokens);
-  const double slice_s = tokens * 2 * (shape.k_width() + shape.v_width()) / slowest;
+  const double slice_s = (tokens * 2 * (shape.k_width() + shape.v_width()) + 4.0 * state_width) / slowest;
   const double hidden_s = stages == 3 ? 2 * 4 * tokens * shape.embedding_width / slowest : 0;
   EXPECT_NEAR(prediction.total_s, played, 0.01 * played + slice_s + hidden_s + 4 * kFrameBytes / slowest);
 }
@@ -347,6 +350,48 @@ TEST_F(TwoMachines, SaysWhatIsWrongWithAPlacement) {
   EXPECT_EQ(code(apart()), ErrorCode::kUnavailable);
   cluster.devices[0].flops_per_second = std::nan("");
   EXPECT_EQ(code(apart()), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(TwoMachines, AWindowsRowsDoNotGrowWithTheContext) {
+  request_ = {.prompt_tokens = 65536, .output_tokens = 8};
+  for (model::LayerShape& layer : shape_.layers) layer.attention_window = 0;
+  const Placement alone = {{{0, {0, 8}}}, {{0, {0, 8}}}, {WireCodec::kF16}, 512};
+  const double whole = of(alone).memory_bytes;
+  for (std::uint32_t layer = 0; layer < 6; ++layer) shape_.layers[layer].attention_window = 512;
+  // The context in whole blocks of 256, against a window and a chunk in whole blocks.
+  const double spared = 6.0 * (65792 - 1280) * 2 * (shape_.k_width() + shape_.v_width());
+  EXPECT_NEAR(of(alone).memory_bytes, whole - spared, 1);
+}
+
+TEST_F(TwoMachines, AStateIsKeptOnceAndTravelsOnceAChunkWhateverTheCodec) {
+  for (const WireCodec codec : {WireCodec::kF16, WireCodec::kQ4_0}) {
+    Placement placement = apart();
+    placement.codecs = {codec};
+    for (model::LayerShape& layer : shape_.layers) layer.memory.state_width = 0;
+    const Prediction without = of(placement);
+    for (model::LayerShape& layer : shape_.layers) layer.memory.state_width = 1000;
+    const Prediction with = of(placement);
+    EXPECT_NEAR(with.memory_bytes - without.memory_bytes, 2 * 8 * 4000.0, 1e-3) << "on both";
+    EXPECT_NEAR(with.transfer_s - without.transfer_s, 4 * 8 * 4000.0 / 1.25e9, 1e-12);
+  }
+}
+
+TEST_F(TwoMachines, RefusesMoreChunksThanItKeepsTheCostOf) {
+  request_ = {.prompt_tokens = 16 * kMaxChunks, .chunk_tokens = {4096, 16}};
+  EXPECT_TRUE(request_.validate());
+  ++request_.prompt_tokens;
+  const auto refused = request_.validate();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(refused.error().message.contains("in chunks of 16 makes 32769 chunks")) << refused.error().message;
+  EXPECT_TRUE(refused.error().message.contains("use chunks of 17 tokens or more")) << refused.error().message;
+  // A placement brings a chunk size of its own.
+  request_.chunk_tokens = {4096};
+  Placement placement = apart();
+  placement.chunk_tokens = 16;
+  const auto prediction = predict(cluster_, shape_, request_, placement);
+  ASSERT_FALSE(prediction);
+  EXPECT_EQ(prediction.error().code, ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ Search::Search(const Cluster& cluster, const model::ModelShape& shape, const Req
       request_(request),
       layers_(shape.layer_count),
       links_(cluster),
-      memory_(shape, request),
+      memory_(shape, request, request.chunk_tokens),
       feasibility_(cluster, links_, memory_, request.coordinator),
       decode_(cluster, shape, request),
       simulation_(cluster, shape, request, links_),
@@ -193,8 +193,7 @@ double Search::bound(const PrefillTable& prefill) const {
     if (candidate_.decode.size() == 1 && stages[index].device != decoder) {
       const Way& way = links_.between(device.node, cluster_.devices[decoder].node);
       wire = std::max(wire, begin + way.latency_s +
-                                way.seconds(codec_bytes_per_value(codecs_.back()) *
-                                            simulation_.kv_values_per_token(stages[index].layers) * tokens));
+                                way.seconds(simulation_.kept_bytes(stages[index].layers, codecs_.back(), prefill)));
     }
   }
   if (candidate_.decode.size() == 1) {

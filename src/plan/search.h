@@ -28,7 +28,10 @@ class Search {
 
   // The best of each shape, for plans on one device the best of each device; by kTie where one of them is simpler.
   std::vector<Alternative> results() const;
-  const Feasibility& feasibility() const { return feasibility_; }
+  // What the device would need to serve the request by itself, in the chunk size that needs least.
+  double bytes_alone(DeviceIndex device) const {
+    return memory_.least_stage_bytes(cluster_.devices[device], {0, layers_});
+  }
 
  private:
   struct Best {

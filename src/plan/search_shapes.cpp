@@ -14,11 +14,74 @@ constexpr std::uint64_t kPoolBudget = 30'000;
 // What a prediction costs in such steps.
 constexpr std::uint64_t kPredictionSteps = 5;
 
+// The first reader has the layers before `border`, the second those from there to `end`, the decoder the rest, perhaps
+// none.
+struct RelaySplit {
+  std::uint32_t border = 1;
+  std::uint32_t end = 2;
+};
+
+// What each device of a relay has to do, in seconds, whatever the others do.
+struct RelayLoads {
+  struct Worker {
+    DeviceIndex device = 0;
+    double waiting = 1;  // while one waits for its work, the answers that run on it wait as well
+    Way to_decoder;
+  };
+  const PrefillTable& prefill;
+  const Simulation& simulation;
+  WireCodec shortest_codec;
+  std::uint32_t layers;
+  Worker first;
+  Worker second;
+  Worker decoder;
+
+  double of_first(std::uint32_t border) const { return reading_s(first, {0, border}); }
+  double of_second(RelaySplit split) const { return reading_s(second, {split.border, split.end}); }
+  double of_decoder(std::uint32_t end) const { return computing_s(decoder, {end, layers}); }
+
+  // The smallest border at which the first reader has at least as much to do as the second; it falls with `end`, so
+  // that of a larger one may be given as `from`.
+  std::uint32_t meeting(std::uint32_t from, std::uint32_t end) const {
+    std::uint32_t border = std::min(from, end - 1);
+    while (border > 1 && of_first(border - 1) >= of_second({border - 1, end})) --border;
+    return border;
+  }
+  // Where the most that one of them has to do is least.
+  RelaySplit most_even(std::uint32_t most_end) const;
+
+ private:
+  double computing_s(const Worker& worker, LayerRange range) const {
+    return range.empty() ? 0 : prefill.load(worker.device, range) * worker.waiting;
+  }
+  // A reader's KV has to travel as well, and it grows with its layers as its load does.
+  double reading_s(const Worker& reader, LayerRange range) const {
+    return std::max(computing_s(reader, range),
+                    reader.to_decoder.seconds(simulation.kept_bytes(range, shortest_codec, prefill)));
+  }
+};
+
+RelaySplit RelayLoads::most_even(std::uint32_t most_end) const {
+  RelaySplit even;
+  double longest = std::numeric_limits<double>::infinity();
+  std::uint32_t border = most_end;
+  for (std::uint32_t end = most_end; end >= 2; --end) {
+    border = meeting(border, end);
+    for (const std::uint32_t near : {border, border > 1 ? border - 1 : border}) {
+      const double heaviest = std::max({of_first(near), of_second({near, end}), of_decoder(end)});
+      if (heaviest < longest) {
+        longest = heaviest;
+        even = {near, end};
+      }
+    }
+  }
+  return even;
+}
+
 }  // namespace
 
 bool Search::holds_all(DeviceIndex decoder) const {
-  const Device& device = cluster_.devices[decoder];
-  return memory_.stage_bytes(device, {0, layers_}, std::ranges::min(request_.chunk_tokens)) <= device.memory_bytes;
+  return bytes_alone(decoder) <= cluster_.devices[decoder].memory_bytes;
 }
 
 void Search::singles() {
@@ -81,72 +144,40 @@ void Search::relays() {
   }
 }
 
-// The decoder reads the layers from `end` on, perhaps none. For each `end` the first reader's load grows with the
-// border between the two readers and the second's falls, so from where they meet the walk goes outwards both ways,
-// until one load alone is too long.
+// For each `end` the first reader's load grows with the border between the two readers and the second's falls, so from
+// where they meet the walk goes outwards both ways, until one load alone is too long.
 void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array<DeviceIndex, 3>& devices,
                                    std::uint32_t most_end) {
   if (most_end < 2) return;
   const auto [first, second, decoder] = devices;
   Best& best = best_of(PlanShape::kRelay);
   const double written_s = decode_s(decoder, 0);
-  // While one waits for the load of a device, the answers that run on it wait as well.
-  const auto load = [&](DeviceIndex device, std::uint32_t begin, std::uint32_t end) {
-    return begin == end ? 0.0 : prefill.load(device, {begin, end}) * (1 + cluster_.devices[device].streams);
-  };
+  const auto may_win = [&](double part_s) { return part_s + written_s < limit(best); };
   const double tokens = request_.prompt_tokens - prefill.chunks().front().first_position;
-  // A reader's KV has to travel as well, and it grows with its layers as its load does.
-  const auto wire = [&](DeviceIndex device, std::uint32_t begin, std::uint32_t end) {
-    const Way& way = links_.between(cluster_.devices[device].node, cluster_.devices[decoder].node);
-    return way.seconds(codec_bytes_per_value(codecs_.back()) * simulation_.kv_values_per_token({begin, end}) * tokens);
-  };
-  const auto load_of_first = [&](std::uint32_t border) {
-    return std::max(load(first, 0, border), wire(first, 0, border));
-  };
-  const auto load_of_second = [&](std::uint32_t border, std::uint32_t end) {
-    return std::max(load(second, border, end), wire(second, border, end));
-  };
-  const auto load_of_decoder = [&](std::uint32_t end) { return load(decoder, end, layers_); };
   // All hidden states pass from reader to reader, wherever the borders lie.
-  if (hidden_s(first, second, tokens) + written_s >= limit(best)) return;
-  const bool decoder_may_read = hidden_s(second, decoder, tokens) + written_s < limit(best);
+  if (!may_win(hidden_s(first, second, tokens))) return;
+  const bool decoder_may_read = may_win(hidden_s(second, decoder, tokens));
   if (!decoder_may_read && most_end < layers_) return;
-  const auto weigh_split = [&](std::uint32_t border, std::uint32_t end) {
-    candidate_.prefill = {{first, {0, border}}, {second, {border, end}}};
-    if (end < layers_) candidate_.prefill.push_back({decoder, {end, layers_}});
+  const auto worker = [&](DeviceIndex device) {
+    const Device& numbers = cluster_.devices[device];
+    return RelayLoads::Worker{device, 1.0 + numbers.streams,
+                              links_.between(numbers.node, cluster_.devices[decoder].node)};
+  };
+  const RelayLoads loads{prefill, simulation_, codecs_.back(), layers_, worker(first), worker(second), worker(decoder)};
+  const auto weigh_split = [&](RelaySplit split) {
+    candidate_.prefill = {{first, {0, split.border}}, {second, {split.border, split.end}}};
+    if (split.end < layers_) candidate_.prefill.push_back({decoder, {split.end, layers_}});
     candidate_.decode = {{decoder, {0, layers_}}};
     weigh(prefill, best);
   };
-  // The smallest border at which the first reader has at least as much to do as the second; it falls with `end`.
-  const auto meeting = [&](std::uint32_t from, std::uint32_t end) {
-    std::uint32_t border = std::min(from, end - 1);
-    while (border > 1 && load_of_first(border - 1) >= load_of_second(border - 1, end)) --border;
-    return border;
-  };
-  // The most even split first, so that the walk has something to hold the others against.
-  std::pair<std::uint32_t, std::uint32_t> even = {1, 2};
-  double longest = std::numeric_limits<double>::infinity();
+  // So that the walk has something to hold the others against.
+  weigh_split(loads.most_even(most_end));
   std::uint32_t border = most_end;
-  for (std::uint32_t end = most_end; end >= 2; --end) {
-    border = meeting(border, end);
-    for (const std::uint32_t near : {border, border > 1 ? border - 1 : border}) {
-      const double heaviest = std::max({load_of_first(near), load_of_second(near, end), load_of_decoder(end)});
-      if (heaviest < longest) {
-        longest = heaviest;
-        even = {near, end};
-      }
-    }
-  }
-  weigh_split(even.first, even.second);
-
-  border = most_end;
-  for (std::uint32_t end = most_end; end >= 2 && load_of_decoder(end) + written_s < limit(best); --end) {
+  for (std::uint32_t end = most_end; end >= 2 && may_win(loads.of_decoder(end)); --end) {
     if (end < layers_ && !decoder_may_read) break;
-    border = meeting(border, end);
-    for (std::uint32_t at = border; at < end && load_of_first(at) + written_s < limit(best); ++at) weigh_split(at, end);
-    for (std::uint32_t at = border - 1; at > 0 && load_of_second(at, end) + written_s < limit(best); --at) {
-      weigh_split(at, end);
-    }
+    border = loads.meeting(border, end);
+    for (std::uint32_t at = border; at < end && may_win(loads.of_first(at)); ++at) weigh_split({at, end});
+    for (std::uint32_t at = border - 1; at > 0 && may_win(loads.of_second({at, end})); --at) weigh_split({at, end});
   }
 }
 
@@ -174,7 +205,6 @@ void Search::extend_pool(std::size_t devices, std::uint32_t next_layer, double d
   const std::size_t depth = candidate_.prefill.size();
   const auto to_follow = static_cast<std::uint32_t>(devices - depth - 1);
   if (next_layer + to_follow >= layers_) return;
-  const std::uint32_t smallest_chunk = std::ranges::min(request_.chunk_tokens);
   for (const DeviceIndex device : by_decode_) {
     std::vector<DeviceIndex> used;
     for (const DeviceStage& stage : candidate_.prefill) used.push_back(stage.device);
@@ -189,7 +219,7 @@ void Search::extend_pool(std::size_t devices, std::uint32_t next_layer, double d
       const double spent = decode_s + decode_.layers_only(device, layers);
       if (spent + fastest_decode_[end] >= limit(best)) continue;
       const Device& numbers = cluster_.devices[device];
-      if (memory_.stage_bytes(numbers, layers, smallest_chunk) > numbers.memory_bytes) continue;
+      if (memory_.least_stage_bytes(numbers, layers) > numbers.memory_bytes) continue;
       candidate_.prefill.push_back({device, layers});
       if (to_follow > 0) {
         extend_pool(devices, end, spent, budget);

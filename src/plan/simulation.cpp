@@ -64,15 +64,21 @@ double drained_at(std::span<const std::vector<Flow>> sources) {
 
 Simulation::Simulation(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
                        const LinkTable& links)
-    : cluster_(cluster), shape_(shape), request_(request), links_(links), kv_values_(shape.layer_count + 1, 0) {
+    : cluster_(cluster),
+      shape_(shape),
+      request_(request),
+      links_(links),
+      kv_values_(shape.layer_count + 1, 0),
+      state_bytes_(shape.layer_count + 1, 0) {
   for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
     kv_values_[layer + 1] = kv_values_[layer] + kv_values(shape, layer);
+    state_bytes_[layer + 1] = state_bytes_[layer] + state_bytes(shape, layer);
   }
 }
 
 void Simulation::compute(const Placement& placement, const PrefillTable& table) {
   const std::size_t count = placement.prefill.size();
-  const std::vector<ChunkRun>& chunks = table.chunks();
+  const std::vector<Chunk>& chunks = table.chunks();
   if (stages_.size() < count) stages_.resize(count);
   for (std::size_t index = 0; index < count; ++index) {
     StageRun& stage = stages_[index];
@@ -106,13 +112,20 @@ void Simulation::compute(const Placement& placement, const PrefillTable& table) 
   }
 }
 
-void Simulation::add_kv(std::size_t stage, const PrefillTable& table, LayerRange layers, double seconds_per_value) {
+double Simulation::kept_bytes(LayerRange layers, WireCodec codec, const PrefillTable& table) const {
+  return codec_bytes_per_value(codec) * kv_values_per_token(layers) * prompt_tokens(table) +
+         state_bytes_per_chunk(layers) * static_cast<double>(table.chunks().size());
+}
+
+void Simulation::add_kept(std::size_t stage, const PrefillTable& table, LayerRange layers, Pace pace) {
   std::vector<Flow>& flows = sources_.emplace_back(stages_[stage].spans);
-  const double per_token = seconds_per_value * kv_values_per_token(layers);
-  const double last_layer = seconds_per_value * kv_values_per_token({layers.end - 1, layers.end});
+  const auto sending_s = [&](LayerRange part, std::uint32_t tokens) {
+    return pace.per_value_s * kv_values_per_token(part) * tokens + pace.per_state_byte_s * state_bytes_per_chunk(part);
+  };
   for (std::size_t chunk = 0; chunk < flows.size(); ++chunk) {
-    flows[chunk].busy_s = per_token * table.chunks()[chunk].tokens;
-    flows[chunk].last_slice_s = last_layer * table.chunks()[chunk].tokens;
+    const std::uint32_t tokens = table.chunks()[chunk].tokens;
+    flows[chunk].busy_s = sending_s(layers, tokens);
+    flows[chunk].last_slice_s = sending_s({layers.end - 1, layers.end}, tokens);
   }
 }
 
@@ -139,18 +152,21 @@ double Simulation::kv_complete(const Placement& placement, const PrefillTable& t
     const Way& way = links_.between(from, to);
     const WireCodec codec = placement.codecs[index];
     const double wire_bytes = codec_bytes_per_value(codec);
-    double per_value = wire_bytes / way.bytes_per_second;
+    // States travel as they are, whatever the codec.
+    Pace pace = {wire_bytes / way.bytes_per_second, 1 / way.bytes_per_second};
     if (codec != WireCodec::kF16) {
-      per_value = std::max(
-          per_value, codec_bytes_per_value(WireCodec::kF16) / std::min(cluster_.nodes[from].codec_bytes_per_second,
-                                                                       cluster_.nodes[to].codec_bytes_per_second));
+      const double codec_rate =
+          std::min(cluster_.nodes[from].codec_bytes_per_second, cluster_.nodes[to].codec_bytes_per_second);
+      pace.per_value_s = std::max(pace.per_value_s, codec_bytes_per_value(WireCodec::kF16) / codec_rate);
     }
-    transfer_s_ += per_value * kv_values_per_token(stage.layers) * prompt_tokens(table);
+    transfer_s_ +=
+        pace.per_value_s * kv_values_per_token(stage.layers) * prompt_tokens(table) +
+        pace.per_state_byte_s * state_bytes_per_chunk(stage.layers) * static_cast<double>(table.chunks().size());
     // The link, which hidden states to the decoder use too.
     const bool hidden_too = index + 1 < count;
     const bool same_link = hidden_too && placement.prefill[index + 1].device == decoder;
     sources_.clear();
-    add_kv(index, table, stage.layers, per_value);
+    add_kept(index, table, stage.layers, pace);
     if (same_link) add_hidden(index, table, way.bytes_per_second);
     complete = std::max(complete, drained_at(sources_) + way.latency_s);
     if (!way.network) continue;
@@ -159,7 +175,7 @@ double Simulation::kv_complete(const Placement& placement, const PrefillTable& t
     if (hidden_too && !same_link && links_.between(from, node_of(index + 1)).network) {
       const double egress = cluster_.nodes[from].egress_bytes_per_second;
       sources_.clear();
-      add_kv(index, table, stage.layers, wire_bytes / egress);
+      add_kept(index, table, stage.layers, {wire_bytes / egress, 1 / egress});
       add_hidden(index, table, egress);
       complete = std::max(complete, drained_at(sources_) + way.latency_s);
     }
@@ -180,7 +196,7 @@ double Simulation::ingress_drained(const Placement& placement, const PrefillTabl
     const Way& way = links_.between(cluster_.devices[stage.device].node, to);
     if (!way.network) continue;
     latency_s = way.latency_s;
-    add_kv(index, table, stage.layers, codec_bytes_per_value(placement.codecs[index]) / ingress);
+    add_kept(index, table, stage.layers, {codec_bytes_per_value(placement.codecs[index]) / ingress, 1 / ingress});
     if (index + 1 < placement.prefill.size() && placement.prefill[index + 1].device == decoder) {
       add_hidden(index, table, ingress);
     }

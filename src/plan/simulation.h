@@ -44,8 +44,8 @@ class Simulation {
   // Of the last run: whether KV on its way was what decoding waited for, so that a shorter codec might help.
   bool waited_for_kv() const { return waited_for_kv_; }
 
-  // K and V of a token in these layers.
-  double kv_values_per_token(LayerRange layers) const { return kv_values_[layers.end] - kv_values_[layers.begin]; }
+  // What travels of these layers' memory in all chunks.
+  double kept_bytes(LayerRange layers, WireCodec codec, const PrefillTable& table) const;
   double hidden_bytes(double tokens) const { return kHiddenBytesPerValue * shape_.embedding_width * tokens; }
   // What logits and the drawn token take on their way in each step that begins on one node and ends on another.
   double step_trips_s(std::uint16_t first, std::uint16_t last) const;
@@ -64,7 +64,16 @@ class Simulation {
   double kv_complete(const Placement& placement, const PrefillTable& table);
   double ingress_drained(const Placement& placement, const PrefillTable& table);
   double decode(const Placement& placement, const DecodeTable& table);
-  void add_kv(std::size_t stage, const PrefillTable& table, LayerRange layers, double seconds_per_value);
+  // Seconds that an interface needs for what layers keep.
+  struct Pace {
+    double per_value_s = 0;  // of K and V
+    double per_state_byte_s = 0;
+  };
+  void add_kept(std::size_t stage, const PrefillTable& table, LayerRange layers, Pace pace);
+  double kv_values_per_token(LayerRange layers) const { return kv_values_[layers.end] - kv_values_[layers.begin]; }
+  double state_bytes_per_chunk(LayerRange layers) const {
+    return state_bytes_[layers.end] - state_bytes_[layers.begin];
+  }
   void add_hidden(std::size_t stage, const PrefillTable& table, double bytes_per_second);
   double prompt_tokens(const PrefillTable& table) const {
     return table.chunks().empty() ? 0 : request_.prompt_tokens - table.chunks().front().first_position;
@@ -76,7 +85,8 @@ class Simulation {
   const model::ModelShape& shape_;
   const Request& request_;
   const LinkTable& links_;
-  std::vector<double> kv_values_;  // of a token, sum of the layers before
+  std::vector<double> kv_values_;    // of a token, sum of the layers before
+  std::vector<double> state_bytes_;  // the same of states
   std::vector<StageRun> stages_;
   std::vector<std::vector<Flow>> sources_;
   double transfer_s_ = 0;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/chunk_grid.h"
 #include "plan/cost_table.h"
 #include "plan/links.h"
 
@@ -49,9 +50,10 @@ Result<Threshold> find_threshold(const Cluster& cluster, const model::ModelShape
     at.prompt_tokens = *tokens;
     const Prediction there = TRY(predict(ample, shape, at, apart));
     const Prediction here = TRY(predict(ample, shape, at, alone));
-    const std::uint32_t last_chunk = chunk_runs(0, *tokens, chunk_tokens).back().tokens;
-    const double slice_s =
-        way.seconds(codec_bytes_per_value(codec) * kv_values(shape, shape.layer_count - 1) * last_chunk);
+    const std::uint32_t last_chunk = chunk_grid(0, *tokens, chunk_tokens).back().tokens;
+    const std::uint32_t last_layer = shape.layer_count - 1;
+    const double slice_s = way.seconds(codec_bytes_per_value(codec) * kv_values(shape, last_layer) * last_chunk +
+                                       state_bytes(shape, last_layer));
     const double logits_s = there.first_token_s - there.queue_s - there.prefill_s;
     hides = hides && there.exposed_s <= std::max(slice_s + way.latency_s, logits_s) + kNothingSeconds;
     pays = pays && there.total_s < here.total_s;

@@ -104,11 +104,19 @@ class OnDevice : public testing::TestWithParam<std::pair<std::string, std::files
     Sequence target = test::reserve(*second, 256);
     test::run_chunks(*first, source, std::span(golden_.prompt).first(count), 16);
     for (std::uint32_t layer = 0; layer < first->shape().layer_count; ++layer) {
-      const KvLayout& layout = first->kv_layout(layer);
-      Bytes k(std::size_t{count} * layout.k_row_bytes);
-      Bytes v(std::size_t{count} * layout.v_row_bytes);
-      ASSERT_TRUE(first->read_kv(source, layer, 0, count, k, v));
-      ASSERT_TRUE(second->write_kv(target, layer, 0, count, k, v));
+      const model::LayerMemory& memory = first->shape().layers[layer].memory;
+      if (memory.keeps_rows()) {
+        const KvLayout& layout = first->kv_layout(layer);
+        Bytes k(std::size_t{count} * layout.k_row_bytes);
+        Bytes v(std::size_t{count} * layout.v_row_bytes);
+        ASSERT_TRUE(first->read_kv(source, layer, 0, count, k, v));
+        ASSERT_TRUE(second->write_kv(target, layer, 0, count, k, v));
+      }
+      if (memory.keeps_state()) {
+        Bytes state(std::size_t{memory.state_width} * sizeof(float));
+        ASSERT_TRUE(first->read_state(source, layer, state));
+        ASSERT_TRUE(second->write_state(target, layer, count, state));
+      }
     }
     expect_reference(test::run_chunks(*second, target, std::span(golden_.prompt).subspan(count), 1, count), count);
   }
@@ -148,17 +156,21 @@ TEST_P(OnDevice, SharesTheLayersWithTheCpu) {
 TEST_P(OnDevice, GivesBackTheKvThatItWasGiven) {
   const auto owned = engine(device().name);
   Sequence sequence = test::reserve(*owned, 256);
-  const KvLayout& layout = owned->kv_layout(0);
+  const auto& layers = owned->shape().layers;
+  const auto found = std::ranges::find_if(layers, [](const auto& one) { return one.memory.keeps_rows(); });
+  if (found == layers.end()) GTEST_SKIP() << "the model keeps states alone";
+  const auto layer = static_cast<std::uint32_t>(found - layers.begin());
+  const KvLayout& layout = owned->kv_layout(layer);
   Bytes k(layout.k_row_bytes, std::byte{0x11});
   Bytes v(layout.v_row_bytes, std::byte{0x22});
-  ASSERT_TRUE(owned->write_kv(sequence, 0, 7, 1, k, v));
+  ASSERT_TRUE(owned->write_kv(sequence, layer, 7, 1, k, v));
   // Where there is a view it must be what was written; reading always must.
-  if (const auto view = owned->view(sequence, 0, 7, 1)) {
+  if (const auto view = owned->view(sequence, layer, 7, 1)) {
     EXPECT_TRUE(std::ranges::equal(view->k, k));
   }
   Bytes k_back(layout.k_row_bytes);
   Bytes v_back(layout.v_row_bytes);
-  ASSERT_TRUE(owned->read_kv(sequence, 0, 7, 1, k_back, v_back));
+  ASSERT_TRUE(owned->read_kv(sequence, layer, 7, 1, k_back, v_back));
   EXPECT_EQ(k_back, k);
   EXPECT_EQ(v_back, v);
 }

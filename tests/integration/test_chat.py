@@ -131,7 +131,8 @@ class Chat(unittest.TestCase):
         self.assertEqual(status, 0, shown)
 
     def test_an_interrupt_ends_the_answer_and_not_the_dialogue(self):
-        shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"Why\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000")
+        shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"Why\?\r\n.{20}", b"\x03"),
+                                      (rb"\n> ", b"And then?\n"), (rb"then\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000")
         self.assertEqual(status, 0, shown)
 
     def test_an_interrupt_at_the_prompt_ends_the_program(self):

@@ -46,6 +46,61 @@ class Commands(unittest.TestCase):
         from_file = call("run", self.model, "-f", path, "-n", 8, "--home", self.cluster.home("local"))
         self.assertEqual(from_file.stdout, from_text.stdout)
         self.assertTrue(from_text.stdout.strip())
+        with open(path) as text:
+            piped = subprocess.run(["sh", "-c", 'cat | "$@"', "sh", str(BATON), "run", str(self.model), "-f", "-", "-n", "8", "--home",
+                                    str(self.cluster.home("local"))], stdin=text, capture_output=True, text=True, timeout=60)
+        self.assertEqual(piped.stdout, from_text.stdout)
+
+    def test_what_is_no_plain_file_is_written_through(self):
+        with tempfile.TemporaryDirectory() as folder:
+            target, link = pathlib.Path(folder) / "target", pathlib.Path(folder) / "link"
+            target.write_bytes(b"old")
+            link.symlink_to(target)
+            self.assertEqual(call("logits", self.model, "--tokens", "1,2", "--out", link).returncode, 0)
+            self.assertTrue(link.is_symlink())
+            self.assertGreater(target.stat().st_size, 3)
+            piped = subprocess.run(["sh", "-c", '"$@" | wc -c', "sh", str(BATON), "logits", str(self.model), "--tokens", "1,2",
+                                    "--out", "/dev/stdout"], capture_output=True, text=True, timeout=60)
+            self.assertEqual(int(piped.stdout), target.stat().st_size)
+            self.assertIn("folder", call("logits", self.model, "--tokens", "1", "--out", folder).stderr)
+
+    def test_synth_replaces_nothing_unasked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "precious.gguf"
+            path.write_bytes(b"precious")
+            refused = call("synth", path, "--layers", 1)
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("--force", refused.stderr)
+            self.assertEqual(path.read_bytes(), b"precious")
+
+    def small_model(self, name, vocabulary):
+        path = self.cluster.folder / name
+        made = call("synth", path, "--embd", 64, "--layers", 1, "--heads", 4, "--kv-heads", 2, "--ff", 64, "--vocab", vocabulary,
+                    "--type", "f16")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return path
+
+    def test_a_draft_model_changes_nothing_but_the_time(self):
+        draft = self.small_model("draft.gguf", 400)
+        node = self.cluster.node("A")
+        for sampler in ([], ["--temp", "0.8", "--seed", "3", "--repeat-penalty", "1.1"]):
+            plain = self.cluster.run("--speculate", "off", "--draft", draft, *sampler)
+            self.assertEqual(plain["speculation"]["how"], "off")
+            for flags in (["--draft", draft], ["--draft", self.model], ["--draft", draft, "--prefill-on", node.address]):
+                drafted = self.cluster.run(*flags, *sampler)
+                self.assertEqual(drafted["speculation"]["how"], "draft", drafted["speculation"])
+                self.assertGreater(drafted["speculation"]["guessed_tokens"], 0)
+                self.assertEqual(drafted["tokens"], plain["tokens"], flags)
+
+    def test_a_draft_model_that_cannot_guess_is_refused_by_what_is_wrong(self):
+        def refusal(*flags):
+            result = call("run", self.model, "--tokens", "5,6,7", *flags, "--home", self.cluster.home("local"))
+            self.assertEqual(result.returncode, 2, result.stderr)
+            return result.stderr
+
+        self.assertIn("only one of the two models has token 400", refusal("--draft", self.small_model("wide.gguf", 408)))
+        self.assertIn("--draft FILE", refusal("--speculate", "draft"))
+        self.assertIn("leave one of them out", refusal("--speculate", "lookup", "--draft", self.model))
 
     def test_run_without_a_prompt_says_how_to_give_one(self):
         result = call("run", self.model, "--home", self.cluster.home("local"), stdin=subprocess.DEVNULL)

@@ -170,9 +170,9 @@ def experts(model, layer, biases=False, selection=False, shared=0, shared_router
         model.tensors.append((f"blk.{layer}.ffn_gate_inp_shexp.weight", [EMBEDDING], F32, model.draw(EMBEDDING, 0.0, 0.2)))
 
 
-def expert_keys(model, forward_key=True):
-    model.key("expert_count", EXPERTS)
-    model.key("expert_used_count", CHOSEN)
+def expert_keys(model, forward_key=True, count=EXPERTS, chosen=CHOSEN):
+    model.key("expert_count", count)
+    model.key("expert_used_count", chosen)
     if forward_key:
         model.key("expert_feed_forward_length", EXPERT_FORWARD)
 
@@ -424,15 +424,20 @@ def head_normed(architecture, seed, layers=2, extra=None):
     return model
 
 
-def deepseek2(seed, layers, query_rank=40, dense=1, extra=None):
-    """A latent of 32 and a rotated part of 32 per token; heads of 16 + 32 make 24 values each."""
+def deepseek2(seed, layers, query_rank=40, dense=1, groups=0, extra=None):
+    """A latent of 32 and a rotated part of 32 per token; heads of 16 + 32 make 24 values each. With groups, of three
+    experts each, a token's three experts come from two of them."""
     latent, rope, plain_part, value = 32, 32, 16, 24
     model = Model("deepseek2", seed)
     plain_keys(model, layers, rope=rope, kv_heads=1, key=latent + rope, value=latent)
     keys(attention__kv_lora_rank=latent, attention__key_length_mla=plain_part + rope, attention__value_length_mla=value)(model)
     if query_rank:
         model.key("attention.q_lora_rank", query_rank)
-    expert_keys(model)
+    if groups:
+        expert_keys(model, count=3 * groups, chosen=3)
+        keys(expert_group_count=groups, expert_group_used_count=2)(model)
+    else:
+        expert_keys(model)
     keys(expert_shared_count=1, leading_dense_block_count=dense, expert_weights_scale=1.7)(model)
     if extra:
         extra(model)
@@ -455,7 +460,7 @@ def deepseek2(seed, layers, query_rank=40, dense=1, extra=None):
         if layer < dense:
             network(model, layer)
         else:
-            experts(model, layer, selection=query_rank > 0, shared=EXPERT_FORWARD)
+            experts(model, layer, selection=query_rank > 0, shared=EXPERT_FORWARD, count=3 * groups or EXPERTS)
     return model
 
 
@@ -564,6 +569,7 @@ MODELS = {
     "internlm2": lambda: plain("internlm2", 35),
     "starcoder2": starcoder2,
     "deepseek2": lambda: deepseek2(37, 3, extra=lambda m: (yarn(m, 16, 16, 0.08), keys(expert_gating_func=2, expert_weights_norm=True)(m))),
+    "deepseek2-groups": lambda: deepseek2(43, 3, groups=4, extra=keys(expert_gating_func=2, expert_weights_norm=True)),
     "lfm2": lambda: lfm2("lfm2", 39),
     "lfm2moe": lambda: lfm2("lfm2moe", 40, dense=1),
     "granitehybrid": lambda: granitehybrid(41),
