@@ -1,7 +1,5 @@
-#include <unistd.h>
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <format>
 #include <memory>
@@ -10,11 +8,10 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/own_state.h"
 #include "cli/signals.h"
 #include "cli/text_output.h"
-#include "cluster/control.h"
-#include "cluster/membership.h"
-#include "engine/device.h"
+#include "cluster/home.h"
 #include "node/node.h"
 
 namespace baton::cli {
@@ -37,42 +34,6 @@ struct UpFlags {
 
 constexpr std::uint32_t kDefaultContextTokens = 16384;
 constexpr auto kGoodbyeTimeout = std::chrono::seconds(2);
-// How much memory is free is not asked for at every ping.
-constexpr auto kDeviceInterval = std::chrono::seconds(10);
-
-// What this node tells the others of itself. On the loop's thread.
-class StateSource {
- public:
-  StateSource(const engine::Model& model, const Sha256& digest, const engine::Engine& engine) {
-    const engine::EngineOptions& options = engine.options();
-    const std::uint32_t layers = model.shape().layer_count;
-    const LayerRange held = options.layers.value_or(LayerRange{0, layers});
-    state_.models = {{.name = model.path().filename().string(),
-                      .digest = digest.hex(),
-                      .layers_begin = held.begin,
-                      .layers_end = held.end,
-                      .layer_count = layers,
-                      .context_tokens = options.context_tokens}};
-  }
-
-  cluster::NodeState state(const node::Node& node) {
-    if (now() >= next_look_) {
-      next_look_ = now() + Duration(kDeviceInterval);
-      state_.devices.clear();
-      for (const engine::DeviceInfo& device : engine::list_devices()) {
-        state_.devices.push_back(
-            {device.name, device.description, device.memory_total_bytes, device.memory_free_bytes});
-      }
-    }
-    state_.load.transfers = static_cast<std::uint32_t>(node.transfers());
-    return state_;
-  }
-
- private:
-  cluster::NodeState state_;
-  TimePoint next_look_{};
-};
-
 Result<cluster::MembershipOptions> membership_options(const UpFlags& flags) {
   cluster::MembershipOptions options;
   options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
@@ -82,52 +43,25 @@ Result<cluster::MembershipOptions> membership_options(const UpFlags& flags) {
   return options;
 }
 
-// The first machine begins the cluster by being up.
-Result<void> found_where_there_is_none(const cluster::Folder& folder, const UpFlags& flags) {
-  if (TRY(folder.read_members())) return {};
-  const std::string name = flags.name.empty() ? machine_name() : flags.name;
-  TRY(cluster::Membership::found(folder, flags.cluster, name, std::chrono::seconds(flags.certificate_life_s)));
-  log::info("this is the first node of the new cluster '{}'; 'baton token' lets others join", flags.cluster);
-  return {};
+cluster::NewCluster new_cluster(const UpFlags& flags) {
+  return {.name = flags.cluster, .node_name = flags.name.empty() ? machine_name() : flags.name};
 }
-
-// Where this machine's other processes find the node, as long as it runs.
-class RunningNote {
- public:
-  static Result<RunningNote> write(const cluster::Folder& folder, net::Endpoint endpoint) {
-    if (endpoint.host == "::" || endpoint.host == "0.0.0.0") endpoint.host = "127.0.0.1";
-    TRY(folder.write_running(endpoint));
-    return RunningNote(folder);
-  }
-  RunningNote(RunningNote&& other) noexcept : folder_(std::exchange(other.folder_, nullptr)) {}
-  RunningNote& operator=(RunningNote&&) = delete;
-  ~RunningNote() {
-    if (folder_ != nullptr) folder_->remove_running();
-  }
-
- private:
-  explicit RunningNote(const cluster::Folder& folder) : folder_(&folder) {}
-  const cluster::Folder* folder_;
-};
 
 Result<void> run_up(const UpFlags& flags) {
   log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
-  const cluster::Folder folder = TRY(cluster::Folder::open(TRY(flags.link.folder())));
-  const auto lock = TRY(folder.lock());
+  const auto loop = TRY(net::EventLoop::create());
+  const auto home = TRY(cluster::Home::open(*loop, TRY(flags.link.folder())));
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.sequences = flags.sequences;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
-  cluster::MembershipOptions membership_choice = TRY(membership_options(flags));
+  cluster::MembershipOptions membership = TRY(membership_options(flags));
   const auto model = TRY(engine::Model::open(flags.model));
   const Sha256 digest = TRY(model->digest());
-  TRY(found_where_there_is_none(folder, flags));
 
-  const auto loop = TRY(net::EventLoop::create());
-  std::unique_ptr<cluster::Membership> membership;
   std::unique_ptr<node::Node> node;
   std::optional<Error> out;
   const auto shut_down = [&] {
-    node->shut_down(kGoodbyeTimeout, [&] { membership->shut_down(kGoodbyeTimeout, [&] { loop->stop(); }); });
+    node->shut_down(kGoodbyeTimeout, [&] { home->membership().shut_down(kGoodbyeTimeout, [&] { loop->stop(); }); });
   };
   // Posted, so that a signal during the loading of the model is kept until the loop runs.
   const SignalWatch signals([&] {
@@ -137,23 +71,22 @@ Result<void> run_up(const UpFlags& flags) {
     });
   });
   auto executor = TRY(start_executor(model, options));
-  StateSource source(*model, digest, executor->engine());
-  membership_choice.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
-  membership_choice.on_cut_off = [&](const net::Fingerprint& peer) { node->cut_off(peer); };
-  membership_choice.on_out = [&](const Error& error) {
+  OwnState own_state(*model, digest, executor->engine().options());
+  membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
+  membership.on_cut_off = [&](const net::Fingerprint& peer) { node->cut_off(peer); };
+  membership.on_out = [&](const Error& error) {
     out = error;
     shut_down();
   };
-  membership_choice.state = [&] { return node ? source.state(*node) : cluster::NodeState(); };
-  membership = TRY(cluster::Membership::create(*loop, folder, std::move(membership_choice)));
+  membership.state = [&] { return node ? own_state.now(*node) : cluster::NodeState(); };
+  TRY(home->enter(std::move(membership), new_cluster(flags)));
   node::NodeOptions node_options;
-  node_options.transport = &membership->work_transport();
-  node_options.is_trusted = [&](const net::Fingerprint& peer) { return membership->may_work(peer); };
-  node = TRY(node::Node::create(*loop, folder.identity(), std::move(executor), digest, std::move(node_options)));
-  cluster::answer_commands(*membership);
+  node_options.transport = &home->membership().work_transport();
+  node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
+  node = TRY(node::Node::create(*loop, home->identity(), std::move(executor), digest, std::move(node_options)));
   // What else serves this machine's users, such as an HTTP API, joins `loop` here and submits its requests to `node`.
-  const RunningNote note = TRY(RunningNote::write(folder, membership->endpoint()));
-  TRY(print(std::format("{}#{}\n", membership->endpoint().to_string(), folder.identity().fingerprint().to_string())));
+  TRY(print(
+      std::format("{}#{}\n", home->membership().endpoint().to_string(), home->identity().fingerprint().to_string())));
   loop->run();
   if (out) return std::unexpected(*out);
   return {};
