@@ -235,13 +235,14 @@ void round_weights(TensorType type, CodeWidth width, const BlockKernels& kernels
 
 }  // namespace
 
-std::optional<CodeForm> code_form(TensorType type, Coding coding) {
+std::optional<CodeForm> code_form(TensorType type, std::int64_t columns, Coding coding) {
   const bool coarse = coding == Coding::kCoarse;
+  const CodeWidth coarsest = columns % scale_columns(CodeWidth::k8Shared) == 0 ? CodeWidth::k8Shared : CodeWidth::k8;
   switch (type) {
     case TensorType::kF16:
-    case TensorType::kBF16: return CodeForm{coarse ? CodeWidth::k8 : CodeWidth::k16, CodeOffsets::kNone};
+    case TensorType::kBF16: return CodeForm{coarse ? coarsest : CodeWidth::k16, CodeOffsets::kNone};
     case TensorType::kF32:
-      if (coarse) return CodeForm{CodeWidth::k8, CodeOffsets::kNone};
+      if (coarse) return CodeForm{coarsest, CodeOffsets::kNone};
       return std::nullopt;
     default: break;
   }

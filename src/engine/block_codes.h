@@ -1,4 +1,4 @@
-// Weights of a model file as whole numbers with a scale for each 32 of them. Private to the engine room.
+// Weights of a model file as whole numbers with scales. Private to the engine room.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +21,11 @@ enum class Coding : std::uint8_t {
   // At least as closely as ggml does for the type: the whole numbers that quantised weights are made of, as they are,
   // with activations of 8 bits; F16 and BF16 weights and activations rounded to 16 bits.
   kClose,
-  kCoarse,  // 8 bits for F16, BF16 and F32 weights too
+  kCoarse,  // 8 bits for F16, BF16 and F32 weights too, with a scale for each 128 where columns allow it
 };
 
 // Nothing where a type is not made of such numbers, or is to be rounded no more than F32 is.
-std::optional<CodeForm> code_form(model::TensorType type, Coding coding);
+std::optional<CodeForm> code_form(model::TensorType type, std::int64_t columns, Coding coding);
 
 // Codes `columns` of a row, a multiple of 256 or else of the type's block and of 32; `source` is where they begin.
 // scales and offsets get one for each 32. F16, BF16 and F32 go through `kernels`.

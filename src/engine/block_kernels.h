@@ -8,7 +8,7 @@
 
 namespace baton::engine {
 
-// Consecutive values of a row that share a scale.
+// Consecutive values of a row that are multiplied together. They share a scale.
 inline constexpr std::int64_t kBlockGroup = 32;
 // A panel is so many rows of weights, a tile so many rows of activations: their product stays in registers.
 inline constexpr std::int64_t kPanelRows = 32;
@@ -19,17 +19,21 @@ inline constexpr std::int64_t kTileRows = 6;
 // k16: of 16 bits. The sum of a group's products must fit 32 bits. By Cauchy and Schwarz it does where neither factor's
 // group is longer, as a vector, than 2^15.5; a step is therefore 1/46330 of its group's length, or 1/32767 of its
 // largest value if that is more. That is about five times as fine as rounding to F16.
-enum class CodeWidth : std::uint8_t { k8, k16 };
+// k8Shared: as k8, but four groups share a scale, so that a quarter as much is left to do with scales.
+enum class CodeWidth : std::uint8_t { k8, k16, k8Shared };
 
 // Whether weights are scale x code + offset, or have no offset.
 enum class CodeOffsets : std::uint8_t { kNone, kSome };
 
-constexpr std::int64_t code_bytes(CodeWidth width) { return width == CodeWidth::k8 ? 1 : 2; }
+constexpr std::int64_t code_bytes(CodeWidth width) { return width == CodeWidth::k16 ? 2 : 1; }
+constexpr std::int64_t groups_per_scale(CodeWidth width) { return width == CodeWidth::k8Shared ? 4 : 1; }
+// What the columns of a matrix must be a multiple of.
+constexpr std::int64_t scale_columns(CodeWidth width) { return kBlockGroup * groups_per_scale(width); }
 
 // Rows of weights as whole numbers, before they are brought into a panel's order: a kPanelRows times `groups` of them.
 struct CodedRows {
   std::byte* codes = nullptr;  // [row][group][32], signed
-  float* scales = nullptr;     // [row][group]
+  float* scales = nullptr;     // [row][group]; one that is shared stands at each of its groups
   float* offsets = nullptr;    // [row][group]
   std::int64_t groups = 0;     // the length of a row
 };
@@ -38,6 +42,7 @@ struct CodedRows {
 // part of the groups is a range of bytes.
 //   panel, a group: codes [32 bytes or 64 / 4][32 rows][4 bytes], F32 scales [32 rows], F32 offsets [32 rows]
 //   tile, a group:  codes [32 bytes or 64 / 4][6 rows][4 bytes], F32 scales [6 rows], F32 sums [6 rows], I32 starts [6]
+// Where groups share a scale, sums start where the last group of them says.
 constexpr std::int64_t panel_group_bytes(CodeWidth width) {
   return kPanelRows * (kBlockGroup * code_bytes(width) + 2 * static_cast<std::int64_t>(sizeof(float)));
 }
@@ -45,6 +50,7 @@ constexpr std::int64_t tile_group_bytes(CodeWidth width) {
   return kTileRows * (kBlockGroup * code_bytes(width) + 3 * static_cast<std::int64_t>(sizeof(float)));
 }
 
+// `groups` is a multiple of groups_per_scale().
 struct BlockKernels {
   // Rounds kTileRows rows of activations into a tile; a row that is nullptr becomes zeros. `groups` groups of each.
   void (*make_tile)(const float* const* rows, std::int64_t groups, std::byte* tile);

@@ -20,7 +20,7 @@ constexpr int kSteps = static_cast<int>(kBlockGroup * code_bytes(width) / 4);
 
 template <CodeWidth width>
 BATON_VNNI inline void store_codes(const GroupCodes& codes, std::byte* target) {
-  if constexpr (width == CodeWidth::k8) {
+  if constexpr (code_bytes(width) == 1) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target), _mm512_cvtsepi32_epi8(codes.first));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(target + kLanes), _mm512_cvtsepi32_epi8(codes.second));
   } else {
@@ -31,10 +31,13 @@ BATON_VNNI inline void store_codes(const GroupCodes& codes, std::byte* target) {
 
 template <CodeWidth width>
 BATON_VNNI void encode(const float* values, std::int64_t groups, std::byte* codes, float* scales) {
-  for (std::int64_t group = 0; group < groups; ++group) {
-    const GroupCodes made = encode_group<width>(values + group * kBlockGroup);
-    store_codes<width>(made, codes + group * kBlockGroup * code_bytes(width));
-    scales[group] = made.step;
+  for (std::int64_t first = 0; first < groups; first += groups_per_scale(width)) {
+    const float step = find_step<width>(values + first * kBlockGroup);
+    for (std::int64_t group = first; group < first + groups_per_scale(width); ++group) {
+      const GroupCodes made = encode_group(values + group * kBlockGroup, step);
+      store_codes<width>(made, codes + group * kBlockGroup * code_bytes(width));
+      scales[group] = step;
+    }
   }
 }
 
@@ -43,20 +46,23 @@ BATON_VNNI void make_tile(const float* const* rows, std::int64_t groups, std::by
   constexpr int kCodes = kSteps<width> * 4;
   alignas(64) std::byte codes[kCodes];
   for (int row = 0; row < kRows; ++row) {
+    float scale = 0;
+    std::int32_t start = 0;
     for (std::int64_t group = 0; group < groups; ++group) {
       std::byte* target = tile + group * tile_group_bytes(width);
-      float scale = 0;
       float sum = 0;
-      std::int32_t start = 0;
       if (rows[row] == nullptr) {
         std::memset(codes, 0, sizeof(codes));
       } else {
-        const GroupCodes made = encode_group<width>(rows[row] + group * kBlockGroup);
+        if (group % groups_per_scale(width) == 0) {
+          scale = find_step<width>(rows[row] + group * kBlockGroup);
+          start = 0;
+        }
+        const GroupCodes made = encode_group(rows[row] + group * kBlockGroup, scale);
         store_codes<width>(made, codes);
         const std::int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(made.first, made.second));
-        scale = made.step;
-        sum = made.step * static_cast<float>(total);
-        start = width == CodeWidth::k8 ? -kShift * total : 0;
+        sum = scale * static_cast<float>(total);
+        if constexpr (code_bytes(width) == 1) start -= kShift * total;
       }
       for (int step = 0; step < kSteps<width>; ++step) {
         std::memcpy(target + (step * kRows + row) * 4, codes + step * 4, 4);
@@ -100,7 +106,7 @@ template <CodeWidth width>
 BATON_VNNI void make_panel(const CodedRows& rows, std::byte* panel) {
   constexpr std::int64_t kGroupBytes = kSteps<width> * 4;
   constexpr std::int64_t kStepBytes = kPanelRows * 4;
-  const __m256i flip = _mm256_set1_epi8(width == CodeWidth::k8 ? static_cast<char>(kShift) : 0);
+  const __m256i flip = _mm256_set1_epi8(code_bytes(width) == 1 ? static_cast<char>(kShift) : 0);
   for (std::int64_t group = 0; group < rows.groups; ++group) {
     std::byte* target = panel + group * panel_group_bytes(width);
     for (std::int64_t row = 0; row < kPanelRows; row += 8) {
@@ -120,7 +126,7 @@ BATON_VNNI void make_panel(const CodedRows& rows, std::byte* panel) {
 
 template <CodeWidth width>
 BATON_VNNI inline __m512i add_products(__m512i sum, __m512i weights, __m512i activations) {
-  if constexpr (width == CodeWidth::k8) return _mm512_dpbusd_epi32(sum, weights, activations);
+  if constexpr (code_bytes(width) == 1) return _mm512_dpbusd_epi32(sum, weights, activations);
   return _mm512_dpwssd_epi32(sum, weights, activations);
 }
 
@@ -140,30 +146,38 @@ BATON_VNNI void multiply_groups(const std::byte* panel, const std::byte* tile, s
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sums[row][v] = _mm512_loadu_ps(results + row * kPanelRows + v * kLanes);
   }
-  for (std::int64_t group = 0; group < groups; ++group) {
+  for (std::int64_t first = 0; first < groups; first += groups_per_scale(width)) {
+    // Scales, and where sums start, stand at the last of the groups that share them.
+    const std::byte* last_tile = tile + (groups_per_scale(width) - 1) * tile_group_bytes(width);
     __m512i whole[kRows][kVectors];
 #pragma GCC unroll 6
     for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
-        whole[row][v] =
-            width == CodeWidth::k8 ? everywhere(tile + kTileCodes + (2 * kRows + row) * 4) : _mm512_setzero_si512();
+        whole[row][v] = code_bytes(width) == 1 ? everywhere(last_tile + kTileCodes + (2 * kRows + row) * 4)
+                                               : _mm512_setzero_si512();
       }
     }
+    for (std::int64_t group = 0; group < groups_per_scale(width); ++group) {
 #pragma GCC unroll 16
-    for (int step = 0; step < kSteps<width>; ++step) {
-      __m512i weights[kVectors];
+      for (int step = 0; step < kSteps<width>; ++step) {
+        __m512i weights[kVectors];
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(panel + (step * kVectors + v) * 64);
+        for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(panel + (step * kVectors + v) * 64);
 #pragma GCC unroll 6
-      for (int row = 0; row < kRows; ++row) {
-        const __m512i activations = everywhere(tile + (step * kRows + row) * 4);
+        for (int row = 0; row < kRows; ++row) {
+          const __m512i activations = everywhere(tile + (step * kRows + row) * 4);
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) whole[row][v] = add_products<width>(whole[row][v], weights[v], activations);
+          for (int v = 0; v < kVectors; ++v) {
+            whole[row][v] = add_products<width>(whole[row][v], weights[v], activations);
+          }
+        }
       }
+      panel += panel_group_bytes(width);
+      tile += tile_group_bytes(width);
     }
-    const auto* weight_scales = reinterpret_cast<const float*>(panel + kPanelCodes);
-    const auto* row_scales = reinterpret_cast<const float*>(tile + kTileCodes);
+    const auto* weight_scales = reinterpret_cast<const float*>(panel - panel_group_bytes(width) + kPanelCodes);
+    const auto* row_scales = reinterpret_cast<const float*>(last_tile + kTileCodes);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       const __m512 scales = _mm512_load_ps(weight_scales + v * kLanes);
@@ -177,8 +191,6 @@ BATON_VNNI void multiply_groups(const std::byte* panel, const std::byte* tile, s
         }
       }
     }
-    panel += panel_group_bytes(width);
-    tile += tile_group_bytes(width);
   }
 #pragma GCC unroll 6
   for (int row = 0; row < kRows; ++row) {
@@ -211,7 +223,12 @@ bool is_worth_it() { return has_vnni() && !__builtin_cpu_supports("amx-bf16"); }
 const BlockKernels* find_block_kernels(CodeWidth width) {
   static const bool worth_it = is_worth_it();
   if (!worth_it) return nullptr;
-  return width == CodeWidth::k8 ? &kKernels<CodeWidth::k8> : &kKernels<CodeWidth::k16>;
+  switch (width) {
+    case CodeWidth::k8: return &kKernels<CodeWidth::k8>;
+    case CodeWidth::k16: return &kKernels<CodeWidth::k16>;
+    case CodeWidth::k8Shared: return &kKernels<CodeWidth::k8Shared>;
+  }
+  return nullptr;
 }
 
 }  // namespace baton::engine

@@ -85,7 +85,7 @@ BlockMatrix::BlockMatrix(const BlockForm& form, CodeForm codes, ByteSpan bytes)
       row_bytes_(static_cast<std::int64_t>(bytes.size()) / (form.rows * form.matrices)) {}
 
 std::unique_ptr<const BlockMatrix> BlockMatrix::find(const BlockForm& form, ByteSpan bytes) {
-  const auto codes = code_form(form.type, form.coding);
+  const auto codes = code_form(form.type, form.columns, form.coding);
   if (!codes || find_block_kernels(codes->width) == nullptr) return nullptr;
   if (form.columns <= 0 || form.rows <= 0 || form.columns % kBlockGroup != 0) return nullptr;
   return std::unique_ptr<const BlockMatrix>(new BlockMatrix(form, *codes, bytes));

@@ -89,12 +89,12 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(model::facts(test.param.type).name) + (test.param.coding == Coding::kCoarse ? "_coarse" : "");
     });
 
-// A step of 8 bits is 1/127 of a group's largest, which is about 2.1 standard deviations in 32: rounding one factor
-// gives 2.1 / 127 / sqrt(12) = 4.8e-3, both of them sqrt(2) times that. One of 16 bits is 1/46330 of sqrt(32)
-// deviations.
+// A step of 8 bits is 1/127 of the largest that shares it, about 2.1 standard deviations in 32 and 2.8 in 128: rounding
+// one factor gives 2.1 / 127 / sqrt(12) = 4.8e-3, both of them sqrt(2) times that. One of 16 bits is 1/46330 of
+// sqrt(32) deviations.
 double most_error(const BlockMatrix& matrix) {
   if (matrix.width() == CodeWidth::k16) return 7.5e-5;
-  return matrix.form().coding == Coding::kCoarse ? 1e-2 : 7.2e-3;
+  return matrix.form().coding == Coding::kCoarse ? 1.2e-2 : 7.2e-3;
 }
 
 TEST_P(BlockMatrixOf, IsAsCloseAsItsWidthAllows) {
@@ -179,20 +179,23 @@ TEST_P(BlockMatrixOf, MultipliesRowsByTheMatricesTheyChose) {
 // Where two groups are as long as they can be and point the same way, their sum is the largest there is.
 TEST(BlockMatrix, HasRoomForTheLargestSums) {
   if (!has_kernels_here()) GTEST_SKIP() << "no such kernels on this processor";
-  constexpr std::int64_t kColumns = 32;
-  std::vector<float> level(kColumns, -700.0F);
-  std::vector<float> peak(kColumns, 0.01F);
-  peak[17] = 60000.0F;
-  std::vector<float> waves(kColumns);
-  for (std::size_t i = 0; i < waves.size(); ++i) waves[i] = i % 2 == 0 ? 3.0F : -3.0F;
-  for (const auto& row : {level, peak, waves}) {
-    for (const Coding coding : {Coding::kClose, Coding::kCoarse}) {
-      const FileMatrices source(TensorType::kF16, row, kColumns);
-      const auto matrix =
-          BlockMatrix::find({.type = TensorType::kF16, .coding = coding, .columns = kColumns, .rows = 1}, source.bytes);
-      ASSERT_NE(matrix, nullptr);
-      const double exact = exact_product(row.data(), source.widened.data(), kColumns);
-      EXPECT_NEAR(product(*matrix, one_group(1), row, 1)[0], exact, 1e-4 * exact);
+  // With one scale, and with one for four groups.
+  for (const std::int64_t columns : {32, 128}) {
+    const auto size = static_cast<std::size_t>(columns);
+    std::vector<float> level(size, -700.0F);
+    std::vector<float> peak(size, 0.01F);
+    peak[17] = 60000.0F;
+    std::vector<float> waves(size);
+    for (std::size_t i = 0; i < waves.size(); ++i) waves[i] = i % 2 == 0 ? 3.0F : -3.0F;
+    for (const auto& row : {level, peak, waves}) {
+      for (const Coding coding : {Coding::kClose, Coding::kCoarse}) {
+        const FileMatrices source(TensorType::kF16, row, columns);
+        const auto matrix = BlockMatrix::find(
+            {.type = TensorType::kF16, .coding = coding, .columns = columns, .rows = 1}, source.bytes);
+        ASSERT_NE(matrix, nullptr);
+        const double exact = exact_product(row.data(), source.widened.data(), columns);
+        EXPECT_NEAR(product(*matrix, one_group(1), row, 1)[0], exact, 1e-4 * exact);
+      }
     }
   }
 }

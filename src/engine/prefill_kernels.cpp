@@ -16,7 +16,7 @@ constexpr std::uint32_t kRowsWorthWaiting = 128;
 // So little is packed sooner than anyone notices: a pass of any size waits, and its bits never depend on chance.
 constexpr std::uint64_t kPackedAtOnceBytes = 64U << 20U;
 // With fewer rows for each matrix, bringing its weights into order is what takes the time, and ggml is as fast.
-std::int64_t least_rows(CodeWidth width) { return width == CodeWidth::k8 ? 32 : PrefillKernels::kLeastRows; }
+std::int64_t least_rows(CodeWidth width) { return width == CodeWidth::k16 ? PrefillKernels::kLeastRows : 32; }
 
 // The rows of activations by the expert that multiplies them. `chosen` is I32 [used, tokens], rows with gaps between.
 std::vector<RowGroup> groups_of(const ggml_tensor& chosen, std::int64_t matrices) {

@@ -156,8 +156,8 @@ struct ByteRows {
 BATON_VNNI void round_to_bytes(const float* from, std::int64_t columns, int offset, std::int8_t* values, float* scales,
                                std::int32_t* offsets) {
   for (std::int64_t block = 0; block * kBlock < columns; ++block) {
-    const GroupCodes codes = encode_group<CodeWidth::k8>(from + block * kBlock);
-    scales[block] = codes.step;
+    scales[block] = find_step<CodeWidth::k8>(from + block * kBlock);
+    const GroupCodes codes = encode_group(from + block * kBlock, scales[block]);
     offsets[block] = -offset * _mm512_reduce_add_epi32(_mm512_add_epi32(codes.first, codes.second));
     auto* to = reinterpret_cast<__m128i*>(values + block * kBlock);
     _mm_storeu_si128(to, _mm512_cvtsepi32_epi8(codes.first));

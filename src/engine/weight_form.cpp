@@ -54,7 +54,7 @@ std::optional<Coding> choose_coding(TensorType type, std::int64_t columns, std::
                                     PrefillPack pack) {
   if (pack != PrefillPack::kAuto && pack != PrefillPack::kInt8) return std::nullopt;
   const Coding coding = pack == PrefillPack::kInt8 ? Coding::kCoarse : Coding::kClose;
-  const auto form = code_form(type, coding);
+  const auto form = code_form(type, columns, coding);
   if (!form || find_block_kernels(form->width) == nullptr || columns % kBlockGroup != 0) return std::nullopt;
   // Where the processor multiplies BF16, that is as fast as 16 bits are, and as close as the weights deserve.
   const bool prefers_bf16 = type == TensorType::kBF16 && coding == Coding::kClose && use == MatrixUse::kDense;
