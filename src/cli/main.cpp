@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   cli::Action chosen;
   cli::add_run(app, chosen);
   cli::add_up(app, chosen);
+  cli::add_cluster(app, chosen);
   cli::add_node(app, chosen);
   cli::add_id(app, chosen);
   cli::add_plan(app, chosen);

@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <charconv>
@@ -8,6 +9,7 @@
 
 #include "base/file.h"
 #include "engine/model.h"
+#include "trust/statement.h"
 
 namespace baton::cli {
 
@@ -20,7 +22,7 @@ Result<std::filesystem::path> default_home() {
   }
   const char* home = std::getenv("HOME");
   if (home == nullptr || *home == '\0') {
-    return fail(ErrorCode::kInvalidArgument, "neither --home nor $HOME says where this machine's key is kept");
+    return fail(ErrorCode::kInvalidArgument, "neither --data nor $HOME says where this machine's key is kept");
   }
   return std::filesystem::path(home) / ".local/share/baton";
 }
@@ -91,7 +93,9 @@ void LinkFlags::add_interface_to(CLI::App& command) {
 }
 
 void LinkFlags::add_home_to(CLI::App& command) {
-  command.add_option("--home", home, "Folder of this machine's key; by default in the user's data folder")
+  command
+      .add_option("--data,--home", home,
+                  "Folder of this machine's key and cluster; by default in the user's data folder")
       ->type_name("FOLDER")
       ->envname("BATON_HOME");
 }
@@ -111,8 +115,18 @@ Result<std::optional<net::LinkEmulation>> LinkFlags::link_emulation() const {
   return TRY(net::LinkEmulation::parse(emulate_link));
 }
 
-Result<net::Identity> LinkFlags::identity() const {
-  return net::Identity::load_or_create(home.empty() ? TRY(default_home()) : std::filesystem::path(home));
+Result<net::Identity> LinkFlags::identity() const { return net::Identity::load_or_create(TRY(folder())); }
+
+Result<std::filesystem::path> LinkFlags::folder() const {
+  return home.empty() ? default_home() : std::filesystem::path(home);
+}
+
+std::string machine_name() {
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) != 0) return "node";
+  std::string name(host);
+  name = name.substr(0, name.find('.'));
+  return trust::check_name(name) ? name : "node";
 }
 
 Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,

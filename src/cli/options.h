@@ -42,7 +42,7 @@ struct DeviceFlags {
   Result<engine::EngineOptions> engine_options() const;
 };
 
-// How this node talks to others: --codec, --hidden, --emulate-link, --home.
+// How this node talks to others: --codec, --hidden, --emulate-link, --data.
 struct LinkFlags {
   std::string codec = "f16";
   std::string hidden = "f32";
@@ -57,7 +57,12 @@ struct LinkFlags {
   Result<std::optional<net::LinkEmulation>> link_emulation() const;
   // The key of this machine (or of `home`), made at first use.
   Result<net::Identity> identity() const;
+  // Where that key is kept, and what belongs to this machine's cluster.
+  Result<std::filesystem::path> folder() const;
 };
+
+// What this machine is called, as far as a node can be called so; "node" where it has no such name.
+std::string machine_name();
 
 // Loads the model on the device and starts the thread that computes with it.
 Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,

@@ -35,7 +35,7 @@ void PlanFlags::add_to(CLI::App& command) {
   command.option_defaults()->group("Other machines");
   auto* reader = command.add_option("--prefill-on", prefill_on,
                                     "Let this peer read the prompt: host:port#fingerprint as its 'baton node' prints "
-                                    "it, or the name of a --peer");
+                                    "it, or the name of a --peer or of a node of this machine's cluster");
   auto* border = command.add_option("--split", split, "... but only the layers below this one; the rest are read here");
   auto* whole = command.add_option("--plan", plan,
                                    "In place of these two: which node computes what, such as "
@@ -47,8 +47,9 @@ void PlanFlags::add_to(CLI::App& command) {
       ->type_name("NAME=PEER");
 }
 
-Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view own_fingerprint) const {
-  plan::Plan asked = TRY(asked_plan(layers));
+Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view own_fingerprint,
+                                       const std::vector<plan::NodeRef>& members) const {
+  plan::Plan asked = TRY(asked_plan(layers, members));
   for (const plan::NodeRef& peer : asked.nodes) {
     if (peer.fingerprint == own_fingerprint) {
       return fail(ErrorCode::kInvalidArgument,
@@ -61,8 +62,11 @@ Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view ow
   return asked;
 }
 
-Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers) const {
+Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const {
   std::vector<plan::NodeRef> nodes = TRY(parse_peers(peers));
+  for (const plan::NodeRef& member : members) {
+    if (!std::ranges::contains(nodes, member.name, &plan::NodeRef::name)) nodes.push_back(member);
+  }
   if (!plan.empty()) return plan::parse_plan(plan, nodes, layers);
   if (prefill_on.empty()) {
     if (split) return fail(ErrorCode::kInvalidArgument, "--split says where --prefill-on ends: give that too");
@@ -80,7 +84,7 @@ Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers) const {
     return fail(
         ErrorCode::kInvalidArgument,
         std::format("--prefill-on '{}' is neither host:port#fingerprint, as 'baton node' prints it there, nor the "
-                    "name of a --peer",
+                    "name of a --peer or of a node of this machine's cluster",
                     name));
   }
   const std::uint32_t end = split.value_or(layers);

@@ -24,11 +24,15 @@ struct PlanFlags {
   void add_to(CLI::App& command);
   // The plan for a model of so many layers: --plan as it is written, --prefill-on as a disaggregated or joint one, and
   // without either this node alone. Errors: kInvalidArgument, with the flag that is wrong; also where the plan counts
-  // on a peer with this machine's own fingerprint.
-  Result<plan::Plan> plan_for(std::uint32_t layers, std::string_view own_fingerprint) const;
+  // on a peer with this machine's own fingerprint. `members` are nodes of this machine's cluster, that may be named
+  // without a --peer; a --peer of the same name comes first.
+  Result<plan::Plan> plan_for(std::uint32_t layers, std::string_view own_fingerprint,
+                              const std::vector<plan::NodeRef>& members = {}) const;
+  // Whether it names anybody else at all.
+  bool wants_others() const { return !plan.empty() || !prefill_on.empty(); }
 
  private:
-  Result<plan::Plan> asked_plan(std::uint32_t layers) const;
+  Result<plan::Plan> asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const;
 };
 
 // "NAME=host:port#fingerprint" as --peer takes it.

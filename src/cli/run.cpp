@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cli/chat.h"
+#include "cli/cluster_peers.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
@@ -98,7 +99,8 @@ std::string summary(const RunResult& result) {
 
 Result<void> run(const RunFlags& flags) {
   if (flags.verbose > 0) log::set_level(flags.verbose == 1 ? log::Level::kInfo : log::Level::kDebug);
-  const net::Identity identity = TRY(flags.link.identity());
+  const cluster::Folder folder = TRY(cluster::Folder::open(TRY(flags.link.folder())));
+  const net::Identity& identity = folder.identity();
   const auto model = TRY(engine::Model::open(flags.model));
   const auto draft = TRY(flags.speculation.open_draft(*model));
   const std::uint32_t layers = model->shape().layer_count;
@@ -108,7 +110,9 @@ Result<void> run(const RunFlags& flags) {
 
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
-  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string()));
+  ClusterPeers peers;
+  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(folder));
+  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string(), peers.nodes()));
   for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
@@ -162,7 +166,8 @@ Result<void> run(const RunFlags& flags) {
   RunResult result;
   {
     node::NodeOptions node_options;
-    node_options.emulate_link = TRY(flags.link.link_emulation());
+    const auto transport = TRY(peers.transport(*loop, identity, TRY(flags.link.link_emulation())));
+    node_options.transport = transport.get();
     const auto node = TRY(make_node(std::move(node_options)));
     result.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
     printer.when_done = [&] { node->when_quiet(kGoodbyeTimeout, [&] { loop->stop(); }); };
@@ -256,6 +261,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run large.gguf -p 'The sea is' --draft small.gguf\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
+      "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
       "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
       "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });

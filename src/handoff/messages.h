@@ -75,7 +75,7 @@ struct Open {
   Id decision;
   std::string agent;
   std::string label;
-  Bytes lease;  // opaque until leases are signed
+  Bytes lease;  // opaque here: src/trust signs it
   std::uint32_t lease_lifetime_ms = 0;
   Sha256 model;
   plan::Plan plan;

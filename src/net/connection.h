@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "net/endpoint.h"
 #include "net/fingerprint.h"
+#include "net/protocol.h"
 
 namespace baton::net {
 
@@ -90,6 +91,8 @@ class Connection {
   virtual void finish(Duration patience) = 0;
 
   virtual const Fingerprint& peer_fingerprint() const = 0;
+  virtual ByteSpan peer_certificate() const = 0;  // DER; nobody has judged anything in it but its key
+  virtual Protocol protocol() const = 0;
   virtual const Endpoint& peer_endpoint() const = 0;  // numeric
   virtual const Endpoint& local_endpoint() const = 0;
 

@@ -16,9 +16,10 @@ using Resolver = boost::asio::ip::tcp::resolver;
 // Name, then each address in turn, then the handshake; the deadline covers all of it.
 class DialState : public std::enable_shared_from_this<DialState> {
  public:
-  DialState(const TransportParts& parts, const PeerAddress& peer, Transport::OnDialled on_dialled)
+  DialState(const TransportParts& parts, const PeerAddress& peer, Protocol protocol, Transport::OnDialled on_dialled)
       : parts_(parts),
         peer_(peer),
+        protocol_(protocol),
         on_dialled_(std::move(on_dialled)),
         resolver_(parts_.loop->context),
         socket_(parts_.loop->context),
@@ -36,6 +37,7 @@ class DialState : public std::enable_shared_from_this<DialState> {
 
   TransportParts parts_;
   PeerAddress peer_;
+  Protocol protocol_;
   Transport::OnDialled on_dialled_;  // null once called or cancelled
   Resolver resolver_;
   Socket socket_;
@@ -89,8 +91,7 @@ void DialState::connect_next() {
 
 void DialState::greet() {
   PeerCheck check{.accepts = [expected = peer_.fingerprint](const Fingerprint& seen) { return seen == expected; },
-                  .seen = {},
-                  .accepted = false};
+                  .protocols = {protocol_}};
   auto stream = TlsStream::create(parts_.loop, std::move(socket_), *parts_.tls, TlsSide::kDialer, std::move(check),
                                   {.emulator = parts_.emulator});
   if (!stream) return conclude(std::unexpected(stream.error()));
@@ -151,9 +152,9 @@ class TlsDial final : public Dial {
 
 }  // namespace
 
-std::unique_ptr<Dial> make_dial(const TransportParts& parts, const PeerAddress& peer, TimePoint deadline,
-                                Transport::OnDialled on_dialled) {
-  auto state = std::make_shared<DialState>(parts, peer, std::move(on_dialled));
+std::unique_ptr<Dial> make_dial(const TransportParts& parts, const PeerAddress& peer, Protocol protocol,
+                                TimePoint deadline, Transport::OnDialled on_dialled) {
+  auto state = std::make_shared<DialState>(parts, peer, protocol, std::move(on_dialled));
   if (!parts.loop->ended) state->begin(deadline);
   return std::make_unique<TlsDial>(std::move(state));
 }

@@ -26,6 +26,8 @@ class FramedConnection final : public Connection,
   void close() override;
   void finish(Duration patience) override;
   const Fingerprint& peer_fingerprint() const override { return *stream_->check().seen; }
+  ByteSpan peer_certificate() const override { return stream_->check().certificate; }
+  Protocol protocol() const override { return stream_->check().protocol; }
   const Endpoint& peer_endpoint() const override { return stream_->peer_endpoint(); }
   const Endpoint& local_endpoint() const override { return stream_->local_endpoint(); }
   std::uint64_t bytes_sent() const override { return stream_->bytes_sent(); }

@@ -91,8 +91,14 @@ Result<std::shared_ptr<const Identity::Keys>> parse_identity(std::string_view te
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     return damaged("the certificate belongs to another key");
   }
+  SigningKey::Seed seed;
+  std::size_t seed_size = seed.size();
+  if (EVP_PKEY_get_raw_private_key(key.get(), reinterpret_cast<unsigned char*>(seed.data()), &seed_size) != 1) {
+    return damaged("the private key cannot be read");
+  }
   const Fingerprint fingerprint = TRY(fingerprint_of(key.get()));
-  return std::make_shared<const Identity::Keys>(std::move(key), std::move(certificate), fingerprint);
+  return std::make_shared<const Identity::Keys>(std::move(key), std::move(certificate), fingerprint,
+                                                SigningKey::from_seed(seed));
 }
 
 Result<void> make_private_folder(const std::filesystem::path& folder) {
@@ -146,6 +152,30 @@ Result<Identity> Identity::load_or_create(const std::filesystem::path& folder) {
   return Identity(TRY(parse_identity(*text, path)));
 }
 
+Result<Identity> Identity::from_key(const SigningKey& signing_key) {
+  ERR_clear_error();
+  KeyPtr key = private_key_of(signing_key);
+  if (!key) return openssl_failure("use a key");
+  CertificatePtr certificate = TRY(make_certificate(key.get()));
+  const Fingerprint fingerprint = TRY(fingerprint_of(key.get()));
+  return Identity(std::make_shared<const Keys>(std::move(key), std::move(certificate), fingerprint, signing_key));
+}
+
 const Fingerprint& Identity::fingerprint() const { return keys_->fingerprint; }
+
+const SigningKey& Identity::signing_key() const { return keys_->signing_key; }
+
+Result<Identity> Identity::with_certificate(ByteSpan der) const {
+  ERR_clear_error();
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  CertificatePtr certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+  KeyPtr key = private_key_of(keys_->signing_key);
+  if (!certificate || !key || X509_check_private_key(certificate.get(), key.get()) != 1) {
+    ERR_clear_error();
+    return fail(ErrorCode::kInvalidArgument, "the certificate is not one of this machine's key");
+  }
+  return Identity(
+      std::make_shared<const Keys>(std::move(key), std::move(certificate), keys_->fingerprint, keys_->signing_key));
+}
 
 }  // namespace baton::net

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/ed25519.h"
 #include "base/result.h"
 #include "net/fingerprint.h"
 
@@ -18,7 +19,14 @@ class Identity {
   // Errors: kCorrupt for a damaged file, which is never overwritten; kIo, kNotFound from the file system.
   static Result<Identity> load_or_create(const std::filesystem::path& folder);
 
+  // The same, of a key that is kept elsewhere or nowhere.
+  static Result<Identity> from_key(const SigningKey& key);
+
   const Fingerprint& fingerprint() const;
+  const SigningKey& signing_key() const;
+
+  // The same key, shown with a certificate (DER) that somebody has signed for it. kInvalidArgument for another key's.
+  Result<Identity> with_certificate(ByteSpan der) const;
 
   struct Keys;  // for this room only, see tls.h
   const std::shared_ptr<const Keys>& keys() const { return keys_; }

@@ -81,7 +81,7 @@ void TlsListener::State::accept() {
 }
 
 void TlsListener::State::begin(Socket socket) {
-  PeerCheck check{.accepts = options.is_trusted, .seen = {}, .accepted = false};
+  PeerCheck check{.accepts = options.is_trusted, .protocols = options.protocols};
   auto stream = TlsStream::create(parts.loop, std::move(socket), *parts.tls, TlsSide::kListener, std::move(check),
                                   {.emulator = parts.emulator});
   if (!stream) return;
@@ -139,7 +139,7 @@ boost::system::error_code bind_and_listen(Acceptor& acceptor, const Address& add
 
 Result<std::unique_ptr<Listener>> make_listener(const TransportParts& parts, const Endpoint& endpoint,
                                                 ListenOptions options, Transport::OnAccept on_accept) {
-  if (!options.is_trusted || !on_accept || options.max_handshakes == 0) {
+  if (!options.is_trusted || options.protocols.empty() || !on_accept || options.max_handshakes == 0) {
     return fail(ErrorCode::kInvalidArgument, "a listener must say who may connect, and what to do then");
   }
   auto state = std::make_shared<TlsListener::State>(parts, std::move(options), std::move(on_accept));

@@ -7,10 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "base/bytes.h"
+#include "base/ed25519.h"
 #include "base/result.h"
 #include "net/fingerprint.h"
 #include "net/identity.h"
+#include "net/protocol.h"
 
 namespace baton::net {
 
@@ -30,6 +34,7 @@ struct Identity::Keys {
   KeyPtr key;
   CertificatePtr certificate;
   Fingerprint fingerprint;
+  SigningKey signing_key;
 };
 
 // The newest entry of OpenSSL's error queue as text, or `fallback`; empties the queue.
@@ -37,10 +42,18 @@ std::string take_openssl_error(std::string_view fallback);
 
 Result<Fingerprint> fingerprint_of(EVP_PKEY* key);
 
+// Null where OpenSSL has no memory, or the bytes are no key.
+KeyPtr private_key_of(const SigningKey& key);
+KeyPtr public_key_of(const PublicKey& key);
+
 // Decides on the peer's key during a handshake, and remembers what it saw.
 struct PeerCheck {
   std::function<bool(const Fingerprint&)> accepts;
-  std::optional<Fingerprint> seen;
+  // What a dialer asks for (one), and what a listener speaks.
+  std::vector<Protocol> protocols = {Protocol::kWork};
+  std::optional<Fingerprint> seen = {};
+  Bytes certificate = {};               // DER
+  Protocol protocol = Protocol::kWork;  // that both agreed on
   bool accepted = false;
 };
 
@@ -55,6 +68,8 @@ class TlsContext {
   // `check` must live as long as the session.
   Result<SslPtr> new_session(TlsSide side, PeerCheck* check) const;
   const Identity& identity() const { return identity_; }
+  // Later sessions show this one's certificate. It is the same key.
+  Result<void> present(const Identity& identity);
 
  private:
   TlsContext(Identity identity, SslContextPtr context) : identity_(std::move(identity)), context_(std::move(context)) {}

@@ -129,6 +129,9 @@ Error TlsStream::failure(int outcome, int saved_errno) {
     const bool about_key = alert == SSL3_AD_BAD_CERTIFICATE || alert == SSL3_AD_CERTIFICATE_UNKNOWN ||
                            alert == TLS1_AD_UNKNOWN_CA || alert == TLS1_AD_ACCESS_DENIED;
     if (about_key) return {ErrorCode::kRefused, "the peer does not trust this machine's key", {}};
+    if (alert == TLS1_AD_NO_APPLICATION_PROTOCOL) {
+      return {ErrorCode::kUnsupported, "the peer speaks another version of baton's protocol", {}};
+    }
     return {ErrorCode::kProtocol,
             std::format("the peer ended TLS with the alert '{}'", SSL_alert_desc_string_long(alert)),
             {}};

@@ -18,7 +18,7 @@ struct StreamPair {
     Socket near_socket(handle->context);
     near_socket.connect(acceptor.local_endpoint());
     Socket far_socket = acceptor.accept();
-    const PeerCheck anyone{.accepts = [](const Fingerprint&) { return true; }, .seen = {}, .accepted = false};
+    const PeerCheck anyone{.accepts = [](const Fingerprint&) { return true; }};
     const auto shake = [&](Socket socket, TlsSide side, std::shared_ptr<TlsStream>* stream) {
       auto made = must(TlsStream::create(handle, std::move(socket), *tls, side, anyone,
                                          {.emulator = nullptr, .records_per_key = records_per_key}));

@@ -14,9 +14,11 @@ class TlsTransport final : public Transport {
                                            OnAccept on_accept) override {
     return make_listener(parts_, endpoint, std::move(options), std::move(on_accept));
   }
-  std::unique_ptr<Dial> dial(const PeerAddress& peer, TimePoint deadline, OnDialled on_dialled) override {
-    return make_dial(parts_, peer, deadline, std::move(on_dialled));
+  std::unique_ptr<Dial> dial(const PeerAddress& peer, Protocol protocol, TimePoint deadline,
+                             OnDialled on_dialled) override {
+    return make_dial(parts_, peer, protocol, deadline, std::move(on_dialled));
   }
+  Result<void> present(const Identity& identity) override { return parts_.tls->present(identity); }
 
  private:
   TransportParts parts_;

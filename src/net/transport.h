@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -13,12 +14,15 @@
 #include "net/event_loop.h"
 #include "net/identity.h"
 #include "net/link_emulation.h"
+#include "net/protocol.h"
 
 namespace baton::net {
 
 struct ListenOptions {
   // Who may connect. Anyone else is turned away by a TLS alert in the handshake, before a byte of theirs is parsed.
   std::function<bool(const Fingerprint&)> is_trusted;
+  // What is spoken here, in order of preference; a connection that wants none of it ends in the handshake.
+  std::vector<Protocol> protocols = {Protocol::kWork};
   // While so many handshakes are under way, further connections wait in the system's queue.
   std::size_t max_handshakes = 64;
   Duration handshake_timeout = std::chrono::seconds(5);
@@ -54,9 +58,15 @@ class Transport {
 
   // Calls back once, on the loop's thread: with a connection whose peer has proved to hold the key of that fingerprint
   // and has accepted ours, or with kRefused (it did not, or someone else answered), kUnavailable (nobody there),
-  // kTimeout, kNotFound (no such host name).
-  [[nodiscard]] virtual std::unique_ptr<Dial> dial(const PeerAddress& peer, TimePoint deadline,
+  // kTimeout, kNotFound (no such host name), kUnsupported (it does not speak that protocol).
+  [[nodiscard]] virtual std::unique_ptr<Dial> dial(const PeerAddress& peer, Protocol protocol, TimePoint deadline,
                                                    OnDialled on_dialled) = 0;
+  [[nodiscard]] std::unique_ptr<Dial> dial(const PeerAddress& peer, TimePoint deadline, OnDialled on_dialled) {
+    return dial(peer, Protocol::kWork, deadline, std::move(on_dialled));
+  }
+
+  // Connections from now on show this certificate of the same key.
+  virtual Result<void> present(const Identity& identity) = 0;
 
  protected:
   Transport() = default;

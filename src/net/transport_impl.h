@@ -19,7 +19,7 @@ struct TransportParts {
 Result<std::unique_ptr<Listener>> make_listener(const TransportParts& parts, const Endpoint& endpoint,
                                                 ListenOptions options, Transport::OnAccept on_accept);
 
-std::unique_ptr<Dial> make_dial(const TransportParts& parts, const PeerAddress& peer, TimePoint deadline,
-                                Transport::OnDialled on_dialled);
+std::unique_ptr<Dial> make_dial(const TransportParts& parts, const PeerAddress& peer, Protocol protocol,
+                                TimePoint deadline, Transport::OnDialled on_dialled);
 
 }  // namespace baton::net

@@ -69,6 +69,13 @@ Exchange::~Exchange() {
 
 void Exchange::adopt(std::shared_ptr<net::Connection> connection) { start_link(std::move(connection)); }
 
+void Exchange::drop(const net::Fingerprint& peer) {
+  const auto links = links_;
+  for (const auto& link : links) {
+    if (link->peer() == peer) link->close();
+  }
+}
+
 std::shared_ptr<PeerLink> Exchange::start_link(std::shared_ptr<net::Connection> connection) {
   auto link = std::make_shared<PeerLink>(*this, loop_, std::move(connection), surroundings_.now);
   links_.push_back(link);

@@ -76,6 +76,9 @@ class Exchange {
   // Takes over a connection that a peer has made to us.
   void adopt(std::shared_ptr<net::Connection> connection);
 
+  // Closes every connection to a peer. What they carried is lost, unless the peer is reached again.
+  void drop(const net::Fingerprint& peer);
+
   // Opens a transfer from `peer`, over a connection there is or a new one.
   std::shared_ptr<IncomingTransfer> open(std::shared_ptr<TransferOwner> owner, plan::NodeRef peer,
                                          handoff::Receiver machine);

@@ -4,29 +4,27 @@
 #include <format>
 
 #include "base/log.h"
+#include "node/lease.h"
 
 namespace baton::node {
 
 namespace {
 
 constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
-
-// Everything that both Opens of one request must say alike.
-handoff::Open common_part(handoff::Open open) {
-  open.sender = 0;
-  open.receiver = 0;
-  open.allowed_bytes = 0;
-  return open;
-}
+// Of requests seen within the longest lease; a lease must not begin anew because it was forgotten.
+constexpr std::size_t kMaxLeases = 1 << 16;
 
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Identity& identity,
                                            std::unique_ptr<engine::Executor> executor, const Sha256& digest,
                                            NodeOptions options) {
-  std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest));
+  std::unique_ptr<Node> node(new Node(loop, identity, std::move(executor), digest, options));
   node->draft_ = std::move(options.draft);
-  node->transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
+  if (node->transport_ == nullptr) {
+    node->own_transport_ = TRY(net::Transport::create(loop, identity, options.emulate_link));
+    node->transport_ = node->own_transport_.get();
+  }
   const handoff::Widths widths = widths_of(node->executor_->engine().shape());
   node->exchange_ = std::make_unique<Exchange>(
       loop, *node->transport_, widths,
@@ -38,10 +36,10 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
       *node->executor_, [&loop](net::Task task) { loop.post(std::move(task)); }, options.surroundings.now);
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->scheduler_, *node->exchange_, widths,
                                               options.surroundings, options.early_hidden_bytes, options.kept_bytes,
-                                              node->draft_.get());
+                                              node->draft_.get(), identity.signing_key());
   if (options.listen) {
     net::ListenOptions listen;
-    listen.is_trusted = std::move(options.is_trusted);
+    listen.is_trusted = options.is_trusted;
     node->listener_ =
         TRY(node->transport_->listen(*options.listen, std::move(listen), [node = node.get()](auto connection) {
           node->exchange_->adopt(std::move(connection));
@@ -51,10 +49,13 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
 }
 
 Node::Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
-           const Sha256& digest)
+           const Sha256& digest, const NodeOptions& options)
     : fingerprint_(identity.fingerprint().to_string()),
       digest_(digest),
       executor_(std::move(executor)),
+      is_trusted_(options.is_trusted),
+      now_(options.surroundings.now),
+      transport_(options.transport),
       quiet_timer_(loop) {}
 
 Node::~Node() {
@@ -115,7 +116,6 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
   if (open.plan.nodes[open.receiver].fingerprint != peer.to_string()) {
     return fail(ErrorCode::kRefused, "the plan names another node as the receiver");
   }
-  if (open.lease.empty() || open.lease_lifetime_ms == 0) return fail(ErrorCode::kRefused, "the request has no lease");
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
     return fail(ErrorCode::kRefused, "the request's lease is longer than a day");
   }
@@ -138,8 +138,38 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
   return {};
 }
 
+Result<void> Node::check_right(const handoff::Open& open) {
+  TRY(check_lease(open));
+  const std::string& coordinator = open.plan.nodes.front().fingerprint;
+  if (coordinator != fingerprint_ && !(is_trusted_ && is_trusted_(TRY(net::Fingerprint::parse(coordinator))))) {
+    return fail(ErrorCode::kRefused, "the request is of a node for which this one does not work");
+  }
+  const TimePoint time = now_();
+  if (leases_.size() >= kMaxLeases) {
+    std::erase_if(leases_, [&](const auto& entry) { return time - entry.second > kMaxLeaseLifetime; });
+    if (leases_.size() >= kMaxLeases) return fail(ErrorCode::kNoCapacity, "too many requests are remembered");
+  }
+  const TimePoint begun = leases_.try_emplace(open.request, time).first->second;
+  if (time - begun > std::chrono::milliseconds(open.lease_lifetime_ms)) {
+    return fail(ErrorCode::kRefused, "the request's lease has run out");
+  }
+  return {};
+}
+
+void Node::cut_off(const net::Fingerprint& peer) {
+  const std::string name = peer.to_string();
+  for (const auto& [id, weak] : sessions_) {
+    const auto session = weak.lock();
+    if (session && std::ranges::contains(session->open().plan.nodes, name, &plan::NodeRef::fingerprint)) {
+      session->stop({ErrorCode::kRefused, "a node of the request's plan is no member any more", {}});
+    }
+  }
+  exchange_->drop(peer);
+}
+
 Result<Exchange::OpenDecision> Node::on_open(const handoff::Open& open, const net::Fingerprint& peer) {
   TRY(check_open(open, peer));
+  TRY(check_right(open));
   auto session = TRY(session_for(open));
   TRY(session->check_serves(open.receiver));
   return Exchange::OpenDecision{session, [session](const auto& transfer) { session->serve(transfer); }};

@@ -17,7 +17,9 @@ namespace baton::node {
 
 struct NodeOptions {
   std::optional<net::Endpoint> listen;                      // nothing: no peer can connect, but we can to them
-  std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect
+  std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect, and whose requests this node works for
+  // Used in place of one of its own, and must outlive the node; its peers are then handed over by adopt().
+  net::Transport* transport = nullptr;
   std::optional<net::LinkEmulation> emulate_link;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   std::size_t kept_bytes = kKeptBytes;                 // of one request
@@ -38,6 +40,11 @@ class Node {
   // Where peers reach it, if it listens.
   std::optional<net::Endpoint> endpoint() const;
 
+  // Takes over a connection that a peer has made to us, for work.
+  void adopt(std::shared_ptr<net::Connection> connection) { exchange_->adopt(std::move(connection)); }
+  // The peer may connect no more: its connections end, and so does all work with it.
+  void cut_off(const net::Fingerprint& peer);
+
   // Starts a request of this node's own. The observer must live until its on_finished().
   Result<std::shared_ptr<Request>> submit(RequestOptions options, RequestObserver& observer);
 
@@ -56,10 +63,11 @@ class Node {
 
  private:
   Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
-       const Sha256& digest);
+       const Sha256& digest, const NodeOptions& options);
 
   Result<Exchange::OpenDecision> on_open(const handoff::Open& open, const net::Fingerprint& peer);
   Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
+  Result<void> check_right(const handoff::Open& open);
   Result<std::shared_ptr<Session>> session_for(const handoff::Open& open);
   void forget_ended_requests();
   void end_all_work();
@@ -71,13 +79,17 @@ class Node {
   std::unique_ptr<engine::Engine> draft_;
   std::unique_ptr<engine::Executor> executor_;
   std::shared_ptr<engine::BatchScheduler> scheduler_;
-  std::unique_ptr<net::Transport> transport_;
+  const std::function<bool(const net::Fingerprint&)> is_trusted_;
+  const std::function<TimePoint()> now_;
+  std::unique_ptr<net::Transport> own_transport_;
+  net::Transport* transport_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<SessionHost> host_;
   std::unique_ptr<net::Listener> listener_;
   net::Timer quiet_timer_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
+  std::unordered_map<handoff::Id, TimePoint, handoff::IdHash> leases_;  // when each request was first seen
 };
 
 }  // namespace baton::node

@@ -5,13 +5,13 @@
 
 #include "base/log.h"
 #include "node/draft_proposer.h"
+#include "node/lease.h"
 #include "node/lookup_proposer.h"
 
 namespace baton::node {
 
 namespace {
 
-constexpr std::size_t kLeaseBytes = 32;
 constexpr auto kLeaseLifetime = std::chrono::hours(1);
 
 // What another node did wrong or could not do. Anything else is the request's own fault, and would fail here too.
@@ -74,8 +74,6 @@ Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open
   const auto& fill_random = host.surroundings.fill_random;
   fill_random(open.request.bytes);
   fill_random(open.decision.bytes);
-  open.lease.resize(kLeaseBytes);
-  fill_random(open.lease);
   open.lease_lifetime_ms = static_cast<std::uint32_t>(std::chrono::milliseconds(kLeaseLifetime).count());
   open.label = chosen.label;
   const plan::NodeRef self = open.plan.nodes.front();
@@ -102,6 +100,7 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
 
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
+  if (host_.lease_key) open.lease = lease_for(open, *host_.lease_key);
   stepped_.clear();
   begin_speculation(open.plan);
   session_ = Session::create(host_, std::move(open), plan::kCoordinator, workspace_, this);

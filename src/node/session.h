@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/chunk_grid.h"
+#include "base/ed25519.h"
 #include "engine/batch_scheduler.h"
 #include "engine/executor.h"
 #include "handoff/flow.h"
@@ -44,6 +45,8 @@ struct SessionHost {
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
   std::size_t kept_bytes = kKeptBytes;
   engine::Engine* draft = nullptr;  // of a small model that guesses; its passes run on the executor too
+  // Signs the leases of this node's own requests; without it nobody else works for them.
+  std::optional<SigningKey> lease_key = std::nullopt;
 };
 
 // Told to the coordinator only; on the loop's thread.

@@ -287,7 +287,8 @@ class Doors(unittest.TestCase):
         with Cluster() as machines:
             model = machines.folder / "chat.gguf"
             with_template(GOLDEN, model, TEMPLATE)
-            command = [BATON, "up", str(model), "--api", "0.0.0.0:0", "--home", str(machines.home("local"))]
+            command = [BATON, "up", str(model), "--api", "0.0.0.0:0", "--listen", "127.0.0.1:0", "--home",
+                       str(machines.home("local"))]
             refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn("--api-key-file", refused.stderr)

@@ -1,0 +1,183 @@
+// The commands that look after a cluster: join, token, nodes, promote, revoke, leave.
+#include <CLI/CLI.hpp>
+#include <glaze/glaze.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <format>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/text_output.h"
+#include "cluster/control.h"
+#include "cluster/join.h"
+
+namespace baton::cli {
+
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kJoinPatience = std::chrono::seconds(20);
+constexpr std::size_t kIdDigits = 12;
+
+struct ClusterFlags {
+  std::string token;
+  std::vector<std::string> addresses;
+  std::string name;
+  std::string node;
+  std::int64_t lifetime_s = 3600;
+  OutputFormat format = OutputFormat::kText;
+  LinkFlags link;
+
+  Result<cluster::Folder> folder() const { return cluster::Folder::open(TRY(link.folder())); }
+};
+
+Result<cluster::ControlAnswer> command_node(const ClusterFlags& flags, cluster::Command command) {
+  const cluster::Folder folder = TRY(flags.folder());
+  return cluster::ask(folder, {.command = command, .node = flags.node, .lifetime_s = flags.lifetime_s},
+                      Duration(kPatience));
+}
+
+Result<void> run_join(const ClusterFlags& flags) {
+  const auto token = TRY(trust::JoinToken::parse(flags.token));
+  std::vector<net::Endpoint> addresses;
+  for (const std::string& text : flags.addresses) addresses.push_back(TRY(net::Endpoint::parse(text)));
+  const std::string name = flags.name.empty() ? machine_name() : flags.name;
+  const auto joined = TRY(cluster::join(TRY(flags.folder()), token, addresses, name, Duration(kJoinPatience)));
+  TRY(print(
+      std::format("{} is in the cluster '{}' of {} nodes\n", joined.node_name, joined.cluster_name, joined.nodes)));
+  remark("start it with 'baton up MODEL'\n");
+  return {};
+}
+
+Result<void> run_token(const ClusterFlags& flags) {
+  return print(TRY(command_node(flags, cluster::Command::kToken)).token + "\n");
+}
+
+std::string gigabytes(std::uint64_t bytes) { return std::format("{:.1f}", static_cast<double>(bytes) / 1e9); }
+
+std::string table_of(const cluster::ControlAnswer& answer) {
+  std::vector<std::vector<std::string>> rows = {{"NODE", "ID", "ROLE", "STATUS", "ADDRESS", "RTT", "FREE GB", "MODEL"}};
+  for (const cluster::NodeReport& node : answer.nodes) {
+    std::uint64_t free_bytes = 0;
+    for (const auto& device : node.state.devices) free_bytes = std::max(free_bytes, device.free_bytes);
+    std::string models;
+    for (const auto& model : node.state.models) {
+      models += std::format("{}{} {}-{}", models.empty() ? "" : ", ", model.name, model.layers_begin, model.layers_end);
+    }
+    rows.push_back({node.name, node.id.substr(0, kIdDigits), node.role, node.status, node.address,
+                    node.round_trip_ms > 0 ? std::format("{:.1f} ms", node.round_trip_ms) : "-",
+                    free_bytes > 0 ? gigabytes(free_bytes) : "-", models.empty() ? "-" : models});
+  }
+  std::vector<std::size_t> widths(rows.front().size(), 0);
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text =
+      std::format("cluster {} ({}), epoch {}\n", answer.cluster, answer.cluster_id.substr(0, kIdDigits), answer.epoch);
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      line += row[i];
+      if (i + 1 < row.size()) line += std::string(widths[i] - row[i].size() + 2, ' ');
+    }
+    text += line + "\n";
+  }
+  for (const cluster::NodeReport& node : answer.nodes) {
+    if (!node.problem.empty()) text += std::format("{}: {}\n", node.name, node.problem);
+  }
+  return text;
+}
+
+Result<void> run_nodes(const ClusterFlags& flags) {
+  const cluster::Folder folder = TRY(flags.folder());
+  auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kPatience));
+  const bool running = answer.has_value();
+  if (!running && answer.error().code != ErrorCode::kUnavailable) return std::unexpected(answer.error());
+  if (!running) answer = TRY(cluster::ask_folder(folder));
+  if (flags.format == OutputFormat::kJson) {
+    return print(glz::write_json(*answer).value_or("{}") + "\n");
+  }
+  TRY(print(table_of(*answer)));
+  if (!running) remark("no node runs here, so nobody knows how the others are: 'baton up MODEL' starts it\n");
+  return {};
+}
+
+Result<void> run_command(const ClusterFlags& flags, cluster::Command command) {
+  auto done = command_node(flags, command);
+  if (!done && command == cluster::Command::kLeave && done.error().code == ErrorCode::kUnavailable) {
+    return fail(
+        ErrorCode::kUnavailable,
+        "no node runs here, so nobody could be told: start it with 'baton up MODEL', or let an admin revoke this "
+        "node and delete its folder",
+        TRY(flags.link.folder()).string());
+  }
+  TRY(std::move(done));
+  return {};
+}
+
+CLI::App* add_one(CLI::App& app, const char* name, const char* what, const std::shared_ptr<ClusterFlags>& flags) {
+  CLI::App* command = app.add_subcommand(name, what);
+  flags->link.add_home_to(*command);
+  return command;
+}
+
+void add_simple(CLI::App& app, Action& chosen, const char* name, const char* what, cluster::Command asked,
+                const char* footer) {
+  auto flags = std::make_shared<ClusterFlags>();
+  CLI::App* command = add_one(app, name, what, flags);
+  if (asked != cluster::Command::kLeave) {
+    command->add_option("NODE", flags->node, "A node's name, or the first digits of its id")->required();
+  }
+  command->footer(footer);
+  command->callback([&chosen, flags, asked] { chosen = [flags, asked] { return run_command(*flags, asked); }; });
+}
+
+}  // namespace
+
+void add_cluster(CLI::App& app, Action& chosen) {
+  {
+    auto flags = std::make_shared<ClusterFlags>();
+    CLI::App* command = add_one(app, "join", "Make this machine a node of a cluster, by a token from there", flags);
+    command->add_option("TOKEN", flags->token, "What 'baton token' printed")->required();
+    command->add_option("ADDRESS", flags->addresses, "Where to reach the other machine, if not where the token says")
+        ->type_name("HOST:PORT");
+    command->add_option("--name", flags->name, "What to call this node; by default this machine's name");
+    command->footer(
+        "The machine's key is made here and stays here.\n\nExample:\n  baton join baton-join-AdCb53... && baton up "
+        "model.gguf");
+    command->callback([&chosen, flags] { chosen = [flags] { return run_join(*flags); }; });
+  }
+  {
+    auto flags = std::make_shared<ClusterFlags>();
+    CLI::App* command = add_one(app, "token", "Print a token by which one machine may join this one's cluster", flags);
+    command->add_option("--lifetime", flags->lifetime_s, "Seconds until it expires")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{30 * 24 * 3600}))
+        ->capture_default_str();
+    command->footer(
+        "Whoever has the token can join, once: hand it over as you would a password. The node must be up, and an\n"
+        "admin.\n\nExample:\n  baton token --lifetime 600");
+    command->callback([&chosen, flags] { chosen = [flags] { return run_token(*flags); }; });
+  }
+  {
+    auto flags = std::make_shared<ClusterFlags>();
+    CLI::App* command = add_one(app, "nodes", "List the nodes of this machine's cluster, and how they are", flags);
+    add_json_flag(*command, flags->format, "Print one JSON object");
+    command->footer("Example:\n  baton nodes --json");
+    command->callback([&chosen, flags] { chosen = [flags] { return run_nodes(*flags); }; });
+  }
+  add_simple(app, chosen, "promote", "Make a node an admin, which may let others in and revoke them",
+             cluster::Command::kPromote,
+             "With two admins or more, no one machine's end is the cluster's end.\n\nExample:\n  baton promote spark");
+  add_simple(
+      app, chosen, "revoke", "Cut a node off from the cluster, for ever", cluster::Command::kRevoke,
+      "Its key is refused by every node within seconds, and by those that cannot be reached now as soon as they\n"
+      "are back.\n\nExample:\n  baton revoke spark");
+  add_simple(
+      app, chosen, "leave", "Take this machine out of its cluster", cluster::Command::kLeave,
+      "The node tells the others, ends, and forgets the cluster. To come back it needs a new key: delete its data\n"
+      "folder first.\n\nExample:\n  baton leave");
+}
+
+}  // namespace baton::cli

@@ -1,0 +1,36 @@
+// The other nodes of this machine's cluster, for a command that runs beside its node and lets them work.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cluster/folder.h"
+#include "net/transport.h"
+#include "plan/plan.h"
+
+namespace baton::cli {
+
+class ClusterPeers {
+ public:
+  // Of no cluster.
+  ClusterPeers() = default;
+  // What the folder knows, and where the node that runs with it, if one does, has met the others. No nodes where this
+  // machine belongs to no cluster. Errors: kCorrupt, kIo of the folder's files.
+  static Result<ClusterPeers> read(const cluster::Folder& folder);
+
+  // By name; one whose address is not known is left out.
+  const std::vector<plan::NodeRef>& nodes() const { return nodes_; }
+
+  // Shows the cluster's certificate, and takes from a member only work under a good one. A peer that is no member is
+  // known by its fingerprint alone.
+  Result<std::unique_ptr<net::Transport>> transport(net::EventLoop& loop, const net::Identity& identity,
+                                                    std::optional<net::LinkEmulation> emulation) const;
+
+ private:
+  std::optional<trust::MemberList> list_;
+  Bytes certificate_;
+  std::vector<plan::NodeRef> nodes_;
+};
+
+}  // namespace baton::cli

@@ -1,0 +1,77 @@
+// What a node tells the others of itself. Plain values; as JSON they have these members' names.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/messages.h"
+
+namespace baton::cluster {
+
+struct DeviceState {
+  std::string name;
+  std::string description;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t free_bytes = 0;
+  bool operator==(const DeviceState&) const = default;
+};
+
+struct ModelState {
+  std::string name;
+  std::string digest;  // SHA-256 of its file
+  std::uint32_t layers_begin = 0;
+  std::uint32_t layers_end = 0;
+  std::uint32_t layer_count = 0;
+  std::uint32_t context_tokens = 0;
+  bool operator==(const ModelState&) const = default;
+};
+
+// Measured here; 0 where nothing has been yet.
+struct RateState {
+  double prefill_tokens_per_s = 0;
+  double decode_tokens_per_s = 0;
+  bool operator==(const RateState&) const = default;
+};
+
+struct LoadState {
+  std::uint32_t transfers = 0;
+  bool operator==(const LoadState&) const = default;
+};
+
+struct NodeState {
+  std::vector<std::string> addresses;  // host:port
+  std::vector<DeviceState> devices;
+  std::vector<ModelState> models;
+  RateState rates;
+  LoadState load;
+  bool operator==(const NodeState&) const = default;
+};
+
+// A node's own state, cut into sections that are sent when they change.
+class StateLog {
+ public:
+  // The sections that differ from before, each with a new version.
+  State update(const NodeState& state);
+  // All of them, for a peer that has none.
+  State all() const;
+
+ private:
+  std::uint64_t version_ = 0;
+  std::map<std::string, Section> sections_;
+};
+
+// What another node has told of itself over one connection.
+class StateView {
+ public:
+  // Takes sections that are newer than what is there; unknown ones are left out. kProtocol for JSON of another shape.
+  Result<void> take(const State& state);
+  const NodeState& state() const { return state_; }
+
+ private:
+  std::map<std::string, std::uint64_t> versions_;
+  NodeState state_;
+};
+
+}  // namespace baton::cluster
