@@ -5,9 +5,9 @@
 
 namespace baton::cluster {
 
-namespace {
+// As JSON between two processes of one machine and one program. Named, as reflection needs types with linkage.
+namespace control_json {
 
-// As JSON between two processes of one machine and one program.
 struct WireRequest {
   int command = 0;
   std::string node;
@@ -19,6 +19,13 @@ struct WireAnswer {
   std::string message;
   ControlAnswer answer;
 };
+
+}  // namespace control_json
+
+namespace {
+
+using control_json::WireAnswer;
+using control_json::WireRequest;
 
 constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
 

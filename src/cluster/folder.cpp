@@ -11,15 +11,9 @@
 
 namespace baton::cluster {
 
-namespace {
+// What the files hold. Named, as reflection needs types with linkage.
+namespace folder_files {
 
-constexpr const char* kMembers = "members";
-constexpr const char* kCertificate = "certificate.der";
-constexpr const char* kAddresses = "addresses.json";
-constexpr const char* kTokens = "tokens.json";
-constexpr const char* kLock = "lock";
-constexpr const char* kRunning = "running.json";
-constexpr unsigned kMode = 0600;
 constexpr int kFormat = 1;
 
 struct AddressFile {
@@ -36,6 +30,23 @@ struct RunningFile {
   int format = kFormat;
   std::string address;
 };
+
+}  // namespace folder_files
+
+namespace {
+
+using folder_files::AddressFile;
+using folder_files::kFormat;
+using folder_files::RunningFile;
+using folder_files::TokenFile;
+
+constexpr const char* kMembers = "members";
+constexpr const char* kCertificate = "certificate.der";
+constexpr const char* kAddresses = "addresses.json";
+constexpr const char* kTokens = "tokens.json";
+constexpr const char* kLock = "lock";
+constexpr const char* kRunning = "running.json";
+constexpr unsigned kMode = 0600;
 
 Result<std::optional<std::string>> read_if_there(const std::filesystem::path& path) {
   auto text = read_text_file(path);

@@ -99,7 +99,8 @@ Result<void> Membership::begin() {
                                      [this](auto connection) { on_accept(std::move(connection)); }));
   apply_list();
   refresh_state();
-  loop_.post([this] { tick(); });
+  // By the timer, which forgets it where this object ends before the loop runs.
+  timer_.start(Duration::zero(), [this] { tick(); });
   return {};
 }
 
