@@ -19,6 +19,13 @@ constexpr std::string_view kTooMuchMemory = "it takes more than 256 MiB of memor
 constexpr std::string_view kEndless = "it does not come to an end within 2 seconds";
 constexpr std::string_view kTooDeep = "it recurses or nests deeper than 64 MiB of stack bear";
 
+// A sanitizer takes time and stack of its own, and ends a process in its own way.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kReasonsAreOurs = false;
+#else
+constexpr bool kReasonsAreOurs = true;
+#endif
+
 ChatRequest ask(std::string words) {
   ChatRequest request;
   request.messages.push_back({.role = Role::kUser, .content = std::move(words)});
@@ -36,8 +43,10 @@ Error error_of(std::string_view source) {
 void expect_stopped(std::string_view source, std::string_view why) {
   const Error error = error_of(source);
   EXPECT_EQ(error.code, ErrorCode::kCorrupt) << source.substr(0, 200);
-  EXPECT_EQ(error.message, std::format("the chat template was stopped, as it is broken or hostile: {}", why))
-      << source.substr(0, 200);
+  constexpr std::string_view kStopped = "the chat template was stopped, as it is broken or hostile: ";
+  EXPECT_TRUE(error.message.starts_with(kStopped)) << source.substr(0, 200) << "\n" << error.message;
+  if (!kReasonsAreOurs) return;
+  EXPECT_TRUE(error.message.ends_with(why)) << source.substr(0, 200) << "\n" << error.message;
 }
 
 std::string repeated(std::string_view text, std::size_t times) {
@@ -79,8 +88,10 @@ TEST(TemplateBounds, EndATemplateThatExhaustsTheStack) {
                                     nest + "{{ ns.l | tojson }}", "{#" + std::string(900'000, '-') + "#}"}) {
     expect_stopped(source, kTooDeep);
   }
-  // Nobody has to free it.
-  const auto chat_template = ChatTemplate::create(nest + "done", {});
+  // Nobody has to free what is nested.
+  const auto chat_template = ChatTemplate::create(
+      "{% set ns = namespace(l=[]) %}{% for i in range(9000) %}{% set ns.l = [[[[[[[[ns.l]]]]]]]] %}{% endfor %}done",
+      {});
   ASSERT_TRUE(chat_template);
   const auto text = chat_template->render(ask("hello"));
   ASSERT_TRUE(text) << text.error().to_string();

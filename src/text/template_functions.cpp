@@ -105,7 +105,7 @@ Value replace_filter(const ContextPointer&, ArgumentsValue& args) {
 
 Value first_filter(const ContextPointer&, ArgumentsValue& args) {
   args.expectArgs("first", {1, 1}, {0, 0});
-  return args.args[0].size() == 0 ? Value() : args.args[0].at(std::size_t{0});
+  return args.args[0].empty() ? Value() : args.args[0].at(std::size_t{0});
 }
 
 Value abs_filter(const ContextPointer&, ArgumentsValue& args) {
