@@ -2,42 +2,16 @@
 
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <format>
-#include <span>
+
+#include "base/helper_frame.h"
 
 namespace baton {
 
 namespace {
 
-using FrameLength = std::uint32_t;
-
 constexpr auto kStopTimeout = std::chrono::seconds(5);
-
-std::string_view bytes_of(const FrameLength& length) { return {reinterpret_cast<const char*>(&length), sizeof length}; }
-
-// Whether all of it came.
-bool read_fully(std::span<char> target) {
-  while (!target.empty()) {
-    const ssize_t size = ::read(STDIN_FILENO, target.data(), target.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return false;
-    target = target.subspan(static_cast<std::size_t>(size));
-  }
-  return true;
-}
-
-bool write_fully(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t size = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(size));
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -69,17 +43,5 @@ Result<std::string> HelperProcess::ask(std::string_view request, std::size_t max
 }
 
 Result<int> HelperProcess::stop() { return child_.kill(now() + kStopTimeout); }
-
-std::optional<std::string> read_request() {
-  FrameLength size = 0;
-  if (!read_fully(std::span(reinterpret_cast<char*>(&size), sizeof size))) return std::nullopt;
-  std::string request(size, '\0');
-  if (!read_fully(request)) return std::nullopt;
-  return request;
-}
-
-bool write_answer(std::string_view answer) {
-  return write_fully(bytes_of(static_cast<FrameLength>(answer.size()))) && write_fully(answer);
-}
 
 }  // namespace baton
