@@ -1,10 +1,13 @@
-// Child processes whose standard output we read. Standard error goes where ours goes.
+// Child processes whose standard output we read, and whose standard input we may write. Standard error goes where ours
+// goes, and no other file of ours stays open in them.
 #pragma once
 
 #include <sys/types.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -15,11 +18,17 @@ namespace baton {
 // The file this process was started from.
 Result<std::filesystem::path> current_executable();
 
+enum class ChildInput {
+  kInherited,  // our own standard input; the child dies with the thread that started it where the system can arrange
+               // that (Linux)
+  kPiped,      // what is given to write(); the child is to end where its input ends, as it does when we end
+};
+
 // A running child. Destroying it kills it (SIGKILL) and waits for its end.
 class ChildProcess {
  public:
-  // argv[0] is the program's path. The child dies with its parent where the system can arrange that (Linux).
-  static Result<ChildProcess> start(const std::vector<std::string>& argv);
+  // argv[0] is the program's path.
+  static Result<ChildProcess> start(const std::vector<std::string>& argv, ChildInput input = ChildInput::kInherited);
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;
   ~ChildProcess();
@@ -29,6 +38,10 @@ class ChildProcess {
   // thread, also while another uses the children.
   static void end_all();
 
+  // To its piped input. kTimeout past the deadline, kUnavailable when the child closed its output.
+  Result<void> write(std::string_view bytes, TimePoint deadline);
+  // Exactly so many bytes; fails as read_line() does.
+  Result<std::string> read(std::size_t size, TimePoint deadline);
   // One line without its newline; kTimeout past the deadline, kUnavailable when the child closed its output.
   Result<std::string> read_line(TimePoint deadline);
   // Everything until the child closes its output, then its exit status (128 + signal where one ended it); kTimeout
@@ -38,14 +51,18 @@ class ChildProcess {
     int status = 0;
   };
   Result<Finished> finish(TimePoint deadline);
+  // Ends it where it still runs. Its exit status, as in Finished.
+  Result<int> kill(TimePoint deadline);
 
  private:
-  ChildProcess(pid_t pid, int output) : pid_(pid), output_(output) {}
+  ChildProcess(pid_t pid, int output, std::array<int, 2> input) : pid_(pid), output_(output), input_(input) {}
   Result<bool> fill(TimePoint deadline);  // false at the end of the output
   Result<int> wait_for_exit(TimePoint deadline);
 
   pid_t pid_ = -1;
   int output_ = -1;
+  // The reading end is kept too: a child that ends makes no SIGPIPE of our writing.
+  std::array<int, 2> input_ = {-1, -1};
   std::string buffered_;
 };
 

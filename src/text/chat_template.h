@@ -2,11 +2,10 @@
 // apply_chat_template renders it (Jinja 3.1, trim_blocks, lstrip_blocks), by minja. Where minja reads Jinja otherwise
 // is listed in tests/reference/templates/README.md.
 //
-// A template is a program out of a file that anyone may have written. Before it runs, check_template() refuses what
-// is known to crash minja or to hang in it. While it runs, what it looks up, the turns of its loops, the numbers of its
-// ranges, its recursion and the text it keeps and gives out are counted. Not bounded: text and lists that grow within a
-// macro or a loop by being added to themselves, and lists put into lists ten thousands deep, which exhaust the stack
-// when they are destroyed. A template that is to be trusted with neither must run in a process of its own.
+// A template is a program out of a file that anyone may have written. It runs in a process of its own,
+// 'baton-template', which is ended where it takes more than 2 seconds of computing for a rendering or 5 for being
+// parsed, 256 MiB of memory or 64 MiB of stack (template_protocol.h; docs/adr/0012-template-process.md says why). Every
+// rendering starts from the same state; the next one after a bad one is as good as any.
 #pragma once
 
 #include <chrono>
@@ -71,7 +70,9 @@ struct ChatRequest {
 class ChatTemplate {
  public:
   // `control_texts` are the vocabulary's control tokens, which no message may spell.
-  // Fails with kCorrupt where the source is no template, kUnsupported where it is refused; both name the line.
+  // Starts the process. Fails with kCorrupt where the source is no template, naming the line, or passes a bound;
+  // kUnsupported where it is larger than 1 MiB or uses the noncharacters that ControlShield needs; kNotFound where
+  // 'baton-template' is not beside the running program.
   static Result<ChatTemplate> create(std::string_view source, std::vector<std::string> control_texts);
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
@@ -80,15 +81,16 @@ class ChatTemplate {
   // Where messages (but their roles), tools, documents and variables spell a control token, or the beginning of one at
   // their end, the result is marked as foreign; control_shield.h says what the template sees of such a place.
   // Bytes of the request that are no UTF-8 become U+FFFD.
-  // Fails with kInvalidArgument where the template refuses the conversation (its own words) or a JSON text is none;
-  // with kCorrupt where the template itself goes wrong or passes a limit. Safe to call from several threads; needs up
-  // to 4 MB of stack.
+  // Fails with kInvalidArgument where the template refuses the conversation (its own words), a JSON text is none, or
+  // texts are longer than 16 MiB together; with kCorrupt where the template itself goes wrong or passes a bound, one of
+  // which is a text of 4 MiB and eight times the request's; kTimeout where its process gives no answer in 30 seconds.
+  // Safe to call from several threads, which take turns. Waits for the process: not for an event loop's thread.
   Result<MarkedText> render(const ChatRequest& request) const;
 
  private:
   struct Impl;
-  explicit ChatTemplate(std::unique_ptr<const Impl> impl);
-  std::unique_ptr<const Impl> impl_;
+  explicit ChatTemplate(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace baton::text

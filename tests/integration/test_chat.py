@@ -121,6 +121,18 @@ class Chat(unittest.TestCase):
         self.assertEqual(status, 0, shown)
         self.assertEqual(shown.count(b"> "), 3, shown)
 
+    def test_a_hostile_template_is_stopped_and_says_why(self):
+        for name, template, why in [
+                ("divide", "{% set n = 0 %}{{ 1 // n }}", "it divides by zero"),
+                ("fill", "{% set s = 'a' * 9999 %}{{ s * 9999999999 }}", "it takes more than 256 MiB of memory"),
+                ("recurse", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deeper than 64 MiB of stack")]:
+            model = self.cluster.folder / f"{name}.gguf"
+            with_template(GOLDEN, model, template)
+            chat = self.call("--chat", "-p", "Why?", model=model)
+            self.assertEqual(chat.returncode, 5, chat.stderr)
+            self.assertIn(why, chat.stderr.decode())
+            self.assertEqual(chat.stdout, b"")
+
     def test_a_model_that_cannot_chat_says_what_it_can_do(self):
         shown, status = self.dialogue((rb"\n", b""), model=GOLDEN)
         self.assertEqual(status, 4, shown)
