@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("BATON_BUILD", ROOT / "build/release")) / "bin"
 BATON = BIN / "baton"
 KV_WIRE = BIN / "kv_wire"
-MODELS = ROOT / "build/bench"
 
 
 @contextlib.contextmanager
@@ -72,16 +71,3 @@ class Keys:
 
 def temporary_folder():
     return tempfile.TemporaryDirectory(prefix="baton-bench-")
-
-
-def synthetic_model(kind="q4_0"):
-    """The 1.1B model that all benches share, made where it is missing."""
-    path = MODELS / f"synth-1.1b-{kind}.gguf"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        print(f"making {path}", flush=True)
-        with running([BATON, "synth", "--force", partial, "--preset", "1.1b", "--type", kind]) as child:
-            output_of(child, 600)
-        os.replace(partial, path)
-    return path

@@ -4,7 +4,8 @@ import hashlib
 import os
 import statistics
 
-from processes import BATON, Keys, first_line, json_of, running, synthetic_model, temporary_folder
+from models import synthetic_model
+from processes import BATON, Keys, first_line, json_of, running, temporary_folder
 from results import Table
 
 PROMPT_TOKENS = 1024
@@ -29,7 +30,7 @@ def halves_bench(options):
         return ["halves: this process may use only one core"]
     first, second = cores[:2]
     tokens = options.tokens(PROMPT_TOKENS)
-    model = synthetic_model()
+    model = synthetic_model(BATON, "q4_0")
 
     def on(core, *command):
         return ["taskset", "-c", core, BATON, *command]

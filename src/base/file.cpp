@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "base/system_error.h"
 
 namespace baton {
@@ -42,7 +43,9 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   if (size == 0) return MappedFile(nullptr, 0);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) return system_error("map", path);
-  return MappedFile(static_cast<const std::byte*>(data), size);
+  MappedFile mapped(static_cast<const std::byte*>(data), size);
+  advise_large_pages(mapped.bytes());
+  return mapped;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

@@ -81,14 +81,14 @@ std::optional<std::uint64_t> available_memory_bytes(const std::filesystem::path&
   return least;
 }
 
-void advise_large_pages(std::span<std::byte> memory) {
+void advise_large_pages(ByteSpan memory) {
 #ifdef MADV_HUGEPAGE
   static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
   const std::uintptr_t begin = (address + page_bytes - 1) / page_bytes * page_bytes;
   const std::uintptr_t end = (address + memory.size()) / page_bytes * page_bytes;
   // Refused where the kernel was built without them, which costs nothing but speed.
-  if (begin < end) (void)::madvise(memory.data() + (begin - address), end - begin, MADV_HUGEPAGE);
+  if (begin < end) (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #else
   (void)memory;
 #endif

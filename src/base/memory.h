@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
-#include <span>
 
 #include "base/bytes.h"
 
@@ -16,7 +15,8 @@ namespace baton {
 std::optional<std::uint64_t> available_memory_bytes(const std::filesystem::path& root = "/");
 
 // Asks for large pages under memory that is read in long runs: fewer page faults, fewer address look-ups. Worth calling
-// before the memory is first touched; does nothing where the system has none to give.
-void advise_large_pages(std::span<std::byte> memory);
+// before the memory is first touched; does nothing where the system has none to give. A mapped file gets them if it is
+// not in the system's cache yet, and its file system can (Linux 6.16 and later with ext4).
+void advise_large_pages(ByteSpan memory);
 
 }  // namespace baton
