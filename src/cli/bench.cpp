@@ -56,6 +56,9 @@ std::uint32_t context_for(const BenchFlags& flags) {
 }
 
 Result<void> bench(const BenchFlags& flags) {
+  if (largest(flags.prompts) == 0 && largest(flags.generate) == 0) {
+    return fail(ErrorCode::kInvalidArgument, "there is nothing to measure: both -p and -n are 0");
+  }
   engine::EngineOptions options = TRY(flags.device.engine_options());
   if (flags.device.context_tokens == 0) options.context_tokens = context_for(flags);
   options.sequences = std::max(1U, largest(flags.batches));
@@ -66,8 +69,9 @@ Result<void> bench(const BenchFlags& flags) {
                        engine->options().threads, engine->device().name, engine->emulated()});
     if (flags.format == OutputFormat::kJson) return Result<void>{};
     const BenchResult& last = results.back();
-    return print(std::format("{:<18} {:>10.2f} ± {:<8.2f} tokens/s  {} thread{} on {}{}\n", last.test, rate.mean,
-                             rate.deviation, last.threads, last.threads == 1 ? "" : "s", last.device,
+    const std::string deviation = flags.repetitions > 1 ? std::format("± {:<8.2f} ", rate.deviation) : "";
+    return print(std::format("{:<18} {:>10.2f} {}tokens/s  {} thread{} on {}{}\n", last.test, rate.mean, deviation,
+                             last.threads, last.threads == 1 ? "" : "s", last.device,
                              last.emulated ? " (emulated)" : ""));
   };
   for (const std::uint32_t depth : flags.depths) {

@@ -37,7 +37,8 @@ void DeviceFlags::add_to(CLI::App& command) {
   command.option_defaults()->group("Device");
   command.add_option("--device", device, "Device to compute on; an unknown one lists those there are")
       ->type_name("NAME");
-  command.add_option("-t,--threads", threads, "CPU threads; by default the cores this process may use");
+  command.add_option("-t,--threads", threads, "CPU threads; by default the cores this process may use")
+      ->check(CLI::Range(1U, 1024U));
   auto* context = command.add_option("--ctx", context_tokens,
                                      context_tokens == 0 ? "Tokens of KV cache; by default what the work needs"
                                                          : "Tokens of KV cache, for all requests together");
