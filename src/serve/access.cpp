@@ -2,6 +2,8 @@
 
 #include <format>
 
+#include <boost/asio/ip/address.hpp>
+
 namespace baton::serve {
 
 namespace {
@@ -26,7 +28,12 @@ bool is_public(std::string_view path) { return path == "/health" || path == "/re
 }  // namespace
 
 bool is_loopback(std::string_view host) {
-  return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+  if (host == "localhost") return true;
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  // A name such as 127.example.org is whoever owns it makes it.
+  boost::system::error_code not_an_address;
+  const auto address = boost::asio::ip::make_address(host, not_an_address);
+  return !not_an_address && address.is_loopback();
 }
 
 std::optional<std::size_t> Access::key_of(const HttpRequest& request) const {

@@ -42,8 +42,12 @@ TEST(Access, AnswersNoPageOfAnotherOrigin) {
 TEST(Access, KnowsItsOwnNames) {
   const Access access(Reach::kThisMachine, {});
   EXPECT_EQ(status(access, request({{"host", "evil.example:8770"}, {"origin", "http://evil.example:8770"}})), 403);
-  for (const char* host : {"localhost", "127.0.0.1:8770", "[::1]:8770"}) {
+  for (const char* host : {"localhost", "127.0.0.1:8770", "127.1.2.3", "[::1]:8770"}) {
     EXPECT_EQ(status(access, request({{"host", host}})), 200) << host;
+  }
+  // Names that anybody can have, and addresses of other machines.
+  for (const char* host : {"127.evil.example:8770", "localhost.evil.example", "192.0.2.1", "[2001:db8::1]:8770"}) {
+    EXPECT_EQ(status(access, request({{"host", host}})), 403) << host;
   }
 }
 

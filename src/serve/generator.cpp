@@ -167,7 +167,7 @@ Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabul
       vocabulary_(vocabulary),
       limits_(limits),
       metrics_(metrics),
-      queue_(limits.waiting),
+      queue_(limits.waiting + limits.running),
       timer_(loop) {}
 
 Generator::~Generator() {
@@ -180,8 +180,12 @@ Generator::~Generator() {
 void Generator::start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink) {
   const std::string client = request.client;
   auto answer = std::make_shared<Answer>(*this, id, std::move(request), std::move(sink));
-  if (!queue_.push(client, answer)) {
-    loop_.post([answer, waiting = queue_.size()] {
+  forget_ended();
+  const std::size_t free_places = limits_.running - std::min(limits_.running, running_.size());
+  const bool full = queue_.size() >= limits_.waiting + free_places;
+  if (full || !queue_.push(client, answer)) {
+    loop_.post([answer, waiting = queue_.size(), alive = alive_] {
+      if (!*alive) return;
       answer->end(
           fail(ErrorCode::kNoCapacity, std::format("{} answers are waiting already: come back later", waiting)));
     });

@@ -112,6 +112,8 @@ class Reply : public HttpReply {
     wake_.reset();
   }
 
+  // All of it has come, and the rest of it only has to be sent.
+  bool ended() const { return ended_ && !gone_; }
   bool ready() const { return gone_ || (begun_ && (!pieces_.empty() || ended_ || !header_sent)); }
   bool finished() const { return gone_ || (ended_ && pieces_.empty() && header_sent); }
   asio::steady_timer& changed() { return *wake_; }
@@ -188,6 +190,7 @@ struct HttpServer::Impl {
     tcp::socket socket;
     beast::flat_buffer buffer;
     std::string client;
+    std::string path;                // of the request; empty until its header has been read
     std::size_t reserved_bytes = 0;  // of all_bodies_bytes
     std::shared_ptr<Reply> reply;
   };
@@ -213,20 +216,28 @@ struct HttpServer::Impl {
     error_code error;
     connection->client = connection->socket.remote_endpoint(error).address().to_string();
     connection->socket.set_option(tcp::no_delay(true), error);
-    if (connections.size() > options.limits.connections) {
-      const Refusal full{503, "there are too many connections", {{"Retry-After", "1"}}};
-      co_await refuse(*connection, full);
-    } else {
-      for (bool first = true; co_await serve_request(*connection, first); first = false) {}
+    // What one request asks too much for (memory, say) ends its connection, not the server.
+    try {
+      if (connections.size() > options.limits.connections) {
+        const Refusal full{503, "there are too many connections", {{"Retry-After", "1"}}};
+        co_await refuse(*connection, full);
+      } else {
+        for (bool first = true; co_await serve_request(connection, first) && !closing; first = false) {}
+      }
+    } catch (const std::exception& exception) {
+      log::error("a client's connection ends: {}", exception.what());
+      if (connection->reply) connection->reply->detach();
     }
     bodies_bytes -= connection->reserved_bytes;
     std::erase(connections, connection);
+    if (closing && connections.empty()) farewell.cancel();
     connection->socket.shutdown(tcp::socket::shutdown_send, error);
     connection->socket.close(error);
   }
 
   // Whether the connection may carry another.
-  asio::awaitable<bool> serve_request(Connection& connection, bool first) {
+  asio::awaitable<bool> serve_request(const std::shared_ptr<Connection>& shared, bool first) {
+    Connection& connection = *shared;
     const HttpLimits& limits = options.limits;
     http::request_parser<http::string_body> parser;
     parser.header_limit(static_cast<std::uint32_t>(limits.header_bytes));
@@ -238,12 +249,14 @@ struct HttpServer::Impl {
       connection.buffer.commit(got);
       if (error) co_return false;
     }
+    connection.path.clear();
     co_await http::async_read_header(connection.socket, connection.buffer, parser, within(limits.header_time, error));
     if (error) {
       if (const auto refusal = refusal_for(error, false)) co_await refuse(connection, *refusal);
       co_return false;
     }
     HttpRequest request = without_body(parser.get(), connection.client);
+    connection.path = request.path;
     if (const auto refusal = check_header(connection, parser, request)) {
       co_await refuse(connection, *refusal);
       co_return false;
@@ -266,7 +279,7 @@ struct HttpServer::Impl {
     const auto reply = connection.reply;
     options.handler(std::move(request), reply);
     bodies_bytes -= std::exchange(connection.reserved_bytes, 0);
-    watch_for_end(connection);
+    watch_for_end(shared);
     const bool sent = co_await send_reply(connection, *reply, version, keep_alive, head);
     connection.socket.cancel(error);
     reply->detach();
@@ -308,16 +321,19 @@ struct HttpServer::Impl {
     return request;
   }
 
-  // While an answer is being made nothing is read; but a client that hangs up is to be noticed.
-  static void watch_for_end(Connection& connection) {
-    if (connection.buffer.size() > 0) return;
-    connection.socket.async_wait(
-        tcp::socket::wait_read,
-        [reply = std::weak_ptr(connection.reply), handle = connection.socket.native_handle()](const error_code& error) {
-          const auto held = reply.lock();
-          if (error || !held) return;
-          char byte = 0;
-          if (::recv(handle, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) held->leave();
+  // While an answer is being made no further request is served; but a client that hangs up is to be noticed, even
+  // behind the beginning of its next request.
+  static void watch_for_end(const std::shared_ptr<Connection>& connection) {
+    connection->socket.async_wait(
+        tcp::socket::wait_read, [connection, reply = connection->reply](const error_code& error) {
+          if (error || connection->reply != reply) return;
+          const std::size_t room = kReadBytes - std::min(kReadBytes, connection->buffer.size());
+          const auto space = connection->buffer.prepare(room);
+          const ssize_t got = ::recv(connection->socket.native_handle(), space.data(), space.size(), MSG_DONTWAIT);
+          const bool nothing_yet = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+          if (room == 0 || (got <= 0 && !nothing_yet)) return reply->leave();
+          if (got > 0) connection->buffer.commit(static_cast<std::size_t>(got));
+          watch_for_end(connection);
         });
   }
 
@@ -378,7 +394,7 @@ struct HttpServer::Impl {
     HttpHeaders headers = refusal.headers;
     set_headers(response, refusal.status, "application/json", headers);
     response.keep_alive(false);
-    response.body() = options.error_body(refusal.status, refusal.message);
+    response.body() = options.error_body(connection.path, refusal.status, refusal.message);
     response.prepare_payload();
     error_code error;
     co_await http::async_write(connection.socket, response, within(options.limits.write_time, error));
@@ -392,13 +408,26 @@ struct HttpServer::Impl {
     }
   }
 
-  // On the server's thread.
+  // On the server's thread. Answers that are complete get a moment to be sent.
   void close() {
     error_code error;
+    closing = true;
     work.reset();
     acceptor.close(error);
+    end_connections([](const Connection& connection) { return !connection.reply || !connection.reply->ended(); });
+    if (connections.empty()) return;
+    farewell.expires_after(kFarewellTime);
+    farewell.async_wait([this](const error_code& cancelled) {
+      if (!cancelled) end_connections([](const Connection&) { return true; });
+    });
+  }
+
+  template <typename Predicate>
+  void end_connections(Predicate which) {
+    error_code error;
     const auto all = connections;
     for (const auto& connection : all) {
+      if (!which(*connection)) continue;
       if (connection->reply) connection->reply->leave();
       connection->socket.close(error);
     }
@@ -411,6 +440,8 @@ struct HttpServer::Impl {
   net::Endpoint endpoint;
   std::vector<std::shared_ptr<Connection>> connections;
   std::size_t bodies_bytes = 0;
+  bool closing = false;
+  asio::steady_timer farewell{context};
   std::jthread thread;
 };
 

@@ -66,8 +66,9 @@ class HttpServer {
  public:
   // On the server's thread, for every request that was read whole. Must not throw.
   using Handler = std::function<void(HttpRequest request, std::shared_ptr<HttpReply> reply)>;
-  // What to answer where a request does not get that far: the body for a status and a reason, in the API's own form.
-  using ErrorBody = std::function<std::string(int status, std::string_view message)>;
+  // What to answer where a request does not get that far: the body for a status and a reason, in the form of the API
+  // that the path belongs to. It is empty where the header could not be read.
+  using ErrorBody = std::function<std::string(std::string_view path, int status, std::string_view message)>;
   // Looks at a request before its body is read; an error refuses it.
   struct Refusal {
     int status = 400;

@@ -23,6 +23,8 @@ namespace {
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::size_t kLeastKeyLength = 16;
+constexpr std::size_t kMostBodyBytesPerToken = 64;
+constexpr std::size_t kLeastBodyBytes = 1 << 20;
 
 // Brings an answer's events from the node's loop to the HTTP server's thread.
 class Relay : public AnswerSink {
@@ -127,6 +129,14 @@ struct Server::Impl {
     return refusal;
   }
 
+  // Of what is refused before its handler sees it: each API has a form of its own.
+  static std::string error_body(std::string_view path, int status, std::string_view message) {
+    const Error error{ErrorCode::kInvalidArgument, std::string(message), {}};
+    if (path.starts_with("/v1/messages")) return anthropic::error_body(status, error);
+    if (path.starts_with("/api/")) return ollama::error_body(status, error);
+    return openai::error_body(status, message);
+  }
+
   void handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
     std::string allowed;
     const Route& route = *find_route(request, allowed);
@@ -192,12 +202,12 @@ struct Server::Impl {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
       auto sink = std::make_shared<Relay>(*http, conversation, choice);
-      loop.post([weak = std::weak_ptr(generator), id, answer = std::move(answer), sink = std::move(sink)]() mutable {
+      loop.post([weak = generator_of_http, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
         if (const auto held = weak.lock()) held->start(id, std::move(answer), std::move(sink));
       });
     }
     conversation->on_abandoned([this, ids] {
-      loop.post([weak = std::weak_ptr(generator), ids] {
+      loop.post([weak = generator_of_http, ids] {
         const auto held = weak.lock();
         for (const Generator::AnswerId id : ids) {
           if (held) held->cancel(id);
@@ -248,7 +258,7 @@ struct Server::Impl {
     send(*reply, 200, R"({"status":"ok"})");
   }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    loop.post([this, weak = std::weak_ptr(generator), reply]() mutable {
+    loop.post([this, weak = generator_of_http, reply]() mutable {
       // Where the generator still is, so is all of this.
       const auto held = weak.lock();
       if (!held) return;
@@ -264,8 +274,9 @@ struct Server::Impl {
   const Access access;
   const std::uint32_t context_tokens;
   Metrics metrics;
-  std::shared_ptr<Generator> generator;  // touched on the loop's thread alone
-  std::uint64_t next_id = 1;             // on the HTTP server's thread
+  std::shared_ptr<Generator> generator;        // on the loop's thread
+  std::weak_ptr<Generator> generator_of_http;  // the same, on the HTTP server's thread, to be used on the loop's
+  std::uint64_t next_id = 1;                   // on the HTTP server's thread
   std::unique_ptr<HttpServer> http;
 };
 
@@ -282,6 +293,7 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
   auto impl = std::make_unique<Impl>(loop, node, std::move(model), std::move(options));
   impl->generator =
       std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator, impl->metrics);
+  impl->generator_of_http = impl->generator;
   HttpServer::Options http;
   http.listen = impl->options.listen;
   http.limits = impl->options.http;
@@ -292,7 +304,10 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
     ready->wait(false);
     raw->handle(std::move(request), std::move(reply));
   };
-  http.error_body = [](int status, std::string_view message) { return openai::error_body(status, message); };
+  http.error_body = Impl::error_body;
+  // No prompt that fits takes more; it is read into memory before its tokens are counted.
+  http.limits.body_bytes = std::clamp(impl->context_tokens * kMostBodyBytesPerToken,
+                                      std::min(kLeastBodyBytes, http.limits.body_bytes), http.limits.body_bytes);
   http.gate = [raw](const HttpRequest& request) { return raw->refuse(request); };
   impl->http = TRY(HttpServer::start(std::move(http)));
   ready->store(true);
