@@ -1,6 +1,7 @@
 // Conversations: whole requests whose prompts begin like earlier ones, on one node and over several.
 #include <gtest/gtest.h>
 
+#include "engine/test_model.h"
 #include "node/test_cluster.h"
 
 namespace baton::node {
@@ -221,6 +222,72 @@ TEST_F(Prefixes, KeptTextsMakeRoomForRequests) {
     EXPECT_EQ(local.room().cells, local.executor().engine().options().context_tokens);
   }
 }
+
+// Layers that keep a window, a state, or latent rows.
+class PrefixesOf : public test::Cluster, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    Cluster::SetUp();
+    dense_ = std::exchange(model_, engine::test::reference_model(GetParam()));
+  }
+  void TearDown() override {
+    Cluster::TearDown();
+    model_ = std::move(dense_);
+  }
+
+  Node& add(const std::string& name, KeptPrefixes kept) {
+    NodeSpec spec{name, 4096};  // so long that windows save memory
+    spec.kept_prefixes = kept;
+    return add_node(spec);
+  }
+  std::vector<Token> text(std::uint32_t count) const {
+    std::vector<Token> tokens;
+    for (std::uint32_t i = 0; i < count; ++i)
+      tokens.push_back(static_cast<Token>((i * 37 + i * i * 11 + 5) % model_->shape().vocabulary_size));
+    return tokens;
+  }
+  RequestOptions turn(const std::string& prefill, std::vector<Token> prompt) const {
+    RequestOptions options;
+    options.prompt = std::move(prompt);
+    options.max_new_tokens = kNewTokens;
+    options.chunk_tokens = kChunk;
+    options.determinism = handoff::Determinism::kDeterministic;
+    const std::uint32_t layers = model_->shape().layer_count;
+    const std::string all = std::format(":0-{}", layers);
+    options.plan = plan::parse_plan(plan_text(prefill + all, "local" + all), peers_, layers).value();
+    return options;
+  }
+
+  std::shared_ptr<const engine::Model> dense_;
+};
+
+TEST_P(PrefixesOf, ASecondTurnHasTheBitsOfAFreshOne) {
+  Node& fresh = add("fresh", KeptPrefixes::kNone);
+  const auto reference = finish(fresh, turn("local", text(650)));
+  ASSERT_TRUE(*reference->report) << (*reference->report).error().to_string();
+  for (const std::string prefill : {"local", "A"}) {
+    nodes_.clear();
+    peers_.clear();
+    Node& local = add("local", KeptPrefixes::kUntilRoomIsNeeded);
+    add("A", KeptPrefixes::kUntilRoomIsNeeded);
+    const auto first = finish(local, turn(prefill, text(600)));
+    ASSERT_TRUE(*first->report) << prefill << ": " << (*first->report).error().to_string();
+    run_loop_for(std::chrono::milliseconds(50));
+    const auto second = finish(local, turn(prefill, text(650)));
+    ASSERT_TRUE(*second->report) << prefill << ": " << (*second->report).error().to_string();
+    EXPECT_EQ((**second->report).cached_tokens, 592U) << prefill;
+    EXPECT_TRUE(second->recoveries.empty()) << prefill;
+    EXPECT_TRUE(second->logits == reference->logits) << prefill;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, PrefixesOf,
+                         testing::Values("tiny/gemma3", "tiny/granitehybrid", "tiny/gpt-oss", "tiny/deepseek2"),
+                         [](const auto& model) {
+                           std::string name = model.param;
+                           std::ranges::replace_if(name, [](char c) { return c == '/' || c == '-'; }, '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace baton::node
