@@ -55,8 +55,8 @@ class ChatPrompter {
 
 // Reads questions from the terminal and streams answers until "/bye", the end of the input or Ctrl-C where a question
 // is awaited. Ctrl-C during an answer ends the answer, a second one the program. `request` is what every turn shares,
-// all but the prompt; each turn reads the whole conversation anew, as a request does not yet take over cells of
-// another. Call block_chat_signals() before any other thread starts.
+// all but the prompt. The KV of the conversation is kept from turn to turn, as far as its text stays the same. Call
+// block_chat_signals() before any other thread starts.
 Result<void> run_chat(net::EventLoop& loop, node::Node& node, const text::Tokenizer& tokenizer, ChatPrompter prompter,
                       const node::RequestOptions& request, std::uint32_t context_tokens);
 void block_chat_signals();

@@ -184,6 +184,7 @@ Result<void> run(const RunFlags& flags) {
   const node::RequestReport report = TRY(Result<node::RequestReport>(*printer.report()));
   result.text = printer.text();
   result.tokens = report.tokens;
+  result.cached_tokens = report.cached_tokens;
   result.emulated = report.emulated || !flags.link.emulate_link.empty();
   result.plan = report.plan.to_string();
   result.shape = report.plan.shape();

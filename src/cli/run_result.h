@@ -25,6 +25,7 @@ struct RunResult {
   std::string text;
   std::vector<Token> tokens;
   std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // of those, kept from an earlier request
   bool emulated = false;
   bool emulation_valid = true;  // real work kept up with the emulated device, but for 1% of a phase at most
   std::string plan;             // by which the answer was finished

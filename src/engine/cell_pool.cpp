@@ -21,6 +21,17 @@ std::optional<std::uint32_t> CellPool::take(std::uint32_t cells) {
   return std::nullopt;
 }
 
+bool CellPool::take_at(std::uint32_t first_cell, std::uint32_t cells) {
+  const std::lock_guard lock(mutex_);
+  const std::uint32_t first = first_cell / kCellBlock;
+  const std::uint32_t wanted = cells / kCellBlock;
+  if (first > blocks_ || wanted > blocks_ - first) return false;
+  const auto begin = taken_.begin() + first;
+  if (std::any_of(begin, begin + wanted, [](bool taken) { return taken; })) return false;
+  std::fill_n(begin, wanted, true);
+  return true;
+}
+
 void CellPool::give_back(std::uint32_t first_cell, std::uint32_t cells) {
   const std::lock_guard lock(mutex_);
   const auto begin = taken_.begin() + first_cell / kCellBlock;

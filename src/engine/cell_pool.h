@@ -22,6 +22,8 @@ class CellPool {
 
   // The first cell of `cells` free ones (a multiple of kCellBlock) in a row, or nothing where no gap is large enough.
   std::optional<std::uint32_t> take(std::uint32_t cells);
+  // Takes exactly these cells, behind others in whole blocks; false where they are not all free.
+  bool take_at(std::uint32_t first_cell, std::uint32_t cells);
   void give_back(std::uint32_t first_cell, std::uint32_t cells);
 
   std::uint32_t capacity() const { return blocks_ * kCellBlock; }

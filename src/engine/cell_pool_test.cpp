@@ -34,6 +34,15 @@ TEST(CellPool, RefusesWhatNoGapHolds) {
   EXPECT_EQ(pool.take(2 * kCellBlock), 0U) << "neighbours that are freed join";
 }
 
+TEST(CellPool, TakesTheCellsBehindOthersOrNone) {
+  CellPool pool(4 * kCellBlock);
+  ASSERT_EQ(pool.take(kCellBlock), 0U);
+  EXPECT_TRUE(pool.take_at(kCellBlock, kCellBlock));
+  EXPECT_FALSE(pool.take_at(kCellBlock, 2 * kCellBlock)) << "one of them is taken";
+  EXPECT_FALSE(pool.take_at(2 * kCellBlock, 3 * kCellBlock)) << "beyond the end";
+  EXPECT_EQ(pool.free_cells(), 2 * kCellBlock) << "a refusal takes nothing";
+}
+
 TEST(CellPool, GivesNoCellTwiceToThreadsThatRace) {
   CellPool pool(16 * kCellBlock);
   std::vector<std::atomic<int>> owners(16);

@@ -20,6 +20,13 @@ CellRun& CellRun::operator=(CellRun&& other) noexcept {
   return *this;
 }
 
+bool CellRun::resize(std::uint32_t count) {
+  if (count > count_ && !pool_->take_at(first_ + count_, count - count_)) return false;
+  if (count < count_) pool_->give_back(first_ + count, count_ - count);
+  count_ = count;
+  return true;
+}
+
 CellRun::~CellRun() {
   if (pool_ != nullptr && count_ > 0) pool_->give_back(first_, count_);
 }

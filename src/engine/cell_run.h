@@ -21,6 +21,9 @@ class CellRun {
   const std::shared_ptr<CellPool>& pool() const { return pool_; }
   std::uint32_t first() const { return first_; }
   std::uint32_t count() const { return count_; }
+  // Gives back cells at its end, or takes those behind it; false where these are not free, and nothing has changed. The
+  // pool must not be null.
+  bool resize(std::uint32_t count);
 
  private:
   std::shared_ptr<CellPool> pool_;

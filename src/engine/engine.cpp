@@ -325,6 +325,29 @@ Result<Sequence> Engine::reserve(std::uint32_t tokens) {
   return sequence;
 }
 
+Result<void> Engine::resize(Sequence& sequence, std::uint32_t tokens) {
+  if (sequence.cells_.pool() != impl_->cells || tokens == 0) return invalid("no sequence of this engine to resize");
+  const std::uint32_t cells = model::block_above(std::min(tokens, kMaxContextTokens + 1));
+  const std::uint32_t before = sequence.window_cells_.count();
+  // Rows of a window stay where they are: moving them would be no gain.
+  const std::uint32_t in_window = std::max(before, std::min(cells, impl_->rows_in_window));
+  const auto no_room = [&] {
+    return fail(ErrorCode::kNoCapacity, std::format("the cells behind a sequence of {} are not free for {} tokens",
+                                                    sequence.capacity(), tokens));
+  };
+  if (in_window > before && !sequence.window_cells_.resize(in_window)) return no_room();
+  if (!sequence.cells_.resize(cells)) {
+    if (in_window > before) sequence.window_cells_.resize(before);
+    return no_room();
+  }
+  for (LayerRows& rows : sequence.rows_) rows.resize(rows.keeps_window() ? in_window : cells);
+  return {};
+}
+
+void Engine::forget_from(Sequence& sequence, std::uint32_t position) {
+  for (LayerRows& rows : sequence.rows_) rows.forget_from(position);
+}
+
 bool Engine::keeps_window(std::uint32_t layer) const { return model::keeps_window(shape(), layer, impl_->demand()); }
 
 bool Engine::can_continue_at(const Sequence& sequence, LayerRange layers, std::uint32_t position) const {

@@ -148,6 +148,12 @@ class Engine {
   // enough.
   Result<Sequence> reserve(std::uint32_t tokens);
   std::uint32_t free_cells() const;
+  // Changes how many tokens the sequence has room for, where it lies: gives cells at its end back, or takes those
+  // behind it. kNoCapacity where these are not free, and nothing has changed. For whoever may write to the sequence.
+  Result<void> resize(Sequence& sequence, std::uint32_t tokens);
+  // As if nothing had been written from `position` on, and nothing at all in layers that cannot continue there; states
+  // stay. For whoever may write to the sequence.
+  void forget_from(Sequence& sequence, std::uint32_t position);
   // Whether the layer keeps only the last positions of each sequence: those that later ones see, at least a chunk more,
   // and model::kRollbackTokens behind a pass of no more tokens than that. Any thread.
   bool keeps_window(std::uint32_t layer) const;

@@ -260,6 +260,47 @@ TEST_P(EngineOf, GoesOnFromACopiedPrefix) {
   EXPECT_EQ(run_chunks(*engine, second, rest, 16, 32), run_chunks(*engine, first, rest, 16, 32));
 }
 
+TEST(Engine, ASequenceGrowsAndShrinksWhereItLies) {
+  const auto engine = make_engine(reference_model("golden/llama-dense"), small_options());
+  const auto tokens = some_tokens(*engine, 700);
+  Sequence whole = reserve(*engine, 700);
+  const auto expected = run_chunks(*engine, whole, tokens, 100);
+  whole = Sequence();
+  Sequence sequence = reserve(*engine, 200);
+  auto rows = run_chunks(*engine, sequence, std::span(tokens).first(200), 100);
+  {
+    const Sequence neighbour = reserve(*engine, 300);
+    EXPECT_EQ(engine->resize(sequence, 700).error().code, ErrorCode::kNoCapacity);
+    EXPECT_EQ(sequence.capacity(), 256U);
+  }
+  ASSERT_TRUE(engine->resize(sequence, 700));
+  const auto rest = run_chunks(*engine, sequence, std::span(tokens).subspan(200), 100, 200);
+  rows.insert(rows.end(), rest.begin(), rest.end());
+  EXPECT_EQ(rows, expected);
+  ASSERT_TRUE(engine->resize(sequence, 257));
+  EXPECT_EQ(engine->free_cells(), engine->options().context_tokens - 512);
+}
+
+// A peer's rows may hold anything, and a prefix of them may be all that is used.
+TEST(Engine, WhatIsForgottenNeverMeetsAttention) {
+  const auto engine = make_engine(reference_model("golden/llama-dense"), small_options());
+  const auto tokens = some_tokens(*engine, 90);
+  Sequence clean = reserve(*engine, 90);
+  const auto expected = run_chunks(*engine, clean, tokens, 45);
+  Sequence sequence = reserve(*engine, 90);
+  run_chunks(*engine, sequence, tokens, 45);
+  for (std::uint32_t layer = 0; layer < engine->shape().layer_count; ++layer) {
+    const KvLayout& layout = engine->kv_layout(layer);
+    const Bytes poison(std::size_t{200} * std::max(layout.k_row_bytes, layout.v_row_bytes), std::byte{0x7e});
+    const auto rows = [&](std::uint32_t bytes) { return std::span(poison).first(std::size_t{200} * bytes); };
+    ASSERT_TRUE(engine->write_kv(sequence, layer, 45, 200, rows(layout.k_row_bytes), rows(layout.v_row_bytes)));
+  }
+  engine->forget_from(sequence, 45);
+  const auto rest = run_chunks(*engine, sequence, std::span(tokens).subspan(45), 45, 45);
+  const std::vector<float> wanted(expected.end() - static_cast<std::ptrdiff_t>(rest.size()), expected.end());
+  EXPECT_EQ(rest, wanted);
+}
+
 TEST(Engine, GoesOnOnlyFromWhereAStateStands) {
   const auto engine = make_engine(reference_model("tiny/granitehybrid"), small_options());
   const auto tokens = some_tokens(*engine, 40);

@@ -72,6 +72,16 @@ LayerRows::Preparation LayerRows::prepare_pass(std::uint32_t first, std::uint32_
   return todo;
 }
 
+void LayerRows::resize(std::uint32_t cells) {
+  cells_ = cells;
+  clean_ = std::min(clean_, cells);
+}
+
+void LayerRows::forget_from(std::uint32_t position) {
+  if (!keeps_window() || (begin_ <= position && can_continue_at(position))) return take_back(position);
+  base_ = begin_ = end_ = clean_ = 0;
+}
+
 void LayerRows::take_back(std::uint32_t first) {
   end_ = std::min(end_, first);
   clean_ = std::min(clean_, first - base_);

@@ -51,6 +51,11 @@ class LayerRows {
   Preparation prepare_write(std::uint32_t first, std::uint32_t count);
   // A pass computes them; can_continue_at(first) holds.
   Preparation prepare_pass(std::uint32_t first, std::uint32_t count);
+  // It has so many cells from now on, the same as before at their beginning; in a windowed layer never fewer.
+  void resize(std::uint32_t cells);
+  // What is there from `position` on counts no more, and is cleared before attention reads it; everything, where
+  // can_continue_at(position) does not hold.
+  void forget_from(std::uint32_t position);
   // The pass that was prepared from `first` on never wrote its tokens.
   void take_back(std::uint32_t first);
 

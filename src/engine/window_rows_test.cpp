@@ -247,6 +247,24 @@ TEST_P(WindowsOf, GoOnFromACopiedPrefixWhereTheyCan) {
   EXPECT_EQ(run_chunks(*windows, second, rest, 16, 1024), run_chunks(*windows, first, rest, 16, 1024));
 }
 
+TEST_P(WindowsOf, GoOnWhereTheyAreAfterTheirSequenceHasGrown) {
+  const auto windows = sliding();
+  const auto tokens = some_tokens(*windows, 1100);
+  Sequence whole = reserve(*windows, 1100);
+  const auto expected = run_chunks(*windows, whole, tokens, 100);
+  whole = Sequence();
+  Sequence sequence = reserve(*windows, 200);
+  run_chunks(*windows, sequence, std::span(tokens).first(200), 100);
+  ASSERT_TRUE(windows->resize(sequence, 1100));
+  const auto rest = run_chunks(*windows, sequence, std::span(tokens).subspan(200), 100, 200);
+  EXPECT_EQ(rest, std::vector<float>(expected.end() - static_cast<std::ptrdiff_t>(rest.size()), expected.end()));
+  windows->forget_from(sequence, 1000);
+  EXPECT_TRUE(windows->can_continue_at(sequence, all(), 1000)) << "the window behind is there";
+  EXPECT_FALSE(windows->can_continue_at(sequence, all(), 1001)) << "nothing was written there";
+  windows->forget_from(sequence, 100);
+  EXPECT_EQ(run_chunks(*windows, sequence, tokens, 100), expected) << "it begins anew";
+}
+
 TEST(Windows, AreCountedInTheEnginesMemoryAndItsRoom) {
   const auto model = reference_model("tiny/gemma3");
   const auto windows = make_engine(model, options_for(2));

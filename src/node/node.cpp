@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "node/lease.h"
+#include "node/prefix_names.h"
 
 namespace baton::node {
 
@@ -34,9 +35,12 @@ Result<std::unique_ptr<Node>> Node::create(net::EventLoop& loop, const net::Iden
       options.surroundings);
   node->scheduler_ = engine::BatchScheduler::create(
       *node->executor_, [&loop](net::Task task) { loop.post(std::move(task)); }, options.surroundings.now);
+  if (options.kept_prefixes == KeptPrefixes::kUntilRoomIsNeeded) {
+    node->prefix_cache_ = std::make_shared<PrefixCache>(node->executor_->engine());
+  }
   node->host_ = std::make_unique<SessionHost>(loop, *node->executor_, *node->scheduler_, *node->exchange_, widths,
                                               options.surroundings, options.early_hidden_bytes, options.kept_bytes,
-                                              node->draft_.get(), identity.signing_key());
+                                              node->draft_.get(), identity.signing_key(), node->prefix_cache_);
   if (options.listen) {
     net::ListenOptions listen;
     listen.is_trusted = options.is_trusted;
@@ -61,6 +65,7 @@ Node::Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<
 Node::~Node() {
   end_all_work();
   scheduler_->close();
+  prefix_cache_.reset();
   // Passes under way still use the rest of this node.
   executor_.reset();
 }
@@ -75,6 +80,11 @@ void Node::end_all_work() {
 std::optional<net::Endpoint> Node::endpoint() const {
   if (!listener_) return std::nullopt;
   return listener_->endpoint();
+}
+
+Node::Room Node::room() const {
+  const std::uint32_t kept = prefix_cache_ ? prefix_cache_->cells() : 0;
+  return {.cells = executor_->engine().free_cells() + kept, .kept_cells = kept};
 }
 
 void Node::when_quiet(Duration patience, net::Task task) {
@@ -119,8 +129,11 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
     return fail(ErrorCode::kRefused, "the request's lease is longer than a day");
   }
-  if (open.prefix_tokens != 0) {
-    return fail(ErrorCode::kUnsupported, "this node keeps no cells of earlier requests, so it holds no prefix");
+  // What the stages before it, or the steps of a decode, have left here of earlier requests is not kept.
+  const plan::Stage* prefill = plan::stage_of(open.plan.prefill, open.sender);
+  if (open.prefix_tokens != 0 &&
+      (prefill == nullptr || prefill->layers.begin != 0 || plan::stage_of(open.plan.decode, open.sender) != nullptr)) {
+    return fail(ErrorCode::kUnsupported, "only the first stage of a prefill goes on behind a prefix");
   }
   const engine::Engine& engine = executor_->engine();
   if (open.chunk_tokens > engine.options().max_chunk_tokens) {
@@ -191,6 +204,19 @@ Result<std::shared_ptr<Session>> Node::known_session(const handoff::Id& request)
   return found == sessions_.end() ? nullptr : found->second.lock();
 }
 
+Result<std::shared_ptr<Workspace>> Node::workspace_for(const handoff::Open& open, std::uint32_t tokens) {
+  if (!prefix_cache_) {
+    auto workspace = std::make_shared<Workspace>(executor_->engine());
+    TRY(workspace->reserve(tokens));
+    return workspace;
+  }
+  PrefixNeed need{.tokens = tokens, .layers = {}, .origin = {.loss = {}, .shape = shape_of_chunks(open.chunk_tokens)}};
+  if (const plan::Stage* prefill = plan::stage_of(open.plan.prefill, open.sender)) need.layers = prefill->layers;
+  need.exactly = open.determinism == handoff::Determinism::kDeterministic;
+  if (need.exactly) need.grid = open.chunk_tokens;
+  return prefix_cache_->take(need, TRY(named_prefixes(open)), prefix_context(open), open.chunk_tokens);
+}
+
 Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
   if (auto session = TRY(known_session(open.request))) {
     if (session->self() != open.sender || common_part(session->open()) != common_part(open)) {
@@ -202,8 +228,7 @@ Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
     return fail(ErrorCode::kNotFound, "this node does not coordinate such a request (any more)");
   }
   const bool decodes = plan::stage_of(open.plan.decode, open.sender) != nullptr;
-  auto workspace = std::make_shared<Workspace>(executor_->engine());
-  TRY(workspace->reserve(open.prompt_tokens + (decodes ? open.max_new_tokens : 0)));
+  auto workspace = TRY(workspace_for(open, open.prompt_tokens + (decodes ? open.max_new_tokens : 0)));
   auto session = Session::create(*host_, open, open.sender, std::move(workspace), nullptr);
   sessions_[open.request] = session;
   log::info("request {}: {} tokens, {}", open.request.hex().substr(0, 12), open.prompt_tokens, open.plan.to_string());

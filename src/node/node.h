@@ -15,6 +15,8 @@
 
 namespace baton::node {
 
+enum class KeptPrefixes { kNone, kUntilRoomIsNeeded };
+
 struct NodeOptions {
   std::optional<net::Endpoint> listen;                      // nothing: no peer can connect, but we can to them
   std::function<bool(const net::Fingerprint&)> is_trusted;  // who may connect, and whose requests this node works for
@@ -23,6 +25,7 @@ struct NodeOptions {
   std::optional<net::LinkEmulation> emulate_link;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   std::size_t kept_bytes = kKeptBytes;                 // of one request
+  KeptPrefixes kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded;
   Surroundings surroundings = {};
   // Of a small model that guesses this node's own texts (engine::open_draft_model); null: none.
   std::unique_ptr<engine::Engine> draft;
@@ -59,6 +62,12 @@ class Node {
   // For tests of leaks.
   std::size_t transfers() const { return exchange_->transfers(); }
   engine::Executor& executor() { return *executor_; }
+  // Cells that a request could have now, and how many of them hold texts of ended requests until then.
+  struct Room {
+    std::uint32_t cells = 0;
+    std::uint32_t kept_cells = 0;
+  };
+  Room room() const;
   const engine::BatchScheduler& scheduler() const { return *scheduler_; }
 
  private:
@@ -69,6 +78,7 @@ class Node {
   Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
   Result<void> check_right(const handoff::Open& open);
   Result<std::shared_ptr<Session>> session_for(const handoff::Open& open);
+  Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
   void forget_ended_requests();
   void end_all_work();
   // This node's session of a request, its own or a peer's; null where there is none yet.
@@ -81,6 +91,7 @@ class Node {
   std::shared_ptr<engine::BatchScheduler> scheduler_;
   const std::function<bool(const net::Fingerprint&)> is_trusted_;
   const std::function<TimePoint()> now_;
+  std::shared_ptr<PrefixCache> prefix_cache_;  // null where nothing is kept
   std::unique_ptr<net::Transport> own_transport_;
   net::Transport* transport_;
   std::unique_ptr<Exchange> exchange_;

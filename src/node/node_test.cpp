@@ -1,4 +1,4 @@
-// Several nodes of one small model in one process, on one loop, over real TLS connections on the loopback interface.
+// Whole requests over several nodes, and what happens when nodes fail.
 #include "node/node.h"
 
 #include <gtest/gtest.h>
@@ -7,165 +7,19 @@
 #include <format>
 #include <optional>
 
-#include "base/temporary_folder.h"
-#include "model/synth.h"
+#include "node/test_cluster.h"
 
 namespace baton::node {
 namespace {
 
-constexpr std::uint32_t kLayers = 6;
-constexpr std::uint32_t kChunk = 16;
-constexpr std::uint32_t kPromptTokens = 70;  // four whole chunks and a part
-constexpr std::uint32_t kNewTokens = 12;
-constexpr auto kDeadline = std::chrono::seconds(30);
+using test::kChunk;
+using test::kDeadline;
+using test::kLayers;
+using test::kNewTokens;
+using test::kPromptTokens;
+using test::plan_text;
 
-class Cluster : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_.emplace(TemporaryFolder::create("baton-test").value());
-    model::SynthOptions options;
-    options.embd = 128;
-    options.layers = kLayers;
-    options.heads = 4;
-    options.kv_heads = 2;
-    options.ff = 256;
-    options.vocab = 400;
-    options.type = model::TensorType::kF16;
-    options.threads = 1;
-    ASSERT_TRUE(model::synthesize(options, folder_->path() / "model.gguf"));
-    model_ = engine::Model::open(folder_->path() / "model.gguf").value();
-  }
-  static void TearDownTestSuite() {
-    model_.reset();
-    folder_.reset();
-  }
-
-  void SetUp() override { loop_ = net::EventLoop::create().value(); }
-  // Nodes end before the loop that they live on.
-  void TearDown() override {
-    nodes_.clear();
-    loop_.reset();
-  }
-
-  struct NodeSpec {
-    std::string name;
-    std::uint32_t context_tokens = 512;
-    std::optional<LayerRange> layers = std::nullopt;
-    engine::CacheType cache = engine::CacheType::kF16;
-    Sha256 digest = {};
-    std::optional<engine::EmulatedDevice> emulation = std::nullopt;
-    std::size_t early_hidden_bytes = kEarlyHiddenBytes;
-    std::size_t kept_bytes = kKeptBytes;
-    std::optional<net::LinkEmulation> link = std::nullopt;
-  };
-
-  Node& add_node(const NodeSpec& spec) {
-    const auto identity = net::Identity::load_or_create(folder_->path() / ("key-" + spec.name)).value();
-    engine::EngineOptions options;
-    options.device = "CPU";
-    options.threads = 1;
-    options.context_tokens = spec.context_tokens;
-    options.max_chunk_tokens = kChunk;
-    options.cache_type = spec.cache;
-    options.layers = spec.layers;
-    options.emulation = spec.emulation;
-    auto executor = std::make_unique<engine::Executor>(engine::Engine::create(model_, options).value(), 64);
-    NodeOptions node_options;
-    node_options.listen = net::Endpoint::parse_listen("127.0.0.1:0").value();
-    node_options.is_trusted = [](const net::Fingerprint&) { return true; };
-    node_options.early_hidden_bytes = spec.early_hidden_bytes;
-    node_options.kept_bytes = spec.kept_bytes;
-    node_options.emulate_link = spec.link;
-    nodes_.push_back(Node::create(*loop_, identity, std::move(executor), spec.digest, std::move(node_options)).value());
-    peers_.push_back({spec.name, nodes_.back()->endpoint()->to_string(), identity.fingerprint().to_string()});
-    return *nodes_.back();
-  }
-
-  RequestOptions request(std::string_view plan) const {
-    RequestOptions options;
-    for (std::uint32_t i = 0; i < kPromptTokens; ++i)
-      options.prompt.push_back(static_cast<Token>(300 + (i * 37) % 100));
-    options.max_new_tokens = kNewTokens;
-    options.chunk_tokens = kChunk;
-    options.plan = plan::parse_plan(plan, peers_, kLayers).value();
-    return options;
-  }
-
-  class Observer : public RequestObserver {
-   public:
-    explicit Observer(net::EventLoop& loop) : loop_(loop) {}
-    void on_prefilled(std::uint32_t done, std::uint32_t) override {
-      prefilled = std::max(prefilled, done);
-      if (after_prefilled) after_prefilled(done);
-    }
-    void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
-    void on_token(Token token) override {
-      tokens.push_back(token);
-      if (after_token) after_token(tokens.size());
-    }
-    void on_recovery(const Recovery& recovery) override { recoveries.push_back(recovery); }
-    void on_finished(Result<RequestReport> result) override {
-      report = std::move(result);
-      loop_.stop();
-    }
-
-    std::vector<Token> tokens;
-    std::vector<std::vector<float>> logits;
-    std::vector<Recovery> recoveries;
-    std::uint32_t prefilled = 0;
-    std::optional<Result<RequestReport>> report;
-    std::function<void(std::size_t)> after_token;
-    std::function<void(std::uint32_t)> after_prefilled;
-
-   private:
-    net::EventLoop& loop_;
-  };
-
-  // Runs the loop until the request has ended, or the deadline: then there is no report.
-  void wait_for(Observer& observer) {
-    net::Timer timer(*loop_);
-    timer.start(Duration(kDeadline), [&] { loop_->stop(); });
-    if (!observer.report) loop_->run();
-    ASSERT_TRUE(observer.report) << "the request did not end";
-  }
-
-  std::unique_ptr<Observer> finish(Node& node, RequestOptions options) {
-    auto observer = std::make_unique<Observer>(*loop_);
-    const auto request = node.submit(std::move(options), *observer);
-    EXPECT_TRUE(request) << request.error().to_string();
-    wait_for(*observer);
-    return observer;
-  }
-
-  void run_loop_for(Duration duration) {
-    net::Timer timer(*loop_);
-    timer.start(duration, [&] { loop_->stop(); });
-    loop_->run();
-  }
-
-  // Everything given back, on every node, soon after the last request.
-  void expect_no_leaks() {
-    const TimePoint deadline = now() + kDeadline;
-    const auto clean = [&] {
-      return std::ranges::all_of(nodes_, [](const auto& node) {
-        const engine::Engine& engine = node->executor().engine();
-        return node->transfers() == 0 && engine.free_cells() == engine.options().context_tokens;
-      });
-    };
-    while (!clean() && now() < deadline) run_loop_for(std::chrono::milliseconds(20));
-    EXPECT_TRUE(clean());
-  }
-
-  static inline std::optional<TemporaryFolder> folder_;
-  static inline std::shared_ptr<const engine::Model> model_;
-  std::unique_ptr<net::EventLoop> loop_;
-  std::vector<std::unique_ptr<Node>> nodes_;
-  std::vector<plan::NodeRef> peers_;
-};
-
-std::string plan_text(std::string_view prefill, std::string_view decode) {
-  return std::format("prefill={};decode={}", prefill, decode);
-}
+class Cluster : public test::Cluster {};
 
 TEST_F(Cluster, GivesTheSameLogitsBitByBitUnderEveryPlan) {
   Node& local = add_node({"local"});

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <format>
+#include <ranges>
 
 #include "base/log.h"
 #include "node/draft_proposer.h"
 #include "node/lease.h"
 #include "node/lookup_proposer.h"
+#include "node/prefix_names.h"
 
 namespace baton::node {
 
@@ -48,6 +50,30 @@ Result<void> check(const RequestOptions& options, std::string_view own_fingerpri
   return options.plan.validate(layers);
 }
 
+// Each node must hold the prefix for all its layers: this one does, and the first stage can compute what it lacks.
+bool may_go_on_behind_a_prefix(const plan::Plan& plan) {
+  const auto here = [](const plan::Stage& stage) { return stage.node == plan::kCoordinator; };
+  return std::ranges::all_of(plan.decode, here) && std::ranges::all_of(plan.prefill | std::views::drop(1), here);
+}
+
+PrefixOrigin origin_of(const handoff::Open& open) {
+  const std::string formats = std::format("{} {}", dtype_name(open.codec), dtype_name(open.hidden));
+  const bool exact =
+      open.codec == handoff::DType::kF16 && (open.hidden == handoff::DType::kF32 || open.plan.prefill.size() == 1);
+  const bool alone = open.plan.nodes.size() == 1;
+  return {.loss = alone || exact ? "" : formats,
+          .shape = std::format("{} {} {}", open.plan.to_string(), open.chunk_tokens, formats)};
+}
+
+// Where little is left of a prompt, a coarse grid would make a node compute much that another holds. Below this many
+// tokens a chunk takes as long as one of so many.
+constexpr std::uint32_t kLeastChunkTokens = 32;
+
+std::uint32_t chunk_for_rest(std::uint32_t chunk_tokens, std::uint32_t rest_tokens) {
+  while (chunk_tokens % 2 == 0 && chunk_tokens / 2 >= std::max(kLeastChunkTokens, rest_tokens)) chunk_tokens /= 2;
+  return chunk_tokens;
+}
+
 // For a text that goes on with up to `most` tokens.
 Result<std::unique_ptr<Proposer>> make_proposer(Speculation wanted, SessionHost& host,
                                                 const engine::SamplerOptions& sampler, std::span<const Token> text,
@@ -68,9 +94,6 @@ Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open
   auto sampler = TRY(engine::Sampler::create(options.sampler));
   auto request = std::shared_ptr<Request>(new Request(host, std::move(options), std::move(sampler), observer));
   const RequestOptions& chosen = request->options_;
-  // Even where this node computes nothing by plan, its cells are what makes it able to go on alone.
-  request->workspace_ = std::make_shared<Workspace>(host.executor.engine());
-  TRY(request->workspace_->reserve(request->prompt_size() + chosen.max_new_tokens));
   const auto& fill_random = host.surroundings.fill_random;
   fill_random(open.request.bytes);
   fill_random(open.decision.bytes);
@@ -85,6 +108,7 @@ Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open
   open.hidden = chosen.hidden;
   open.determinism = chosen.determinism;
   request->open_ = open;
+  TRY(request->take_workspace(open));
   request->begin_session(std::move(open), chosen.prompt);
   return request;
 }
@@ -97,6 +121,53 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
       sequence_(options_.prompt),
       emulated_(host.executor.engine().emulated()),
       started_(host.surroundings.now()) {}
+
+Result<void> Request::take_workspace(handoff::Open& open) {
+  const std::uint32_t tokens = prompt_size() + options_.max_new_tokens;
+  const auto cache = host_.prefix_cache.lock();
+  // Even where this node computes nothing by plan, its cells are what makes it able to go on alone.
+  if (cache == nullptr) {
+    workspace_ = std::make_shared<Workspace>(host_.executor.engine());
+    return workspace_->reserve(tokens);
+  }
+  if (!may_go_on_behind_a_prefix(open.plan)) {
+    workspace_ = TRY(cache->reserve(tokens));
+    return {};
+  }
+  origin_ = origin_of(open);
+  PrefixNeed need{.tokens = tokens, .layers = {0, host_.widths.layers()}, .origin = origin_};
+  need.exactly = options_.determinism == handoff::Determinism::kDeterministic;
+  const bool flows = open.plan.nodes.size() > 1;
+  if (flows && !need.exactly) {
+    open.chunk_tokens = chunk_for_rest(open.chunk_tokens, prompt_size() - cache->common_tokens(need, options_.prompt));
+  }
+  if (flows || need.exactly) need.grid = open.chunk_tokens;
+  workspace_ = TRY(cache->take(need, options_.prompt));
+  cached_tokens_ = workspace_->held().tokens;
+  if (cached_tokens_ == 0) open.chunk_tokens = options_.chunk_tokens;
+  if (!flows || cached_tokens_ == 0) return {};
+  open.prefix_tokens = cached_tokens_;
+  name_prefixes(open, options_.prompt);
+  return {};
+}
+
+void Request::leave_workspace() {
+  const auto workspace = std::move(workspace_);
+  const auto cache = host_.prefix_cache.lock();
+  if (workspace == nullptr || cache == nullptr || origin_.shape.empty()) return;
+  std::uint32_t computed = computed_tokens_;
+  if (computed == 0 && session_) computed = session_->held_position();
+  const std::uint32_t in_prompt = std::min(computed, prompt_size());
+  const bool as_planned = recoveries_.empty() && session_ && session_->open().chunk_tokens == options_.chunk_tokens;
+  const HeldTokens held = workspace->held();
+  KeptText text{.tokens = sequence_,
+                .layers = {0, host_.widths.layers()},
+                .origin = origin_,
+                .exact_tokens = as_planned ? exact_tokens(held, in_prompt, options_.chunk_tokens)
+                                           : std::min(held.exact_tokens, in_prompt)};
+  text.tokens.resize(std::min<std::size_t>(computed, text.tokens.size()));
+  cache->keep(workspace, std::move(text));
+}
 
 void Request::begin_session(handoff::Open open, std::vector<Token> prompt) {
   open.prompt_tokens = static_cast<std::uint32_t>(prompt.size());
@@ -149,6 +220,7 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
 }
 
 std::optional<Token> Request::sample(std::span<const float> logits) {
+  computed_tokens_ = static_cast<std::uint32_t>(sequence_.size());
   observer_.on_logits(logits);
   if (ended_) return std::nullopt;
   const auto token = sampler_.sample(logits, sequence_.size(), sequence_);
@@ -266,13 +338,15 @@ void Request::go_on_alone(Recovery recovery) {
   const plan::NodeRef self = open.plan.nodes.front();
   open.plan = plan::Plan::single(host_.widths.layers());
   open.plan.nodes.front() = self;
-  open.prefix_tokens = prefix_tokens;
+  workspace_->set_held({.tokens = prefix_tokens, .exact_tokens = 0});
+  computed_tokens_ = 0;
   begin_session(std::move(open), text_to_go_on_with());
 }
 
 void Request::cancel() {
   if (ended_) return;
   const Error error{ErrorCode::kCancelled, "cancelled", {}};
+  if (session_ && computed_tokens_ == 0) computed_tokens_ = session_->held_position();
   if (session_) session_->stop(error);
   end(std::unexpected(error));
 }
@@ -296,6 +370,7 @@ RequestReport Request::report() const {
   const auto since_start = [&](TimePoint at) { return seconds(at - started_); };
   RequestReport report;
   report.tokens.assign(sequence_.begin() + static_cast<std::ptrdiff_t>(options_.prompt.size()), sequence_.end());
+  report.cached_tokens = cached_tokens_;
   report.plan = session_->open().plan;
   report.recoveries = recoveries_;
   report.speculation = speculation_;
@@ -329,6 +404,8 @@ void Request::end(Result<RequestReport> report) {
   if (ended_) return;
   ended_ = true;
   speculator_.reset();
+  // After a failure nobody knows what is in the cells.
+  if (report || report.error().code == ErrorCode::kCancelled) leave_workspace();
   session_.reset();
   workspace_.reset();
   observer_.on_finished(std::move(report));

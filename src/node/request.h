@@ -61,6 +61,7 @@ struct Recovery {
 
 struct RequestReport {
   std::vector<Token> tokens;
+  std::uint32_t cached_tokens = 0;  // of the prompt, kept from earlier requests and neither computed nor sent again
   RequestTimings timings;
   plan::Plan plan;                                       // by which the answer was finished
   TransferSummary transfer;                              // of all plans and peers
@@ -97,6 +98,8 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
                                                 RequestObserver& observer);
   bool ended() const { return ended_; }
   const handoff::Id& id() const { return open_.request; }
+  // Of the prompt, kept from earlier requests.
+  std::uint32_t cached_tokens() const { return cached_tokens_; }
   // Its work on this node; null while it changes plans.
   const std::shared_ptr<Session>& session() const { return session_; }
 
@@ -110,6 +113,10 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
  private:
   Request(SessionHost& host, RequestOptions options, engine::Sampler sampler, RequestObserver& observer);
 
+  // Room for the text, and in it as much of the prompt as an earlier request has left here; `open` then tells what
+  // flows.
+  Result<void> take_workspace(handoff::Open& open);
+  void leave_workspace();
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void begin_speculation(const plan::Plan& plan);
   void recover(const Error& error);
@@ -140,7 +147,10 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   handoff::Open open_;
   std::shared_ptr<Workspace> workspace_;
   std::shared_ptr<Session> session_;
-  std::vector<Token> sequence_;  // prompt and everything generated
+  PrefixOrigin origin_;  // of the rows in the workspace
+  std::uint32_t cached_tokens_ = 0;
+  std::vector<Token> sequence_;        // prompt and everything generated
+  std::uint32_t computed_tokens_ = 0;  // of those, once there were logits
   std::vector<Recovery> recoveries_;
   std::map<std::string, TransferSummary> transfer_from_;
   SpeculationReport speculation_;           // where nothing is guessed: why

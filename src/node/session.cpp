@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "node/prefix_names.h"
 
 namespace baton::node {
 
@@ -27,10 +28,17 @@ Session::Session(SessionHost& host, handoff::Open open, plan::NodeIndex self, st
       open_(std::move(open)),
       self_(self),
       layers_(host.widths.layers()),
+      host_cache_(host.prefix_cache),
+      held_(workspace->held()),
+      unsent_chunk_tokens_(open_.determinism == handoff::Determinism::kDeterministic
+                               ? open_.chunk_tokens
+                               : host.executor.engine().options().max_chunk_tokens),
       workspace_(std::move(workspace)),
       observer_(observer),
       next_position_(open_.prompt_tokens),
       lease_(host.loop) {}
+
+Session::~Session() { leave_cells(); }
 
 const plan::Stages& Session::stages(Phase phase) const {
   return phase == Phase::kPrefill ? open_.plan.prefill : open_.plan.decode;
@@ -41,9 +49,13 @@ const plan::Stage* Session::stage(Phase phase) const { return plan::stage_of(sta
 void Session::begin(std::vector<Token> prompt) {
   begun_ = true;
   prompt_ = std::move(prompt);
-  if (stage(Phase::kPrefill) != nullptr) {
-    chunks_ = chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
+  // A peer's cells were chosen by names, and will be found by the tokens.
+  const auto named = self_ == plan::kCoordinator ? Result<void>() : check_prefixes(open_, prompt_);
+  if (!named) {
+    prompt_.clear();
+    return fail_with(named.error());
   }
+  chunks_ = own_chunks();
   if (self_ != plan::kCoordinator) {
     lease_.start(std::chrono::milliseconds(open_.lease_lifetime_ms),
                  [this] { fail_with({ErrorCode::kTimeout, "the request's lease has run out", {}}); });
@@ -51,6 +63,15 @@ void Session::begin(std::vector<Token> prompt) {
   open_incoming();
   if (chunks_.empty()) finish_prefill();
   pump();
+}
+
+std::vector<Chunk> Session::own_chunks() const {
+  if (stage(Phase::kPrefill) == nullptr) return {};
+  const std::uint32_t prefix = std::max(open_.prefix_tokens, held_.tokens);
+  std::vector<Chunk> chunks = chunk_grid(held_.tokens, prefix, unsent_chunk_tokens_);
+  const std::vector<Chunk> rest = chunk_grid(prefix, open_.prompt_tokens, open_.chunk_tokens);
+  chunks.insert(chunks.end(), rest.begin(), rest.end());
+  return chunks;
 }
 
 void Session::open_incoming() {
@@ -82,7 +103,7 @@ void Session::serve(const std::shared_ptr<OutgoingTransfer>& transfer) {
   const plan::NodeIndex to = transfer->machine.open().receiver;
   outgoing_[to] = transfer;
   const bool emulated = host_.executor.engine().emulated();
-  transfer->machine.accept({.prefix_tokens = open_.prefix_tokens,
+  transfer->machine.accept({.prefix_tokens = held_.tokens,
                             .predicted_chunk_us = 0,
                             .predicted_step_us = 0,
                             .pace = emulated ? handoff::Pace::kEmulated : handoff::Pace::kReal});
@@ -182,7 +203,26 @@ void Session::stop(const Error& error) {
 
 void Session::release_cells() {
   const bool sending = std::ranges::any_of(outgoing_, [](const auto& entry) { return !entry.second.expired(); });
-  if (ended_ && in_flight_ == 0 && !sending) workspace_.reset();
+  if (ended_ && in_flight_ == 0 && !sending) leave_cells();
+}
+
+void Session::leave_cells() {
+  const auto workspace = std::move(workspace_);
+  const auto cache = host_cache_.lock();
+  const plan::Stage* prefill = stage(Phase::kPrefill);
+  // Nobody checks the hidden states that a later stage was given; and where this node decodes too, it does not know
+  // the whole text.
+  const bool knows = self_ != plan::kCoordinator && prefill != nullptr && prefill->layers.begin == 0 &&
+                     stage(Phase::kDecode) == nullptr;
+  const std::uint32_t held = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();
+  if (workspace == nullptr || cache == nullptr || !knows || held > prompt_.size()) return;
+  const bool in_chunks = held_.tokens >= open_.prefix_tokens || unsent_chunk_tokens_ == open_.chunk_tokens;
+  KeptText text{.tokens = std::move(prompt_),
+                .layers = prefill->layers,
+                .origin = {.loss = {}, .shape = shape_of_chunks(open_.chunk_tokens)},
+                .exact_tokens = in_chunks ? exact_tokens(held_, held, open_.chunk_tokens) : held_.exact_tokens};
+  text.tokens.resize(held);
+  cache->keep(workspace, std::move(text));
 }
 
 void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node) {
@@ -198,8 +238,9 @@ void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node)
 // Of this node's own chunks and of the transfers.
 std::uint32_t Session::least_position(PositionOf of_transfer) const {
   if (open_.plan.decode.size() != 1 || open_.plan.decode.front().node != self_) return 0;
+  if (!begun_) return held_.tokens;
   std::uint32_t position = open_.prompt_tokens;
-  if (!chunks_.empty()) position = chunks_done_ == 0 ? open_.prefix_tokens : chunks_[chunks_done_ - 1].end_position();
+  if (!chunks_.empty()) position = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();
   for (const plan::Stage& stage : open_.plan.prefill) {
     if (stage.node == self_) continue;
     const auto found = incoming_.find(stage.node);

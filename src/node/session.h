@@ -20,6 +20,7 @@
 #include "engine/executor.h"
 #include "handoff/flow.h"
 #include "node/exchange.h"
+#include "node/prefix_cache.h"
 #include "node/workspace.h"
 
 namespace baton::node {
@@ -47,6 +48,8 @@ struct SessionHost {
   engine::Engine* draft = nullptr;  // of a small model that guesses; its passes run on the executor too
   // Signs the leases of this node's own requests; without it nobody else works for them.
   std::optional<SigningKey> lease_key = std::nullopt;
+  // Where ended requests leave their rows; gone where nothing is kept.
+  std::weak_ptr<PrefixCache> prefix_cache = {};
 };
 
 // Told to the coordinator only; on the loop's thread.
@@ -75,10 +78,16 @@ struct SessionTimes {
 class Session : public TransferOwner, public std::enable_shared_from_this<Session> {
  public:
   // `open` tells all about the request; its sender and receiver do not matter here. It must have passed check().
-  // `self` is this node's index in the plan. The workspace's sequence has room for the prompt and max_new_tokens.
+  // `self` is this node's index in the plan. The workspace's sequence has room for the prompt and max_new_tokens, and
+  // holds what this node's stages need of its held() tokens. These may be fewer than open.prefix_tokens, where this
+  // node's prefill is the plan's first stage, and more than those only where nothing flows from here.
   // `observer` may be null, and must outlive the session or be taken away by stop().
   static std::shared_ptr<Session> create(SessionHost& host, handoff::Open open, plan::NodeIndex self,
                                          std::shared_ptr<Workspace> workspace, SessionObserver* observer);
+
+  ~Session() override;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   // The prompt is known: opens the transfers this node receives, and computes as soon as there is input.
   void begin(std::vector<Token> prompt);
@@ -102,6 +111,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // sent them (Workspace::can_continue_at tells whether the cache still has what a window needs); 0 where other nodes
   // decode some.
   std::uint32_t salvage_position() const { return salvage_position_; }
+  // The same while it goes on.
+  std::uint32_t held_position() const { return least_position(&handoff::Receiver::salvage_position); }
   const SessionTimes& times() const { return times_; }
   // After it failed: whose fault it was; nothing where it was this node's own.
   std::optional<plan::NodeIndex> failed_node() const { return failed_node_; }
@@ -136,6 +147,12 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void fail_with(const Error& error, std::optional<plan::NodeIndex> node = std::nullopt);
   // The session may outlive its work, as long as a transfer says goodbye; its cells are given back before.
   void release_cells();
+  // A peer's request leaves its rows to the node's cache; the coordinator's Request, which knows the text, does so
+  // itself.
+  void leave_cells();
+  std::vector<Chunk> own_chunks() const;
+  // Below the prefix a node computes for itself alone.
+  bool flows(Chunk chunk) const { return chunk.first_position >= open_.prefix_tokens; }
 
   // session_compute.cpp
   bool has_input(const plan::Stage& stage, std::uint32_t position) const;
@@ -147,6 +164,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
   struct Leaving {
     Bytes state;                                // empty where there is none, or nobody wants it
+    bool stays = false;                         // this node may want to go on from there, too
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
@@ -180,6 +198,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   handoff::Open open_;
   const plan::NodeIndex self_;
   const std::uint32_t layers_;
+  const std::weak_ptr<PrefixCache> host_cache_;  // the host may be gone when the session goes
+  const HeldTokens held_;                        // at the beginning
+  const std::uint32_t unsent_chunk_tokens_;      // what nobody waits for may be computed as is fastest
   std::shared_ptr<Workspace> workspace_;
   SessionObserver* observer_;
 

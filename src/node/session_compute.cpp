@@ -84,9 +84,12 @@ void Session::submit(const std::shared_ptr<Pass>& pass) {
 // keeps a window. Nothing follows the last.
 Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32_t layer) const {
   Leaving leaving;
-  const bool leaves = plan::stage_with(open_.plan.decode, layer)->node != self_;
-  if (workspace_->states().layer_keeps_state(layer) && (leaves || may_resume_alone())) {
+  const bool leaves = flows(pass.chunk) && plan::stage_with(open_.plan.decode, layer)->node != self_;
+  // The next request may have another end of this prompt; the last border is where it can go on.
+  const bool at_last_border = pass.chunk.end_position() == chunks_.back().first_position;
+  if (workspace_->states().layer_keeps_state(layer) && (leaves || may_resume_alone() || at_last_border)) {
     leaving.state = TRY(workspace_->states().copy(layer));
+    leaving.stays = at_last_border;
   }
   if (leaves && !pass.last_of_prefill && host_.executor.engine().keeps_window(layer)) {
     leaving.rows = TRY(workspace_->copy_rows(layer, pass.chunk.first_position, pass.chunk.tokens, open_.codec));
@@ -109,11 +112,13 @@ void Session::on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> le
   last_layer_done_ = at;
   times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
   const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
-  if (to != self_) {
+  const bool sends = to != self_ && flows(chunk);
+  if (!leaving->state.empty() && (!sends || leaving->stays)) {
+    workspace_->states().keep(layer, chunk.end_position(), leaving->state);
+  }
+  if (sends) {
     send_kept(chunk, layer, std::move(*leaving), to);
     if (ended_) return;
-  } else if (!leaving->state.empty()) {
-    workspace_->states().keep(layer, chunk.end_position(), std::move(leaving->state));
   }
   report_progress();
 }
@@ -132,8 +137,10 @@ void Session::on_pass_done(const Pass& pass, const Result<void>& result,
   }
   if (!prefill) ++work_counter_;
   if (const plan::Stage* next = plan::stage_after(stages(pass.phase), self_)) {
-    ++unacknowledged_hidden_;
-    send_hidden(pass, next->node);
+    if (!prefill || flows(pass.chunk)) {
+      ++unacknowledged_hidden_;
+      send_hidden(pass, next->node);
+    }
   } else if (!pass.logits.empty()) {
     if (self_ == plan::kCoordinator) {
       logits_arrived(prefill ? pass.chunk.end_position() - 1 : pass.chunk.first_position, pass.logits);

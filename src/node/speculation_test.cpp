@@ -60,6 +60,7 @@ class Machine {
     const auto identity = net::Identity::load_or_create(folder_.path() / "key").value();
     auto executor = std::make_unique<engine::Executor>(engine::Engine::create(std::move(model), options).value(), 64);
     NodeOptions node_options;
+    node_options.kept_prefixes = KeptPrefixes::kNone;  // so that every text is computed as a whole
     if (draft) {
       node_options.draft = engine::Engine::create(std::move(draft), options).value();
       // Every look at the clock a millisecond later: what a pass takes does not depend on the machine then.

@@ -24,6 +24,26 @@ void StateShelf::keep(std::uint32_t layer, std::uint32_t border, Bytes state) {
 
 void StateShelf::drop_below(std::uint32_t border) { states_.erase(states_.begin(), states_.lower_bound(border)); }
 
+void StateShelf::drop_above(std::uint32_t border) { states_.erase(states_.upper_bound(border), states_.end()); }
+
+Result<void> StateShelf::keep_all(std::uint32_t border) {
+  for (std::uint32_t layer = 0; layer < engine_.shape().layer_count; ++layer) {
+    if (layer_keeps_state(layer)) keep(layer, border, TRY(copy(layer)));
+  }
+  return {};
+}
+
+std::optional<std::uint32_t> StateShelf::position() const {
+  std::optional<std::uint32_t> common;
+  for (std::uint32_t layer = 0; layer < engine_.shape().layer_count; ++layer) {
+    if (!layer_keeps_state(layer)) continue;
+    const auto position = engine_.state_position(sequence_, layer);
+    if (!position || (common && *common != *position)) return std::nullopt;
+    common = position;
+  }
+  return common;
+}
+
 std::uint32_t StateShelf::last_border(std::uint32_t limit) const {
   const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
   const auto wanted = static_cast<std::size_t>(std::ranges::count_if(engine_.shape().layers, keeps_state));

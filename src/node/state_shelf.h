@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 
 #include "base/bytes.h"
 #include "engine/engine.h"
@@ -26,6 +27,11 @@ class StateShelf {
   bool empty() const { return states_.empty(); }
   void keep(std::uint32_t layer, std::uint32_t border, Bytes state);
   void drop_below(std::uint32_t border);
+  void drop_above(std::uint32_t border);
+  // Keeps the states that the sequence has now; they must all stand at `border`.
+  Result<void> keep_all(std::uint32_t border);
+  // Where the sequence's own states stand, if all stand at one position; nothing too where no layer keeps one.
+  std::optional<std::uint32_t> position() const;
 
   // The last border not above `limit` from which every layer can go on: `limit` itself where no layer keeps a state, 0
   // where not all are here.

@@ -1,5 +1,7 @@
 #include "node/workspace.h"
 
+#include <algorithm>
+
 namespace baton::node {
 
 namespace {
@@ -38,6 +40,11 @@ handoff::Widths widths_of(const model::ModelShape& shape) {
   widths.hidden_values = shape.embedding_width;
   widths.logits_values = shape.vocabulary_size;
   return widths;
+}
+
+std::uint32_t exact_tokens(HeldTokens held, std::uint32_t computed, std::uint32_t chunk_tokens) {
+  const bool on_grid = held.exact_tokens == held.tokens && held.tokens % chunk_tokens == 0;
+  return on_grid ? computed / chunk_tokens * chunk_tokens : held.exact_tokens;
 }
 
 Result<void> Workspace::reserve(std::uint32_t tokens) {
@@ -82,6 +89,31 @@ bool Workspace::can_continue_at(std::uint32_t position) const {
   return engine_.can_continue_at(sequence_, {0, engine_.shape().layer_count}, position);
 }
 
+std::uint32_t Workspace::last_position_to_continue(LayerRange layers, std::uint32_t limit) const {
+  const auto own = states_.position();
+  const std::uint32_t position =
+      own && *own <= limit ? std::max(*own, states_.last_border(limit)) : states_.last_border(limit);
+  // What a window has lost at a later position it has lost at an earlier one.
+  return engine_.can_continue_at(sequence_, layers, position) ? position : 0;
+}
+
+Result<void> Workspace::go_back_to(std::uint32_t position) {
+  states_.drop_above(position);
+  if (states_.position() != position) {
+    TRY(states_.restore(position));
+  } else {
+    // The sequence's own will move on; a later text may leave this one in what follows.
+    TRY(states_.keep_all(position));
+  }
+  engine_.forget_from(sequence_, position);
+  return {};
+}
+
+Result<void> Workspace::copy_prefix(Workspace& from, std::uint32_t tokens) {
+  TRY(engine_.copy_prefix(from.sequence_, sequence_, tokens));
+  return states_.keep_all(tokens);
+}
+
 Result<void> Workspace::write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens,
                                  handoff::DType dtype, ByteSpan k, ByteSpan v) {
   const engine::KvLayout& layout = engine_.kv_layout(layer);
@@ -122,6 +154,12 @@ void Workspace::release(ByteSpan kept) {
   // What a connection still reads goes when it has done so.
   if (found->second.use_count() == 1) put_aside(std::move(*found->second));
   kept_.erase(found);
+}
+
+void Workspace::release_all() {
+  kept_.clear();
+  kept_bytes_ = 0;
+  spare_.clear();
 }
 
 std::shared_ptr<const void> Workspace::keep_alive(ByteSpan part) {

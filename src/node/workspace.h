@@ -15,12 +15,26 @@
 
 namespace baton::node {
 
+// Tokens whose rows are in a sequence before the work begins that is to use it.
+struct HeldTokens {
+  std::uint32_t tokens = 0;
+  std::uint32_t exact_tokens = 0;  // of them, the first, computed as that work would have
+};
+
+// Of `computed` tokens those that were computed in whole chunks of the grid, where work in such chunks went on from
+// `held` ones.
+std::uint32_t exact_tokens(HeldTokens held, std::uint32_t computed, std::uint32_t chunk_tokens);
+
 class Workspace : public std::enable_shared_from_this<Workspace> {
  public:
   explicit Workspace(engine::Engine& engine) : engine_(engine), states_(engine, sequence_) {}
 
   // Takes cells; try-only.
   Result<void> reserve(std::uint32_t tokens);
+  // Gives up room, or takes some behind what it has, for so many tokens; kNoCapacity where that is not free.
+  Result<void> resize(std::uint32_t tokens) { return engine_.resize(sequence_, tokens); }
+  // Takes the first tokens of another's sequence, which stays as it is. Copies: 0.1 s for a gigabyte.
+  Result<void> copy_prefix(Workspace& from, std::uint32_t tokens);
   engine::Sequence& sequence() { return sequence_; }
   StateShelf& states() { return states_; }
 
@@ -39,8 +53,16 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
                                handoff::DType dtype, Bytes into = {}) const;
   // Keeps them until release().
   std::array<ByteSpan, 2> keep(CopiedRows rows);
-  // Whether the sequence can be computed on from this position in every layer. On the executor's thread.
+  // Whether the sequence can be computed on from this position in every layer, as far as windows go. For whoever may
+  // write to it.
   bool can_continue_at(std::uint32_t position) const;
+  // The last position not above `limit` from which these layers can be computed on: `limit`, where all keep everything;
+  // 0 where there is none.
+  std::uint32_t last_position_to_continue(LayerRange layers, std::uint32_t limit) const;
+  // As if nothing had been computed from `position` on, which last_position_to_continue() gave.
+  Result<void> go_back_to(std::uint32_t position);
+  HeldTokens held() const { return held_; }
+  void set_held(HeldTokens held) { held_ = held; }
   Result<void> write_kv(std::uint32_t layer, std::uint32_t first_position, std::uint32_t tokens, handoff::DType dtype,
                         ByteSpan k, ByteSpan v);
 
@@ -50,6 +72,7 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   // system costs more than a slice's conversion.
   Bytes take_spare();
   void release(ByteSpan kept);
+  void release_all();
   // Of all that waits for release().
   std::size_t kept_bytes() const { return kept_bytes_; }
   std::shared_ptr<const void> keep_alive(ByteSpan part);
@@ -60,6 +83,7 @@ class Workspace : public std::enable_shared_from_this<Workspace> {
   engine::Engine& engine_;
   engine::Sequence sequence_;
   StateShelf states_;
+  HeldTokens held_;
   std::map<const std::byte*, std::shared_ptr<Bytes>, std::greater<>> kept_;  // by address
   std::size_t kept_bytes_ = 0;
   std::vector<Bytes> spare_;  // at most kSpareBuffers

@@ -29,9 +29,12 @@ void add_stop(JsonObject& object, const AnswerEnd& end) {
   }
 }
 
-std::string usage(std::size_t prompt_tokens, std::size_t new_tokens) {
+// This API counts what was read from a cache apart. In a stream the last word counts.
+std::string usage(std::size_t prompt_tokens, std::size_t cached_tokens, std::size_t new_tokens) {
   return JsonObject()
-      .integer("input_tokens", static_cast<std::int64_t>(prompt_tokens))
+      .integer("input_tokens", static_cast<std::int64_t>(prompt_tokens - cached_tokens))
+      .integer("cache_creation_input_tokens", 0)
+      .integer("cache_read_input_tokens", static_cast<std::int64_t>(cached_tokens))
       .integer("output_tokens", static_cast<std::int64_t>(new_tokens))
       .str();
 }
@@ -54,11 +57,11 @@ class Format : public AnswerFormat {
     JsonObject message = head();
     message.raw("content", std::format("[{}]", typed("text").text("text", choice.text).str()));
     add_stop(message, choice.end);
-    return message.raw("usage", usage(choice.end.prompt_tokens, choice.end.new_tokens)).str();
+    return message.raw("usage", usage(choice.end.prompt_tokens, choice.end.cached_tokens, choice.end.new_tokens)).str();
   }
   std::string begin() override {
     JsonObject message = head();
-    message.raw("content", "[]").null("stop_reason").null("stop_sequence").raw("usage", usage(prompt_tokens_, 0));
+    message.raw("content", "[]").null("stop_reason").null("stop_sequence").raw("usage", usage(prompt_tokens_, 0, 0));
     JsonObject block = typed("content_block_start");
     block.integer("index", 0).raw("content_block", typed("text").text("text", "").str());
     return event("message_start", typed("message_start").raw("message", message.str())) +
@@ -73,7 +76,7 @@ class Format : public AnswerFormat {
     JsonObject delta;
     add_stop(delta, end);
     JsonObject message = typed("message_delta");
-    message.raw("delta", delta.str()).raw("usage", usage(end.prompt_tokens, end.new_tokens));
+    message.raw("delta", delta.str()).raw("usage", usage(end.prompt_tokens, end.cached_tokens, end.new_tokens));
     return event("content_block_stop", typed("content_block_stop").integer("index", 0)) +
            event("message_delta", message);
   }

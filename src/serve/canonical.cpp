@@ -11,7 +11,10 @@ Usage usage_of(std::span<const Choice> choices, std::uint32_t choices_for_each_p
   Usage usage;
   for (std::size_t index = 0; index < choices.size(); ++index) {
     // A prompt is counted once, however many answers it has.
-    if (index % choices_for_each_prompt == 0) usage.prompt_tokens += choices[index].end.prompt_tokens;
+    if (index % choices_for_each_prompt == 0) {
+      usage.prompt_tokens += choices[index].end.prompt_tokens;
+      usage.cached_tokens += choices[index].end.cached_tokens;
+    }
     usage.new_tokens += choices[index].end.new_tokens;
   }
   return usage;

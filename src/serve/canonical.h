@@ -40,6 +40,7 @@ struct Choice {
 
 struct Usage {
   std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // of those, as the first answer to each prompt found them
   std::uint32_t new_tokens = 0;
 };
 Usage usage_of(std::span<const Choice> choices, std::uint32_t choices_for_each_prompt);

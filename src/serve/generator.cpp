@@ -37,8 +37,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   // kNoCapacity where there is no room yet, and then nothing has happened.
   Result<void> try_start() {
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
-    const engine::Engine& engine = generator_.node_.executor().engine();
-    if (engine.free_cells() < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    if (generator_.node_.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
     request_ = TRY(generator_.node_.submit(asked_.request, *this));
     started_at_ = now();
     if (sink_) sink_->on_begun();
@@ -49,8 +48,12 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     const auto sink = std::exchange(sink_, nullptr);
     if (!sink) return;
     if (result) {
-      generator_.metrics_.count_answer(result->prompt_tokens, result->new_tokens, result->queue_s,
-                                       result->queue_s + result->prefill_s, result->decode_s);
+      generator_.metrics_.count_answer({.prompt_tokens = result->prompt_tokens,
+                                        .cached_tokens = result->cached_tokens,
+                                        .new_tokens = result->new_tokens,
+                                        .queue_s = result->queue_s,
+                                        .first_token_s = result->queue_s + result->prefill_s,
+                                        .decode_s = result->decode_s});
     } else {
       generator_.metrics_.count_failure(std::string(error_code_name(result.error().code)));
     }
@@ -94,6 +97,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   AnswerEnd ending(EndReason reason) const {
     AnswerEnd result{.reason = reason, .stop_text = stops_.stopped().value_or("")};
     result.prompt_tokens = prompt_tokens_;
+    result.cached_tokens = request_->cached_tokens();
     result.new_tokens = new_tokens_;
     result.queue_s = seconds(started_at_ - queued_at_);
     if (new_tokens_ > 0) {
@@ -229,8 +233,13 @@ void Generator::forget_ended() {
 
 void Generator::measure() {
   forget_ended();
-  metrics_.set_load(queue_.size(), running_.size(), node_.executor().engine().free_cells(),
-                    node_.executor().engine().options().context_tokens, node_.scheduler().load());
+  const node::Node::Room room = node_.room();
+  metrics_.set_load({.waiting = queue_.size(),
+                     .running = running_.size(),
+                     .free_cells = room.cells,
+                     .kept_cells = room.kept_cells,
+                     .all_cells = node_.executor().engine().options().context_tokens,
+                     .scheduler = node_.scheduler().load()});
 }
 
 void Generator::keep_looking() {

@@ -47,6 +47,7 @@ struct AnswerEnd {
   EndReason reason = EndReason::kEndOfText;
   std::string stop_text;  // with kStopText
   std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // of those, kept from earlier answers
   std::uint32_t new_tokens = 0;
   double queue_s = 0;
   double prefill_s = 0;  // from its start to its first token

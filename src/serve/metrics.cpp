@@ -41,25 +41,20 @@ void Metrics::count_http(int status) {
   ++http_[status];
 }
 
-void Metrics::set_load(std::size_t waiting, std::size_t running, std::uint32_t free_cells, std::uint32_t all_cells,
-                       const engine::SchedulerLoad& scheduler) {
+void Metrics::set_load(const ServerLoad& load) {
   const std::lock_guard lock(mutex_);
-  waiting_ = waiting;
-  running_ = running;
-  free_cells_ = free_cells;
-  all_cells_ = all_cells;
-  scheduler_ = scheduler;
+  load_ = load;
 }
 
-void Metrics::count_answer(std::uint32_t prompt_tokens, std::uint32_t new_tokens, double queue_s, double first_token_s,
-                           double decode_s) {
+void Metrics::count_answer(const AnswerFigures& answer) {
   const std::lock_guard lock(mutex_);
   ++answers_;
-  prompt_tokens_ += prompt_tokens;
-  new_tokens_ += new_tokens;
-  queue_s_.add(queue_s);
-  first_token_s_.add(first_token_s);
-  if (new_tokens > 1) token_s_.add(decode_s / (new_tokens - 1));
+  prompt_tokens_ += answer.prompt_tokens;
+  cached_tokens_ += answer.cached_tokens;
+  new_tokens_ += answer.new_tokens;
+  queue_s_.add(answer.queue_s);
+  first_token_s_.add(answer.first_token_s);
+  if (answer.new_tokens > 1) token_s_.add(answer.decode_s / (answer.new_tokens - 1));
 }
 
 void Metrics::count_failure(const std::string& reason) {
@@ -82,14 +77,17 @@ std::string Metrics::to_text() const {
   };
   add("baton_answers_total", "Answers that came to their end.", "counter", answers_);
   add("baton_prompt_tokens_total", "Prompt tokens of those answers.", "counter", prompt_tokens_);
+  add("baton_prompt_tokens_cached_total", "Of those prompt tokens, kept from earlier answers.", "counter",
+      cached_tokens_);
   add("baton_generated_tokens_total", "Tokens generated for those answers.", "counter", new_tokens_);
-  add("baton_answers_waiting", "Answers that wait for room.", "gauge", waiting_);
-  add("baton_answers_running", "Answers that are being made.", "gauge", running_);
-  add("baton_kv_cells_free", "Cells of the KV cache that are free.", "gauge", free_cells_);
-  add("baton_kv_cells", "Cells of the KV cache in all.", "gauge", all_cells_);
-  add("baton_step_batches_total", "Batches of decode steps computed.", "counter", scheduler_.step_batches);
-  add("baton_steps_total", "Decode steps computed in those.", "counter", scheduler_.steps);
-  add("baton_prefill_pieces_total", "Pieces of prefill computed.", "counter", scheduler_.chunk_pieces);
+  add("baton_answers_waiting", "Answers that wait for room.", "gauge", load_.waiting);
+  add("baton_answers_running", "Answers that are being made.", "gauge", load_.running);
+  add("baton_kv_cells_free", "Cells of the KV cache that an answer could have now.", "gauge", load_.free_cells);
+  add("baton_kv_cells_kept", "Of those, cells that hold texts of ended answers until then.", "gauge", load_.kept_cells);
+  add("baton_kv_cells", "Cells of the KV cache in all.", "gauge", load_.all_cells);
+  add("baton_step_batches_total", "Batches of decode steps computed.", "counter", load_.scheduler.step_batches);
+  add("baton_steps_total", "Decode steps computed in those.", "counter", load_.scheduler.steps);
+  add("baton_prefill_pieces_total", "Pieces of prefill computed.", "counter", load_.scheduler.chunk_pieces);
   text += queue_s_.to_text("baton_queue_seconds", "Time that answers waited for room.");
   text += first_token_s_.to_text("baton_first_token_seconds", "Time from the request to the first token.");
   text += token_s_.to_text("baton_token_seconds", "Mean time from token to token, by answer.");

@@ -25,14 +25,31 @@ class Histogram {
   double sum_s_ = 0;
 };
 
+struct ServerLoad {
+  std::size_t waiting = 0;
+  std::size_t running = 0;
+  std::uint32_t free_cells = 0;
+  std::uint32_t kept_cells = 0;  // of those
+  std::uint32_t all_cells = 0;
+  engine::SchedulerLoad scheduler;
+};
+
+// An answer that came to its end.
+struct AnswerFigures {
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // of those
+  std::uint32_t new_tokens = 0;
+  double queue_s = 0;
+  double first_token_s = 0;
+  double decode_s = 0;
+};
+
 // Any thread.
 class Metrics {
  public:
   void count_http(int status);
-  void set_load(std::size_t waiting, std::size_t running, std::uint32_t free_cells, std::uint32_t all_cells,
-                const engine::SchedulerLoad& scheduler);
-  void count_answer(std::uint32_t prompt_tokens, std::uint32_t new_tokens, double queue_s, double first_token_s,
-                    double decode_s);
+  void set_load(const ServerLoad& load);
+  void count_answer(const AnswerFigures& answer);
   void count_failure(const std::string& reason);
 
   std::string to_text() const;
@@ -43,12 +60,9 @@ class Metrics {
   std::map<std::string, std::uint64_t> failures_;
   std::uint64_t answers_ = 0;
   std::uint64_t prompt_tokens_ = 0;
+  std::uint64_t cached_tokens_ = 0;
   std::uint64_t new_tokens_ = 0;
-  std::size_t waiting_ = 0;
-  std::size_t running_ = 0;
-  std::uint32_t free_cells_ = 0;
-  std::uint32_t all_cells_ = 0;
-  engine::SchedulerLoad scheduler_;
+  ServerLoad load_;
   Histogram queue_s_;
   Histogram first_token_s_;
   Histogram token_s_;

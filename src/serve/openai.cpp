@@ -41,6 +41,7 @@ std::string usage_json(const Usage& usage) {
       .integer("prompt_tokens", usage.prompt_tokens)
       .integer("completion_tokens", usage.new_tokens)
       .integer("total_tokens", std::int64_t{usage.prompt_tokens} + usage.new_tokens)
+      .raw("prompt_tokens_details", JsonObject().integer("cached_tokens", usage.cached_tokens).str())
       .str();
 }
 

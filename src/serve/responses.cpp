@@ -119,7 +119,7 @@ class Format : public AnswerFormat {
     const AnswerEnd& end = choice->end;
     object.raw("usage", JsonObject()
                             .integer("input_tokens", end.prompt_tokens)
-                            .raw("input_tokens_details", R"({"cached_tokens":0})")
+                            .raw("input_tokens_details", JsonObject().integer("cached_tokens", end.cached_tokens).str())
                             .integer("output_tokens", end.new_tokens)
                             .raw("output_tokens_details", R"({"reasoning_tokens":0})")
                             .integer("total_tokens", std::int64_t{end.prompt_tokens} + end.new_tokens)

@@ -13,7 +13,7 @@ test("a message is answered", async () => {
   assert.equal(message.stop_reason, "max_tokens");
   assert.equal(message.usage.output_tokens, 16);
   const count = await client.messages.countTokens({ model: asked.model, system: asked.system, messages: asked.messages });
-  assert.equal(count.input_tokens, message.usage.input_tokens);
+  assert.equal(count.input_tokens, message.usage.input_tokens + message.usage.cache_read_input_tokens);
 });
 
 test("a stream adds up to a message", async () => {
