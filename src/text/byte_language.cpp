@@ -8,10 +8,10 @@ namespace baton::text {
 
 namespace {
 
-// Together some 30 MB and half a second: more than any form needs that a person wrote.
-constexpr std::size_t kMostNodes = 1U << 18;
+// Some 50 MB, and a tenth of a second for each token: more than any form needs that a person wrote.
+constexpr std::size_t kMostNodes = 1U << 19;
 constexpr std::size_t kMostRows = 1U << 12;
-constexpr std::uint64_t kMostWork = 1U << 25;
+constexpr std::uint64_t kMostWork = 1U << 22;
 
 constexpr std::uint32_t kNever = ByteLanguage::kNever;
 

@@ -61,7 +61,9 @@ class ByteLanguage {
   // Bytes of the shortest text that ends it.
   std::uint32_t shortest(Node state) const { return nodes_[state].shortest; }
 
-  // Too many states or too much work: what next() says since then means nothing. It stays so.
+  // Work is counted from here on.
+  void begin_work() { work_ = 0; }
+  // Too many states, or too much work at once: what next() says since then means nothing. It stays so.
   bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
 
  private:

@@ -46,6 +46,7 @@ TokenLanguage::Mask TokenLanguage::make_mask(ByteLanguage::Node state, std::uint
 }
 
 Result<TokenLanguage::Allowed> TokenLanguage::allowed(ByteLanguage::Node state, std::uint32_t tokens_left) {
+  language_->begin_work();
   auto found = masks_.find(state);
   if (found == masks_.end()) {
     Mask mask = make_mask(state, ByteLanguage::kNever);
