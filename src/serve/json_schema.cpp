@@ -155,25 +155,11 @@ Result<Node> JsonLanguage::value(const Json& schema, const std::string& path, in
   if (const Json* name = fields.take("$ref")) {
     if (!name->is_string()) return fields.wrong("$ref", "must be a string");
     node = TRY(reference(name->get<std::string>(), fields.path_of("$ref")));
-  } else if (member_of(schema, "const") != nullptr || member_of(schema, "enum") != nullptr) {
+  } else if (const Json* choices = fields.take("enum"); choices != nullptr || member_of(schema, "const") != nullptr) {
+    // The constant may be null, which elsewhere counts as absent.
     const Json* constant = member_of(schema, "const");
-    const Json* choices = constant == nullptr ? fields.take("enum") : nullptr;
     fields.allow({"const", "type"});
-    if (constant == nullptr && (choices == nullptr || !choices->is_array())) {
-      return fields.wrong("enum", "must be an array");
-    }
-    const unsigned types = type_bits(schema);
-    std::vector<std::string> texts;
-    const auto add = [&](const Json& one) {
-      for (std::size_t index = 0; index < std::size(kTypes); ++index) {
-        if ((types >> index & 1) == 0 || !is_of_type(one, kTypes[index])) continue;
-        texts.push_back(to_json(one));
-        return;
-      }
-    };
-    if (constant != nullptr) add(*constant);
-    if (choices != nullptr) std::ranges::for_each(choices->get_array(), add);
-    node = language_.one_of(std::move(texts));
+    node = TRY(named(fields, constant, choices, type_bits(schema)));
   } else if (const Json* any = fields.take("anyOf")) {
     node = TRY(any_of(*any, fields.path_of("anyOf"), depth));
   } else if (const Json* one = fields.take("oneOf")) {
@@ -202,6 +188,29 @@ Result<Node> JsonLanguage::value(const Json& schema, const std::string& path, in
   }
   TRY(fields.refuse_rest());
   return node;
+}
+
+Result<Node> JsonLanguage::named(const Fields& fields, const Json* constant, const Json* choices, unsigned types) {
+  std::vector<std::string> texts;
+  const auto add = [&](const Json& one) {
+    for (std::size_t index = 0; index < std::size(kTypes); ++index) {
+      if ((types >> index & 1) == 0 || !is_of_type(one, kTypes[index])) continue;
+      texts.push_back(to_json(one));
+      return;
+    }
+  };
+  if (choices != nullptr && !choices->is_array()) return fields.wrong("enum", "must be an array");
+  if (constant != nullptr && choices != nullptr) {
+    const auto& all = choices->get_array();
+    const std::string only = to_json(*constant);
+    if (std::ranges::none_of(all, [&](const Json& one) { return to_json(one) == only; })) return ByteLanguage::kNothing;
+  }
+  if (constant != nullptr) {
+    add(*constant);
+  } else {
+    std::ranges::for_each(choices->get_array(), add);
+  }
+  return language_.one_of(std::move(texts));
 }
 
 Result<Node> JsonLanguage::of_types(Fields& fields, const std::vector<std::string>& types, const std::string& path,

@@ -42,6 +42,8 @@ class JsonLanguage {
   };
 
   Result<Node> value(const Json& schema, const std::string& path, int depth);
+  // What is said value by value, as far as it is of the types.
+  Result<Node> named(const Fields& fields, const Json* constant, const Json* choices, unsigned types);
   Result<Node> of_types(Fields& fields, const std::vector<std::string>& types, const std::string& path, int depth);
   Result<Node> object(Fields& fields, const std::string& path, int depth);
   Result<Node> array(Fields& fields, const std::string& path, int depth);

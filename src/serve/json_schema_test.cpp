@@ -93,6 +93,9 @@ TEST(JsonSchema, WritesNamedValuesAsTheyAre) {
   expect(R"({"type":"string","enum":["a",1]})", {R"("a")"}, {"1"});
   expect(R"({"const":{"x":null}})", {R"({"x":null})"}, {"{}"});
   expect(R"({"const":null})", {"null"}, {"0"});
+  expect(R"({"const":"a","enum":["a","b"]})", {R"("a")"}, {R"("b")"});
+  // Some clients write every keyword that they know.
+  expect(R"({"type":"integer","enum":null,"items":null,"description":null})", {"7"}, {"null"});
 }
 
 TEST(JsonSchema, ChoosesAmongSchemas) {

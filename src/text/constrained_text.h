@@ -26,7 +26,8 @@ class TokenLanguage {
   ByteLanguage::Node start() const { return start_; }
 
   // As TokenFilter::allowed() gives them. Where the room gets short, only tokens after which the text can still be
-  // completed, a token for each byte at worst; but where that was never possible, all that keep to the language.
+  // completed, a token for each byte at worst; but where that was never possible, all that keep to the language. Valid
+  // until it is asked again.
   struct Allowed {
     std::span<const std::uint64_t> bits;
     bool shortened = false;
