@@ -21,9 +21,11 @@ libggml-dev 0.27
 nlohmann-json3-dev 3.11
 libminja-dev 0
 "
-# What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone.
+# What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone, and the tests
+# that hold answers against their schemas are skipped.
 kWishedPackages="
 libdnnl-dev 3.7
+python3-jsonschema 3.2
 "
 # A second kind of device for the tests: ggml's Vulkan backend on Mesa's driver that computes on the CPU. Mesa 22.3 (the
 # one of Debian 12) frees buffers that it still uses.

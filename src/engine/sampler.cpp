@@ -158,6 +158,22 @@ Token Sampler::draw(std::uint64_t position) const {
 }
 
 Result<Token> Sampler::sample(std::span<const float> logits, std::uint64_t position, std::span<const Token> history) {
+  TRY(adjust(logits, position, history));
+  return choose(position);
+}
+
+Result<Token> Sampler::sample(std::span<const float> logits, std::uint64_t position, std::span<const Token> history,
+                              std::span<const std::uint64_t> allowed) {
+  TRY(adjust(logits, position, history));
+  constexpr std::size_t kWordBits = 64;
+  for (std::size_t i = 0; i < adjusted_.size(); ++i) {
+    const std::size_t word = i / kWordBits;
+    if (word >= allowed.size() || (allowed[word] >> (i % kWordBits) & 1) == 0) adjusted_[i] = kForbidden;
+  }
+  return choose(position);
+}
+
+Result<void> Sampler::adjust(std::span<const float> logits, std::uint64_t position, std::span<const Token> history) {
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]) || logits[i] == -kForbidden) {
       return fail(ErrorCode::kInternal,
@@ -166,6 +182,10 @@ Result<Token> Sampler::sample(std::span<const float> logits, std::uint64_t posit
   }
   adjusted_.assign(logits.begin(), logits.end());
   penalise(adjusted_, history);
+  return {};
+}
+
+Result<Token> Sampler::choose(std::uint64_t position) {
   if (options_.temperature == 0.0F) {
     // The first of the largest, so that ties go to the lowest id.
     const auto best = std::ranges::max_element(adjusted_);

@@ -50,6 +50,9 @@ class Sampler {
   // temperature, draw. Filters look at probabilities before the temperature. Equal logits are ordered by lower id.
   // kInternal for NaN or +infinity (a fault in the engine), kInvalidArgument where every token is forbidden.
   Result<Token> sample(std::span<const float> logits, std::uint64_t position, std::span<const Token> history);
+  // The same among the tokens whose bit is set, as text::TokenFilter gives them.
+  Result<Token> sample(std::span<const float> logits, std::uint64_t position, std::span<const Token> history,
+                       std::span<const std::uint64_t> allowed);
 
  private:
   struct Candidate {
@@ -58,6 +61,8 @@ class Sampler {
   };
 
   explicit Sampler(SamplerOptions options) : options_(std::move(options)) {}
+  Result<void> adjust(std::span<const float> logits, std::uint64_t position, std::span<const Token> history);
+  Result<Token> choose(std::uint64_t position);
   void penalise(std::span<float> logits, std::span<const Token> history);
   void filter();
   void keep_top_p();

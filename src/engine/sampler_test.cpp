@@ -156,6 +156,20 @@ TEST(Sampler, ReportsNanAndAcceptsMinusInfinity) {
   EXPECT_FALSE(make({}).sample({}, 5, {}));
 }
 
+TEST(Sampler, ChoosesAmongTheTokensThatMayCome) {
+  std::vector<float> logits(70, 1);
+  logits[3] = 9;
+  logits[66] = 5;
+  const std::vector<std::uint64_t> allowed{1U << 7, 1U << 2};
+  EXPECT_EQ(make({}).sample(logits, 0, {}, allowed).value(), 66);
+  EXPECT_EQ(make({}).sample(logits, 0, {}, std::span(allowed).first(1)).value(), 7);
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    const Token drawn = make({.temperature = 100, .top_p = 0.99F, .seed = seed}).sample(logits, 1, {}, allowed).value();
+    EXPECT_TRUE(drawn == 7 || drawn == 66) << drawn;
+  }
+  EXPECT_EQ(make({}).sample(logits, 0, {}, {}).error().code, ErrorCode::kInvalidArgument);
+}
+
 TEST(Sampler, SurvivesExtremeButAllowedNumbers) {
   const std::vector<float> logits{3e38F, -3e38F, 1};
   const std::vector<Token> history{0, 1, 2};

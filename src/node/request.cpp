@@ -219,11 +219,16 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
   step();
 }
 
+Result<Token> Request::choose(std::span<const float> logits) {
+  if (!options_.filter) return sampler_.sample(logits, sequence_.size(), sequence_);
+  return sampler_.sample(logits, sequence_.size(), sequence_, TRY(options_.filter->allowed(tokens_left())));
+}
+
 std::optional<Token> Request::sample(std::span<const float> logits) {
   computed_tokens_ = static_cast<std::uint32_t>(sequence_.size());
   observer_.on_logits(logits);
   if (ended_) return std::nullopt;
-  const auto token = sampler_.sample(logits, sequence_.size(), sequence_);
+  const auto token = choose(logits);
   if (!token) {
     session_->stop(token.error());
     end(std::unexpected(token.error()));
@@ -239,6 +244,7 @@ bool Request::take_token(Token token) {
   if (!end_token) {
     sequence_.push_back(token);
     if (speculator_) speculator_->push(token);
+    if (options_.filter) options_.filter->push(token);
     observer_.on_token(token);
   }
   if (ended_) return false;

@@ -11,6 +11,7 @@
 #include "engine/sampler.h"
 #include "node/session.h"
 #include "node/speculator.h"
+#include "text/token_filter.h"
 
 namespace baton::node {
 
@@ -20,7 +21,8 @@ struct RequestOptions {
   std::vector<Token> prompt;
   std::uint32_t max_new_tokens = 0;
   engine::SamplerOptions sampler;
-  std::vector<Token> end_tokens;  // these end the text and are not part of it
+  std::shared_ptr<text::TokenFilter> filter;  // what the text must keep to, where it must; used on the loop's thread
+  std::vector<Token> end_tokens;              // these end the text and are not part of it
   plan::Plan plan;
   std::uint32_t chunk_tokens = 512;
   handoff::DType codec = handoff::DType::kF16;
@@ -127,6 +129,7 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   void go_on_alone(Recovery recovery);
   // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
   std::optional<Token> sample(std::span<const float> logits);
+  Result<Token> choose(std::span<const float> logits);
   bool take_token(Token token);  // whether the text goes on
   // The last token and what is guessed to follow it.
   void step();

@@ -17,10 +17,13 @@ Error refused(const std::string& body) {
 
 TEST(Anthropic, RefusesByNameWhatItCannotDo) {
   EXPECT_EQ(refused(R"({"model":"tiny","messages":[{"role":"user","content":"x"}]})").context, "max_tokens");
-  EXPECT_EQ(refused(R"({"model":"tiny","max_tokens":1,"messages":[{"role":"user","content":"x"}],"tools":[]})").context,
-            "tools");
+  EXPECT_EQ(
+      refused(
+          R"({"model":"tiny","max_tokens":1,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"bash","name":"x"}]})")
+          .context,
+      "tools[0].type");
   EXPECT_EQ(refused(R"({"model":"tiny","max_tokens":1,"messages":[{"role":"system","content":"x"}]})").context,
-            "messages");
+            "messages[0].role");
   EXPECT_EQ(refused(R"({"model":"tiny","max_tokens":1,"system":[{"type":"image"}],"messages":[]})").context,
             "system[0].type");
   EXPECT_EQ(

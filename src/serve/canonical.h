@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "engine/sampler.h"
+#include "serve/answer_reader.h"
 #include "serve/generator.h"
+#include "text/constrained_text.h"
 
 namespace baton::serve {
 
@@ -29,6 +31,8 @@ struct CanonicalRequest {
   Penalised penalised = Penalised::kAnswer;
   std::vector<std::string> stops;
   std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen tokens alone
+  std::vector<Token> marks;                   // as AnswerRequest has them
+  std::shared_ptr<text::TokenLanguage> form;  // what every answer keeps to; null: nothing
 };
 
 // One answer, whole.
@@ -36,6 +40,8 @@ struct Choice {
   std::string text;
   std::vector<Piece::Score> scores;
   AnswerEnd end;
+  std::string reasoning;
+  std::vector<FunctionCall> calls;
 };
 
 struct Usage {
@@ -68,6 +74,7 @@ struct ParsedRequest {
   CanonicalRequest request;
   Delivery delivery = Delivery::kWhole;
   std::unique_ptr<AnswerFormat> format;
+  std::optional<AnswerReading> reading;  // nothing: an answer is text as it is
 };
 
 // "prefix-" and 24 random letters and digits.

@@ -26,7 +26,9 @@ Conversation::Conversation(ParsedRequest parsed, std::shared_ptr<HttpReply> repl
       error_body_(std::move(error_body)),
       count_(std::move(count)),
       choices_(parsed_.request.prompts.size() * parsed_.request.choices),
-      to_end_(choices_.size()) {}
+      to_end_(choices_.size()) {
+  if (parsed_.reading) readers_.assign(choices_.size(), AnswerReader(*parsed_.reading));
+}
 
 void Conversation::on_abandoned(std::function<void()> task) {
   abandoned_ = std::move(task);
@@ -51,16 +53,35 @@ void Conversation::begun() {
 
 void Conversation::piece(std::size_t choice, Piece piece) {
   if (over_) return;
+  if (!readers_.empty()) {
+    const std::string bytes = std::exchange(piece.text, {});
+    readers_[choice].push(bytes, piece);
+  }
+  deliver(choice, std::move(piece));
+}
+
+void Conversation::deliver(std::size_t choice, Piece piece) {
+  if (piece.text.empty() && piece.scores.empty() && piece.reasoning.empty() && piece.calls.empty()) return;
+  if (!piece.calls.empty())
+    choices_[choice].calls.insert(choices_[choice].calls.end(), piece.calls.begin(), piece.calls.end());
   if (parsed_.delivery == Delivery::kStream) return reply_->write(parsed_.format->piece(choice, piece));
   Choice& made = choices_[choice];
   made.text += piece.text;
+  made.reasoning += piece.reasoning;
   std::ranges::move(piece.scores, std::back_inserter(made.scores));
 }
 
 void Conversation::end(std::size_t choice, Result<AnswerEnd> end) {
   if (over_) return;
   if (!end) return fail_with(end.error());
+  if (!readers_.empty()) {
+    Piece rest;
+    readers_[choice].finish(rest);
+    deliver(choice, std::move(rest));
+  }
   choices_[choice].end = *std::move(end);
+  AnswerEnd& ended = choices_[choice].end;
+  if (ended.reason == EndReason::kEndOfText && !choices_[choice].calls.empty()) ended.reason = EndReason::kCalls;
   const bool streams = parsed_.delivery == Delivery::kStream;
   if (streams) reply_->write(parsed_.format->end_of_choice(choice, choices_[choice].end));
   if (--to_end_ > 0) return;

@@ -28,6 +28,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   void end(std::size_t choice, Result<AnswerEnd> end);
 
  private:
+  void deliver(std::size_t choice, Piece piece);
   void fail_with(const Error& error);
   void abandon();
 
@@ -37,6 +38,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   std::function<void(int status)> count_;
   std::function<void()> abandoned_;
   std::vector<Choice> choices_;
+  std::vector<AnswerReader> readers_;  // of each choice, where its parts are told apart
   std::size_t to_end_ = 0;
   bool over_ = false;
 };

@@ -75,7 +75,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     if (ended()) return;
     last_token_at_ = now();
     if (new_tokens_++ == 0) first_token_at_ = last_token_at_;
-    const std::string text = detokenizer_.push(token);
+    const bool mark = std::ranges::find(asked_.marks, token) != asked_.marks.end();
+    const std::string text =
+        mark ? detokenizer_.finish() + generator_.vocabulary_.token_bytes(token) : detokenizer_.push(token);
     text_bytes_ += text.size();
     if (asked_.top_logprobs) scores_.push_back({text_bytes_, score(token)});
     give_out(stops_.push(text));
@@ -88,7 +90,8 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     text_bytes_ += rest.size();
     std::string last = stops_.push(rest);
     last += stops_.finish();
-    const bool all = new_tokens_ >= asked_.request.max_new_tokens;
+    const bool all =
+        new_tokens_ >= asked_.request.max_new_tokens || (asked_.request.filter && asked_.request.filter->shortened());
     give_out(std::move(last));
     end(ending(stops_.stopped() ? EndReason::kStopText : all ? EndReason::kLength : EndReason::kEndOfText));
   }

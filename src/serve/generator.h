@@ -27,20 +27,31 @@ struct ScoredToken {
   float logprob = 0;  // of the model's own distribution, before temperature and filters
 };
 
-// Text that has become certain, and the tokens that end in it where their scores were asked for.
+// A function that the model calls. `arguments` is a JSON object.
+struct FunctionCall {
+  std::string id;
+  std::string name;
+  std::string arguments;
+};
+
+// Text that has become certain, and the tokens that end in it where their scores were asked for. A generator gives text
+// alone; thoughts and calls are told apart later.
 struct Piece {
   struct Score {
     ScoredToken chosen;
     std::vector<ScoredToken> top;  // likeliest first
   };
   std::string text;
-  std::vector<Score> scores;
+  std::vector<Score> scores = {};
+  std::string reasoning = {};
+  std::vector<FunctionCall> calls = {};
 };
 
 enum class EndReason {
   kEndOfText,  // the model said so
   kStopText,
   kLength,  // no more tokens were asked for
+  kCalls,   // as kEndOfText, and functions are called
 };
 
 struct AnswerEnd {
@@ -58,6 +69,7 @@ struct AnswerRequest {
   std::string client;  // whose turn it is
   node::RequestOptions request;
   std::vector<std::string> stops;
+  std::vector<Token> marks;                   // control tokens that are to be seen in the text, by their names
   std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen token alone
 };
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "serve/chat_tools.h"
 #include "serve/openai.h"
 
 namespace baton::serve::ollama {
@@ -25,16 +26,15 @@ class Format : public AnswerFormat {
   Format(Kind kind, std::string model) : kind_(kind), model_(std::move(model)) {}
 
   std::string whole(std::span<const Choice> choices) override {
-    JsonObject object = with_text(choices.front().text);
-    add_end(object, choices.front().end);
+    const Choice& choice = choices.front();
+    JsonObject object = with({.text = choice.text, .reasoning = choice.reasoning, .calls = choice.calls});
+    add_end(object, choice.end);
     return object.str();
   }
   std::string_view stream_type() const override { return "application/x-ndjson"; }
-  std::string piece(std::size_t, const Piece& piece) override {
-    return with_text(piece.text).flag("done", false).str() + "\n";
-  }
+  std::string piece(std::size_t, const Piece& piece) override { return with(piece).flag("done", false).str() + "\n"; }
   std::string end_of_choice(std::size_t, const AnswerEnd& end) override {
-    JsonObject object = with_text("");
+    JsonObject object = with({});
     add_end(object, end);
     return object.str() + "\n";
   }
@@ -42,11 +42,26 @@ class Format : public AnswerFormat {
   std::string error(const Error& error) override { return error_body(500, error) + "\n"; }
 
  private:
-  JsonObject with_text(std::string_view text) const {
+  JsonObject with(const Piece& piece) const {
     JsonObject object;
     object.text("model", model_).text("created_at", time_text(std::chrono::system_clock::now()));
-    if (kind_ == Kind::kGenerate) return object.text("response", text);
-    return object.raw("message", JsonObject().text("role", "assistant").text("content", text).str());
+    if (kind_ == Kind::kGenerate) {
+      object.text("response", piece.text);
+      if (!piece.reasoning.empty()) object.text("thinking", piece.reasoning);
+      return object;
+    }
+    JsonObject message;
+    message.text("role", "assistant").text("content", piece.text);
+    if (!piece.reasoning.empty()) message.text("thinking", piece.reasoning);
+    if (!piece.calls.empty()) {
+      std::vector<std::string> calls;
+      for (const FunctionCall& call : piece.calls) {
+        const std::string function = JsonObject().text("name", call.name).raw("arguments", call.arguments).str();
+        calls.push_back(JsonObject().raw("function", function).str());
+      }
+      message.raw("tool_calls", json_array(calls));
+    }
+    return object.raw("message", message.str());
   }
   static void add_end(JsonObject& object, const AnswerEnd& end) {
     object.text("done_reason", end.reason == EndReason::kLength ? "length" : "stop").flag("done", true);
@@ -112,19 +127,105 @@ Result<void> parse_options(Fields& body, CanonicalRequest& request) {
   return options.refuse_rest();
 }
 
+// "json", or a schema.
+Result<void> parse_format(Fields& body, AnswerForm& form) {
+  const Json* format = body.take("format");
+  if (format == nullptr || (format->is_string() && format->get<std::string>().empty())) return {};
+  if (format->is_string() && format->get<std::string>() == "json") {
+    form.content = ContentForm::kObject;
+  } else if (format->is_object()) {
+    form.content = ContentForm::kSchema;
+    form.schema = *format;
+    form.schema_path = "format";
+  } else {
+    return body.wrong("format", "must be 'json' or a JSON schema");
+  }
+  return {};
+}
+
+// True, false, or how much, as templates have their variables for it.
+Result<void> parse_think(Fields& body, text::ChatRequest& chat) {
+  const Json* think = body.take("think");
+  if (think == nullptr) return {};
+  if (think->is_boolean()) {
+    chat.variables.emplace_back("enable_thinking", think->get<bool>() ? "true" : "false");
+    return {};
+  }
+  if (!think->is_string()) return body.wrong("think", "must be true, false, low, medium or high");
+  const std::string& effort = think->get<std::string>();
+  if (effort != "low" && effort != "medium" && effort != "high") {
+    return body.wrong("think", std::format("is '{}', but must be true, false, low, medium or high", effort));
+  }
+  chat.variables.emplace_back("reasoning_effort", json_string(effort));
+  return {};
+}
+
+// Calls have no ids here; templates that want some get them in the order of the conversation.
+std::string call_id(std::size_t number) { return std::format("call{:05}", number); }
+
+Result<void> parse_calls(const Json& value, const std::string& path, text::ChatMessage& message, std::size_t& calls) {
+  if (!value.is_array()) return fail(ErrorCode::kInvalidArgument, std::format("'{}' must be an array", path), path);
+  for (std::size_t index = 0; index < value.get_array().size(); ++index) {
+    Fields fields = TRY(Fields::of(value.get_array()[index], std::format("{}[{}]", path, index)));
+    const Json* function = fields.take("function");
+    if (function == nullptr) return fields.wrong("function", "is missing");
+    fields.allow({"id", "type"});
+    TRY(fields.refuse_rest());
+    Fields inner = TRY(Fields::of(*function, fields.path_of("function")));
+    text::ToolCall& call = message.tool_calls.emplace_back();
+    call.id = call_id(calls++);
+    call.name = TRY(inner.required_text("name"));
+    const Json* arguments = inner.take("arguments");
+    if (arguments != nullptr && !arguments->is_object()) return inner.wrong("arguments", "must be an object");
+    call.arguments_json = arguments == nullptr ? "{}" : to_json(*arguments);
+    inner.allow({"index", "description"});
+    TRY(inner.refuse_rest());
+  }
+  return {};
+}
+
+Result<std::vector<text::ChatMessage>> parse_messages(Fields& body) {
+  const Json* value = body.take("messages");
+  if (value == nullptr || !value->is_array() || value->get_array().empty()) {
+    return body.wrong("messages", "must be an array of messages");
+  }
+  std::vector<text::ChatMessage> messages;
+  std::size_t calls = 0;
+  std::size_t answered = 0;
+  for (std::size_t index = 0; index < value->get_array().size(); ++index) {
+    Fields fields = TRY(Fields::of(value->get_array()[index], std::format("messages[{}]", index)));
+    text::ChatMessage& message = messages.emplace_back();
+    message.role = TRY(openai::parse_role(fields, TRY(fields.required_text("role"))));
+    message.content = TRY(fields.text("content"))
+    .value_or("");
+    if (message.role == text::Role::kAssistant) {
+      message.reasoning_content = TRY(fields.text("thinking"));
+      if (const Json* list = fields.take("tool_calls")) {
+        TRY(parse_calls(*list, fields.path_of("tool_calls"), message, calls));
+      }
+    }
+    if (message.role == text::Role::kTool) {
+      auto name = TRY(fields.text("tool_name"));
+      message.name = name ? std::move(name) : TRY(fields.text("name"));
+      message.tool_call_id = call_id(answered++);
+      fields.allow({"tool_call_id"});
+    }
+    const Json* images = fields.take("images");
+    if (images != nullptr && !(images->is_array() && images->get_array().empty())) {
+      return fail(ErrorCode::kUnsupported, std::format("'{}': this server reads only text", fields.path_of("images")),
+                  fields.path_of("images"));
+    }
+    TRY(fields.refuse_rest());
+  }
+  return messages;
+}
+
 Result<ParsedRequest> parse_common(Fields& body, Kind kind, const ServedModel& model) {
   TRY(check_model(body, model));
   ParsedRequest parsed;
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(true) ? Delivery::kStream : Delivery::kWhole;
   TRY(parse_options(body, parsed.request));
-  const Json* format = body.take("format");
-  if (format != nullptr && !(format->is_string() && format->get<std::string>().empty())) {
-    return fail(ErrorCode::kUnsupported, "'format' is not supported by this server", "format");
-  }
-  if (TRY(body.flag("think")).value_or(false)) {
-    return fail(ErrorCode::kUnsupported, "'think' is not supported by this server", "think");
-  }
   body.allow({"keep_alive"});
   parsed.format = std::make_unique<Format>(kind, model.id());
   return parsed;
@@ -148,12 +249,13 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed = TRY(parse_common(body, Kind::kChat, model));
   text::ChatRequest chat;
-  chat.messages = TRY(openai::parse_messages(body.take("messages"), body));
-  if (const Json* tools = body.take("tools"); tools != nullptr && !(tools->is_array() && tools->get_array().empty())) {
-    return fail(ErrorCode::kUnsupported, "'tools' is not supported by this server", "tools");
-  }
+  chat.messages = TRY(parse_messages(body));
+  AnswerForm form;
+  TRY(parse_format(body, form));
+  TRY(parse_think(body, chat));
+  if (const Json* tools = body.take("tools")) form.tools.tools = TRY(parse_tool_list(*tools, "tools"));
   TRY(body.refuse_rest());
-  parsed.request.prompts.push_back(TRY(model.chat_prompt(std::move(chat))));
+  TRY(ask(model, std::move(chat), std::move(form), parsed));
   return parsed;
 }
 
@@ -167,15 +269,20 @@ Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model)
   if (!TRY(body.text("suffix")).value_or("").empty()) {
     return fail(ErrorCode::kUnsupported, "'suffix' is not supported by this server", "suffix");
   }
+  text::ChatRequest chat;
+  AnswerForm form;
+  TRY(parse_format(body, form));
+  TRY(parse_think(body, chat));
   TRY(body.refuse_rest());
   if (raw || !model.can_chat()) {
     parsed.request.prompts.push_back(TRY(model.text_prompt(system.value_or("") + prompt)));
+    parsed.request.form = TRY(model.form(form, {}));
+    if (parsed.request.form) parsed.request.marks = model.marks();
     return parsed;
   }
-  text::ChatRequest chat;
   if (system && !system->empty()) chat.messages.push_back({.role = text::Role::kSystem, .content = *system});
   chat.messages.push_back({.role = text::Role::kUser, .content = prompt});
-  parsed.request.prompts.push_back(TRY(model.chat_prompt(std::move(chat))));
+  TRY(ask(model, std::move(chat), std::move(form), parsed));
   return parsed;
 }
 
@@ -199,6 +306,9 @@ Result<std::string> show(const Json& json, const ServedModel& model) {
   TRY(check_model(body, model));
   body.allow({"verbose", "name"});
   TRY(body.refuse_rest());
+  std::vector<std::string> capabilities{json_string("completion")};
+  if (model.can_call()) capabilities.push_back(json_string("tools"));
+  if (model.syntax().thinks != ThinkSyntax::kNone) capabilities.push_back(json_string("thinking"));
   const std::string info = JsonObject()
                                .text("general.architecture", model.model().description().architecture)
                                .integer("context_length", model.model().shape().trained_context_tokens)
@@ -211,7 +321,7 @@ Result<std::string> show(const Json& json, const ServedModel& model) {
       .text("template", model.template_source())
       .raw("details", details(model))
       .raw("model_info", info)
-      .raw("capabilities", R"(["completion"])")
+      .raw("capabilities", json_array(capabilities))
       .str();
 }
 

@@ -40,10 +40,10 @@ TEST_F(Ollama, ReadsItsOptions) {
 
 TEST_F(Ollama, RefusesByNameWhatItCannotDo) {
   for (const auto& [body, name] : std::vector<std::pair<std::string, std::string>>{
-           {R"({"model":"tiny","prompt":"x","format":"json"})", "format"},
+           {R"({"model":"tiny","prompt":"x","format":"yaml"})", "format"},
            {R"({"model":"tiny","prompt":"x","images":["abc"]})", "images"},
            {R"({"model":"tiny","prompt":"x","options":{"mirostat":1}})", "options.mirostat"},
-           {R"({"model":"tiny","prompt":"x","think":true})", "think"},
+           {R"({"model":"tiny","prompt":"x","think":"much"})", "think"},
            {R"({"model":"other","prompt":"x"})", "model"}}) {
     const auto parsed = generate(body);
     ASSERT_FALSE(parsed) << body;

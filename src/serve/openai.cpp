@@ -3,6 +3,9 @@
 #include <charconv>
 #include <format>
 
+#include "serve/chat_tools.h"
+#include "serve/openai_format.h"
+
 namespace baton::serve::openai {
 
 namespace {
@@ -10,210 +13,6 @@ namespace {
 constexpr std::size_t kMostStops = 16;
 constexpr std::int64_t kMostTopLogprobs = 20;
 constexpr std::size_t kMostBiases = 1024;
-
-std::string_view finish_reason(EndReason reason) { return reason == EndReason::kLength ? "length" : "stop"; }
-
-std::string bytes_array(std::string_view bytes) {
-  std::vector<std::string> items;
-  for (const char byte : bytes) items.push_back(std::to_string(static_cast<unsigned char>(byte)));
-  return json_array(items);
-}
-
-JsonObject scored(const ScoredToken& token) {
-  JsonObject object;
-  object.text("token", token.bytes).number("logprob", static_cast<double>(token.logprob));
-  object.raw("bytes", bytes_array(token.bytes));
-  return object;
-}
-
-std::string chat_logprobs(std::span<const Piece::Score> scores) {
-  std::vector<std::string> content;
-  for (const Piece::Score& score : scores) {
-    std::vector<std::string> top;
-    for (const ScoredToken& token : score.top) top.push_back(scored(token).str());
-    content.push_back(scored(score.chosen).raw("top_logprobs", json_array(top)).str());
-  }
-  return JsonObject().raw("content", json_array(content)).null("refusal").str();
-}
-
-std::string usage_json(const Usage& usage) {
-  return JsonObject()
-      .integer("prompt_tokens", usage.prompt_tokens)
-      .integer("completion_tokens", usage.new_tokens)
-      .integer("total_tokens", std::int64_t{usage.prompt_tokens} + usage.new_tokens)
-      .raw("prompt_tokens_details", JsonObject().integer("cached_tokens", usage.cached_tokens).str())
-      .str();
-}
-
-struct FormatOptions {
-  std::string model;
-  std::uint32_t choices = 1;
-  bool logprobs = false;
-  bool include_usage = false;
-  std::vector<std::string> echo;  // of each prompt, what the text begins with
-};
-
-// What chat and completions share: ids, usage, the end of the stream.
-class Format : public AnswerFormat {
- public:
-  Format(std::string_view id_prefix, FormatOptions options)
-      : options_(std::move(options)), id_(new_id(id_prefix)), created_(unix_time()) {}
-
-  std::string end(std::span<const Choice> choices) override {
-    std::string text;
-    if (options_.include_usage) {
-      text = server_sent_event(
-          chunk().raw("choices", "[]").raw("usage", usage_json(usage_of(choices, options_.choices))).str());
-    }
-    return text + server_sent_event("[DONE]");
-  }
-  std::string error(const Error& error) override { return server_sent_event(error_body(500, error)); }
-
- protected:
-  virtual std::string_view chunk_object() const = 0;
-
-  JsonObject head(std::string_view object) const {
-    JsonObject made;
-    made.text("id", id_).text("object", object).integer("created", created_).text("model", options_.model);
-    return made;
-  }
-  JsonObject chunk() const { return head(chunk_object()); }
-  std::string event(std::string_view choice) const {
-    JsonObject made = chunk();
-    made.raw("choices", std::format("[{}]", choice));
-    if (options_.include_usage) made.null("usage");
-    return server_sent_event(made.str());
-  }
-  const FormatOptions& options() const { return options_; }
-
- private:
-  const FormatOptions options_;
-  const std::string id_;
-  const std::int64_t created_;
-};
-
-class ChatFormat : public Format {
- public:
-  explicit ChatFormat(FormatOptions options) : Format("chatcmpl", std::move(options)) {}
-
-  std::string whole(std::span<const Choice> choices) override {
-    std::vector<std::string> items;
-    for (std::size_t index = 0; index < choices.size(); ++index) {
-      const Choice& choice = choices[index];
-      JsonObject message;
-      message.text("role", "assistant").text("content", choice.text).null("refusal");
-      JsonObject item;
-      item.integer("index", static_cast<std::int64_t>(index)).raw("message", message.str());
-      add_logprobs(item, choice.scores);
-      item.text("finish_reason", finish_reason(choice.end.reason));
-      items.push_back(item.str());
-    }
-    return head("chat.completion")
-        .raw("choices", json_array(items))
-        .raw("usage", usage_json(usage_of(choices, options().choices)))
-        .str();
-  }
-  std::string begin() override {
-    std::string text;
-    for (std::uint32_t index = 0; index < options().choices; ++index) {
-      const std::string delta = JsonObject().text("role", "assistant").text("content", "").str();
-      text += event(delta_choice(index, delta, {}).null("finish_reason").str());
-    }
-    return text;
-  }
-  std::string piece(std::size_t choice, const Piece& piece) override {
-    const std::string delta = JsonObject().text("content", piece.text).str();
-    return event(delta_choice(choice, delta, piece.scores).null("finish_reason").str());
-  }
-  std::string end_of_choice(std::size_t choice, const AnswerEnd& end) override {
-    return event(delta_choice(choice, "{}", {}).text("finish_reason", finish_reason(end.reason)).str());
-  }
-
- protected:
-  std::string_view chunk_object() const override { return "chat.completion.chunk"; }
-
- private:
-  void add_logprobs(JsonObject& item, std::span<const Piece::Score> scores) const {
-    if (options().logprobs) {
-      item.raw("logprobs", chat_logprobs(scores));
-    } else {
-      item.null("logprobs");
-    }
-  }
-  JsonObject delta_choice(std::size_t index, std::string_view delta, std::span<const Piece::Score> scores) const {
-    JsonObject item;
-    item.integer("index", static_cast<std::int64_t>(index)).raw("delta", delta);
-    if (scores.empty()) return item.null("logprobs");
-    add_logprobs(item, scores);
-    return item;
-  }
-};
-
-class CompletionFormat : public Format {
- public:
-  explicit CompletionFormat(FormatOptions options) : Format("cmpl", std::move(options)) {}
-
-  std::string whole(std::span<const Choice> choices) override {
-    std::vector<std::string> items;
-    for (std::size_t index = 0; index < choices.size(); ++index) {
-      const Choice& choice = choices[index];
-      const std::string echo = echo_of(index);
-      items.push_back(item(index, echo + choice.text, choice.scores, echo.size())
-                          .text("finish_reason", finish_reason(choice.end.reason))
-                          .str());
-    }
-    return head("text_completion")
-        .raw("choices", json_array(items))
-        .raw("usage", usage_json(usage_of(choices, options().choices)))
-        .str();
-  }
-  std::string piece(std::size_t choice, const Piece& piece) override {
-    if (offsets_.size() <= choice) offsets_.resize(choice + 1);
-    const std::string echo = offsets_[choice] == 0 ? echo_of(choice) : std::string();
-    const std::size_t offset = offsets_[choice] + echo.size();
-    offsets_[choice] = offset + piece.text.size();
-    return event(item(choice, echo + piece.text, piece.scores, offset).null("finish_reason").str());
-  }
-  std::string end_of_choice(std::size_t choice, const AnswerEnd& end) override {
-    return event(item(choice, "", {}, 0).text("finish_reason", finish_reason(end.reason)).str());
-  }
-
- protected:
-  std::string_view chunk_object() const override { return "text_completion"; }
-
- private:
-  std::string echo_of(std::size_t choice) const {
-    const std::size_t prompt = choice / options().choices;
-    return prompt < options().echo.size() ? options().echo[prompt] : std::string();
-  }
-  JsonObject item(std::size_t index, std::string_view text, std::span<const Piece::Score> scores,
-                  std::size_t offset) const {
-    JsonObject made;
-    made.text("text", text).integer("index", static_cast<std::int64_t>(index));
-    if (!options().logprobs || scores.empty()) return made.null("logprobs");
-    std::vector<std::string> tokens;
-    std::vector<std::string> logprobs;
-    std::vector<std::string> tops;
-    std::vector<std::string> offsets;
-    for (const Piece::Score& score : scores) {
-      tokens.push_back(json_string(score.chosen.bytes));
-      logprobs.push_back(json_number(static_cast<double>(score.chosen.logprob)));
-      JsonObject top;
-      for (const ScoredToken& token : score.top) top.number(token.bytes, static_cast<double>(token.logprob));
-      tops.push_back(top.str());
-      offsets.push_back(std::to_string(offset));
-      offset += score.chosen.bytes.size();
-    }
-    return made.raw("logprobs", JsonObject()
-                                    .raw("tokens", json_array(tokens))
-                                    .raw("token_logprobs", json_array(logprobs))
-                                    .raw("top_logprobs", json_array(tops))
-                                    .raw("text_offset", json_array(offsets))
-                                    .str());
-  }
-
-  std::vector<std::size_t> offsets_;
-};
 
 Result<void> parse_stream(Fields& body, ParsedRequest& parsed, FormatOptions& format) {
   const bool stream = TRY(body.flag("stream"))
@@ -272,14 +71,6 @@ Result<std::vector<text::ContentPart>> parse_parts(const Json::array_t& items, c
   return parts;
 }
 
-Result<text::Role> parse_role(const Fields& message, const std::string& name) {
-  using text::Role;
-  for (const Role role : {Role::kSystem, Role::kDeveloper, Role::kUser, Role::kAssistant, Role::kTool}) {
-    if (name == text::role_name(role)) return role;
-  }
-  return message.wrong("role", std::format("is '{}', but must be system, developer, user, assistant or tool", name));
-}
-
 Result<std::vector<text::ToolCall>> parse_tool_calls(const Json& value, const std::string& path) {
   if (!value.is_array()) return fail(ErrorCode::kInvalidArgument, std::format("'{}' must be an array", path), path);
   std::vector<text::ToolCall> calls;
@@ -299,6 +90,13 @@ Result<std::vector<text::ToolCall>> parse_tool_calls(const Json& value, const st
     TRY(call.refuse_rest());
   }
   return calls;
+}
+
+// 'response_format': free text, any object, or what a schema allows.
+Result<void> parse_response_format(Fields& body, AnswerForm& form) {
+  const Json* value = body.take("response_format");
+  if (value == nullptr) return {};
+  return parse_text_format(*value, "response_format", SchemaPlace::kInner, form);
 }
 
 // Token ids, or nothing where the array holds something else.
@@ -355,6 +153,14 @@ Result<void> refuse_storing(Fields& body) {
   return fail(ErrorCode::kUnsupported, "'store' cannot be true: this server stores no answers", "store");
 }
 
+Result<text::Role> parse_role(const Fields& message, const std::string& name) {
+  using text::Role;
+  for (const Role role : {Role::kSystem, Role::kDeveloper, Role::kUser, Role::kAssistant, Role::kTool}) {
+    if (name == text::role_name(role)) return role;
+  }
+  return message.wrong("role", std::format("is '{}', but must be system, developer, user, assistant or tool", name));
+}
+
 Result<std::vector<text::ChatMessage>> parse_messages(const Json* value, const Fields& body, std::string_view name) {
   if (value == nullptr) return body.wrong(name, "is missing");
   if (!value->is_array() || value->get_array().empty()) return body.wrong(name, "must be an array of messages");
@@ -393,6 +199,39 @@ Result<std::vector<text::ChatMessage>> parse_messages(const Json* value, const F
     TRY(fields.refuse_rest());
   }
   return messages;
+}
+
+Result<void> parse_text_format(const Json& value, const std::string& path, SchemaPlace place, AnswerForm& form) {
+  Fields fields = TRY(Fields::of(value, path));
+  const std::string type = TRY(fields.required_text("type"));
+  if (type == "text") return fields.refuse_rest();
+  if (type == "json_object") {
+    form.content = ContentForm::kObject;
+    return fields.refuse_rest();
+  }
+  if (type != "json_schema") {
+    return fail(ErrorCode::kUnsupported,
+                std::format("'{}' '{}' is not supported by this server: text, json_object and json_schema are",
+                            fields.path_of("type"), type),
+                fields.path_of("type"));
+  }
+  std::string inner_path = path;
+  const Json* inner_value = &value;
+  if (place == SchemaPlace::kInner) {
+    inner_value = fields.take("json_schema");
+    if (inner_value == nullptr) return fields.wrong("json_schema", "is missing");
+    inner_path = fields.path_of("json_schema");
+    TRY(fields.refuse_rest());
+  }
+  Fields inner = TRY(Fields::of(*inner_value, inner_path));
+  const Json* schema = inner.take("schema");
+  if (schema == nullptr) return inner.wrong("schema", "is missing");
+  form.content = ContentForm::kSchema;
+  form.schema = *schema;
+  form.schema_path = inner.path_of("schema");
+  // Schemas are always held to; names and descriptions change no answer here.
+  inner.allow({"type", "name", "description", "strict"});
+  return inner.refuse_rest();
 }
 
 Result<void> parse_sampling(Fields& body, CanonicalRequest& request, std::size_t vocabulary) {
@@ -435,15 +274,9 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   const auto top = TRY(body.integer("top_logprobs", 0, kMostTopLogprobs));
   if (top && !format.logprobs) return body.wrong("top_logprobs", "needs 'logprobs' to be true");
   if (format.logprobs) parsed.request.top_logprobs = static_cast<std::uint32_t>(top.value_or(0));
-  if (const Json* kind = body.take("response_format")) {
-    Fields fields = TRY(Fields::of(*kind, "response_format"));
-    const std::string type = TRY(fields.required_text("type"));
-    if (type != "text") {
-      return fail(ErrorCode::kUnsupported,
-                  std::format("'response_format.type' '{}' is not supported by this server", type),
-                  "response_format.type");
-    }
-  }
+  AnswerForm form;
+  TRY(parse_response_format(body, form));
+  form.tools = TRY(parse_tools(body));
   if (TRY(body.text("service_tier")).value_or("auto") == "priority") {
     return body.wrong("service_tier", "cannot be 'priority': there is one tier");
   }
@@ -456,8 +289,8 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   TRY(refuse_storing(body));
   allow_hints(body);
   TRY(body.refuse_rest());
-  parsed.request.prompts.push_back(TRY(model.chat_prompt(std::move(chat))));
-  parsed.format = std::make_unique<ChatFormat>(std::move(format));
+  TRY(ask(model, std::move(chat), std::move(form), parsed));
+  parsed.format = chat_format(std::move(format));
   return parsed;
 }
 
@@ -486,7 +319,7 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
   TRY(refuse_storing(body));
   allow_hints(body);
   TRY(body.refuse_rest());
-  parsed.format = std::make_unique<CompletionFormat>(std::move(format));
+  parsed.format = completion_format(std::move(format));
   return parsed;
 }
 

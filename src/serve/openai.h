@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "serve/answer_form.h"
 #include "serve/canonical.h"
 #include "serve/json.h"
 #include "serve/served_model.h"
@@ -25,6 +26,10 @@ std::string error_body(int status, std::string_view message);
 Result<void> check_model(Fields& body, const ServedModel& model);
 Result<std::vector<text::ChatMessage>> parse_messages(const Json* value, const Fields& body,
                                                       std::string_view name = "messages");
+Result<text::Role> parse_role(const Fields& message, const std::string& name);
+// Text, any object, or the values of a schema, which lies in a member 'json_schema' or beside the type.
+enum class SchemaPlace { kInner, kBeside };
+Result<void> parse_text_format(const Json& value, const std::string& path, SchemaPlace place, AnswerForm& form);
 // Nothing is stored here, so nobody may count on it.
 Result<void> refuse_storing(Fields& body);
 Result<void> parse_sampling(Fields& body, CanonicalRequest& request, std::size_t vocabulary);

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "serve/chat_tools.h"
 #include "serve/openai.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -20,6 +21,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   CanonicalRequest request;
   (void)openai::parse_sampling(*body, request, 1000);
   (void)openai::parse_messages(body->take("messages"), *body);
+  AnswerForm form;
+  if (const Json* format = body->take("response_format")) {
+    (void)openai::parse_text_format(*format, "response_format", openai::SchemaPlace::kInner, form);
+  }
+  (void)parse_tools(*body);
   (void)body->refuse_rest();
   return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <format>
 
+#include "serve/chat_tools.h"
 #include "serve/openai.h"
 
 namespace baton::serve::responses {
@@ -14,6 +15,7 @@ struct Asked {
   std::optional<std::uint32_t> max_output_tokens;
   double temperature = 1;
   double top_p = 1;
+  std::string text_format = R"({"type":"text"})";
 };
 
 class Format : public AnswerFormat {
@@ -26,26 +28,37 @@ class Format : public AnswerFormat {
   }
   std::string begin() override {
     const std::string empty = response("in_progress", nullptr);
-    return event("response.created", JsonObject().raw("response", empty)) +
-           event("response.in_progress", JsonObject().raw("response", empty)) +
-           event("response.output_item.added",
-                 JsonObject().integer("output_index", 0).raw("item", item("in_progress", "[]"))) +
-           event("response.content_part.added", place().raw("part", part("")));
+    // One by one: each takes the next number.
+    std::string events = event("response.created", JsonObject().raw("response", empty));
+    events += event("response.in_progress", JsonObject().raw("response", empty));
+    return events;
   }
   std::string piece(std::size_t, const Piece& piece) override {
+    std::string events;
+    if (!piece.reasoning.empty()) {
+      if (thought_.empty()) events += added(0, reasoning_item("in_progress", "[]"));
+      thought_ += piece.reasoning;
+      events += event("response.reasoning_text.delta", thought_place().text("delta", piece.reasoning));
+    }
+    if (piece.text.empty()) return events;
+    events += open_message();
     text_ += piece.text;
-    return event("response.output_text.delta", place().text("delta", piece.text).raw("logprobs", "[]"));
+    events += event("response.output_text.delta", place().text("delta", piece.text).raw("logprobs", "[]"));
+    return events;
   }
   std::string end_of_choice(std::size_t, const AnswerEnd& end) override {
     const std::string content = std::format("[{}]", part(text_));
-    return event("response.output_text.done", place().text("text", text_).raw("logprobs", "[]")) +
-           event("response.content_part.done", place().raw("part", part(text_))) +
-           event("response.output_item.done",
-                 JsonObject().integer("output_index", 0).raw("item", item(status_of(end), content)));
+    std::string events = open_message();
+    events += event("response.output_text.done", place().text("text", text_).raw("logprobs", "[]"));
+    events += event("response.content_part.done", place().raw("part", part(text_)));
+    events += event("response.output_item.done",
+                    JsonObject().integer("output_index", message_index()).raw("item", item(status_of(end), content)));
+    return events;
   }
   std::string end(std::span<const Choice> choices) override {
     Choice choice = choices.front();
     choice.text = text_;
+    choice.reasoning = thought_;
     const std::string_view status = status_of(choice.end);
     return event(std::format("response.{}", status), JsonObject().raw("response", response(status, &choice)));
   }
@@ -69,7 +82,43 @@ class Format : public AnswerFormat {
   }
   JsonObject place() const {
     JsonObject object;
-    return object.text("item_id", item_id_).integer("output_index", 0).integer("content_index", 0);
+    return object.text("item_id", item_id_).integer("output_index", message_index()).integer("content_index", 0);
+  }
+  JsonObject thought_place() const {
+    JsonObject object;
+    return object.text("item_id", thought_id_).integer("output_index", 0).integer("content_index", 0);
+  }
+  // Behind the thoughts, where there are any.
+  std::int64_t message_index() const { return thought_.empty() ? 0 : 1; }
+  std::string added(std::int64_t index, std::string_view made) {
+    return event("response.output_item.added", JsonObject().integer("output_index", index).raw("item", made));
+  }
+  // Ends the thoughts and begins the message, where that has not happened.
+  std::string open_message() {
+    if (message_open_) return {};
+    message_open_ = true;
+    std::string events;
+    if (!thought_.empty()) {
+      events = event("response.reasoning_text.done", thought_place().text("text", thought_));
+      events += event(
+          "response.output_item.done",
+          JsonObject().integer("output_index", 0).raw("item", reasoning_item("completed", thought_part(thought_))));
+    }
+    events += added(message_index(), item("in_progress", "[]"));
+    events += event("response.content_part.added", place().raw("part", part("")));
+    return events;
+  }
+  static std::string thought_part(std::string_view thought) {
+    return std::format("[{}]", JsonObject().text("type", "reasoning_text").text("text", thought).str());
+  }
+  std::string reasoning_item(std::string_view status, std::string_view content) const {
+    return JsonObject()
+        .text("type", "reasoning")
+        .text("id", thought_id_)
+        .text("status", status)
+        .raw("summary", "[]")
+        .raw("content", content)
+        .str();
   }
   std::string item(std::string_view status, std::string_view content) const {
     return JsonObject()
@@ -109,11 +158,17 @@ class Format : public AnswerFormat {
       object.null("max_output_tokens");
     }
     object.text("model", asked_.model);
-    const std::string content = choice == nullptr ? "" : std::format("[{}]", part(choice->text));
-    object.raw("output", choice == nullptr ? "[]" : std::format("[{}]", item(status, content)));
+    std::vector<std::string> output;
+    if (choice != nullptr) {
+      if (!choice->reasoning.empty()) output.push_back(reasoning_item("completed", thought_part(choice->reasoning)));
+      output.push_back(item(status, std::format("[{}]", part(choice->text))));
+    }
+    object.raw("output", json_array(output));
     object.flag("parallel_tool_calls", false).null("previous_response_id").flag("store", false);
     object.number("temperature", asked_.temperature).number("top_p", asked_.top_p);
-    object.raw("text", R"({"format":{"type":"text"}})").text("tool_choice", "auto").raw("tools", "[]");
+    object.raw("text", JsonObject().raw("format", asked_.text_format).str())
+        .text("tool_choice", "auto")
+        .raw("tools", "[]");
     object.text("truncation", "disabled").raw("metadata", "{}");
     if (choice == nullptr) return object.null("usage").str();
     const AnswerEnd& end = choice->end;
@@ -131,21 +186,20 @@ class Format : public AnswerFormat {
   const std::string id_;
   const std::string item_id_;
   const std::int64_t created_;
+  const std::string thought_id_ = new_id("rs");
   std::int64_t sequence_number_ = 0;
   std::string text_;
+  std::string thought_;
+  bool message_open_ = false;
 };
 
-Result<void> check_text_format(Fields& body) {
+Result<void> parse_text(Fields& body, AnswerForm& form, std::string& echoed) {
   const Json* text = body.take("text");
   if (text == nullptr) return {};
   Fields fields = TRY(Fields::of(*text, "text"));
   if (const Json* format = fields.take("format")) {
-    Fields inner = TRY(Fields::of(*format, "text.format"));
-    const std::string type = TRY(inner.required_text("type"));
-    if (type != "text") {
-      return fail(ErrorCode::kUnsupported, std::format("'text.format.type' '{}' is not supported by this server", type),
-                  "text.format.type");
-    }
+    TRY(openai::parse_text_format(*format, "text.format", openai::SchemaPlace::kBeside, form));
+    echoed = to_json(*format);
   }
   return fields.refuse_rest();
 }
@@ -174,7 +228,8 @@ Result<ParsedRequest> parse(const Json& json, const ServedModel& model) {
   request.sampler.seed = random_seed();
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(false) ? Delivery::kStream : Delivery::kWhole;
-  TRY(check_text_format(body));
+  AnswerForm form;
+  TRY(parse_text(body, form, asked.text_format));
   if (TRY(body.text("truncation")).value_or("disabled") != "disabled") {
     return fail(ErrorCode::kUnsupported, "'truncation' can only be 'disabled' on this server", "truncation");
   }
@@ -192,7 +247,7 @@ Result<ParsedRequest> parse(const Json& json, const ServedModel& model) {
   TRY(openai::refuse_storing(body));
   body.allow({"metadata", "user", "safety_identifier", "prompt_cache_key", "service_tier"});
   TRY(body.refuse_rest());
-  request.prompts.push_back(TRY(model.chat_prompt(std::move(chat))));
+  TRY(ask(model, std::move(chat), std::move(form), parsed));
   parsed.format = std::make_unique<Format>(std::move(asked));
   return parsed;
 }

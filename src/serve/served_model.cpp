@@ -39,6 +39,7 @@ ServedModel::ServedModel(std::shared_ptr<const engine::Model> model, std::string
       created_(changed_at(model_->path())),
       tokenizer_(std::move(tokenizer)) {
   if (id_.empty()) id_ = model_->path().stem().string();
+  forms_ = std::make_unique<FormCache>(vocabulary(), syntax_);
 }
 
 Result<std::unique_ptr<const ServedModel>> ServedModel::create(std::shared_ptr<const engine::Model> model,
@@ -58,6 +59,8 @@ Result<std::unique_ptr<const ServedModel>> ServedModel::create(std::shared_ptr<c
   auto chat_template = text::ChatTemplate::create(served->template_source_, served->vocabulary().control_texts());
   if (chat_template) {
     served->chat_template_ = *std::move(chat_template);
+    served->syntax_ = read_answer_syntax(served->template_source_);
+    served->marks_ = mark_tokens(served->syntax_, served->vocabulary());
   } else {
     served->why_no_chat_ = chat_template.error().to_string();
     log::warning("the model's chat template is not used: {}", served->why_no_chat_);
@@ -65,14 +68,22 @@ Result<std::unique_ptr<const ServedModel>> ServedModel::create(std::shared_ptr<c
   return served;
 }
 
-Result<std::vector<Token>> ServedModel::chat_prompt(text::ChatRequest request) const {
+bool ServedModel::can_call() const { return syntax_.calls != CallSyntax::kNone && template_source_.contains("tools"); }
+
+Result<ChatPrompt> ServedModel::chat_prompt(text::ChatRequest request) const {
   if (!chat_template_) {
     return fail(ErrorCode::kUnsupported, "this model cannot chat, only continue a text: " + why_no_chat_);
   }
   request.bos_token = token_text(vocabulary(), vocabulary().bos());
   request.eos_token = token_text(vocabulary(), vocabulary().eos());
   request.local_time = local_time();
-  return tokenizer_.encode(TRY(chat_template_->render(request)));
+  const text::MarkedText rendered = TRY(chat_template_->render(request));
+  ChatPrompt prompt {
+    TRY(tokenizer_.encode(rendered))
+    , { .syntax = syntax_ }
+  };
+  prompt.reading.in_thought = ends_in_thought(syntax_, rendered.bytes());
+  return prompt;
 }
 
 Result<std::vector<Token>> ServedModel::text_prompt(const std::string& text) const {

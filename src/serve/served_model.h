@@ -8,10 +8,16 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "serve/answer_form.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace baton::serve {
+
+struct ChatPrompt {
+  std::vector<Token> tokens;
+  AnswerReading reading;  // how the answer is to be read; no function may be called yet
+};
 
 // Immutable; safe to use from several threads.
 class ServedModel {
@@ -28,9 +34,18 @@ class ServedModel {
   const text::Vocabulary& vocabulary() const { return tokenizer_.vocabulary(); }
   bool can_chat() const { return chat_template_.has_value(); }
   const std::string& template_source() const { return template_source_; }
+  const AnswerSyntax& syntax() const { return syntax_; }
+  // Whether its chat template has a place for functions, and calls them in a way that is known here.
+  bool can_call() const;
+  // The control tokens that mark the parts of its answers.
+  const std::vector<Token>& marks() const { return marks_; }
+  // As FormCache says.
+  Result<std::shared_ptr<text::TokenLanguage>> form(const AnswerForm& form, const AnswerReading& reading) const {
+    return forms_->find_or_compile(form, reading);
+  }
 
   // The tokens up to where the model's answer begins. Fills in the model's own BOS and EOS and the time.
-  Result<std::vector<Token>> chat_prompt(text::ChatRequest request) const;
+  Result<ChatPrompt> chat_prompt(text::ChatRequest request) const;
   // The tokens of a text to go on from; control tokens are only text.
   Result<std::vector<Token>> text_prompt(const std::string& text) const;
 
@@ -44,6 +59,9 @@ class ServedModel {
   std::optional<text::ChatTemplate> chat_template_;
   std::string template_source_;
   std::string why_no_chat_;
+  AnswerSyntax syntax_;
+  std::vector<Token> marks_;
+  std::unique_ptr<FormCache> forms_;  // has a lock of its own
 };
 
 }  // namespace baton::serve

@@ -189,9 +189,13 @@ struct Server::Impl {
     for (std::size_t choice = 0; choice < conversation->choices(); ++choice) {
       const Generator::AnswerId id = next_id++;
       ids.push_back(id);
-      AnswerRequest answer{
-          .client = client, .request = options.request, .stops = asked.stops, .top_logprobs = asked.top_logprobs};
+      AnswerRequest answer{.client = client,
+                           .request = options.request,
+                           .stops = asked.stops,
+                           .marks = asked.marks,
+                           .top_logprobs = asked.top_logprobs};
       node::RequestOptions& request = answer.request;
+      if (asked.form) request.filter = std::make_shared<text::ConstrainedText>(asked.form);
       request.prompt = asked.prompts[choice / asked.choices];
       request.max_new_tokens = *asked.max_new_tokens;
       request.end_tokens = model->vocabulary().end_tokens();
