@@ -99,7 +99,8 @@ Result<void> Membership::begin() {
                                      [this](auto connection) { on_accept(std::move(connection)); }));
   apply_list();
   refresh_state();
-  loop_.post([this] { tick(); });
+  // By the timer, which ends with this object, and not posted: that could outlive it.
+  timer_.start(Duration::zero(), [this] { tick(); });
   return {};
 }
 
