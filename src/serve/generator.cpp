@@ -39,8 +39,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
     const engine::Engine& engine = generator_.node_.executor().engine();
     if (engine.free_cells() < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    if (generator_.planner_ != nullptr) {
+      plan_ = generator_.planner_->plan(prompt_tokens_, asked_.request.max_new_tokens);
+      if (plan_) plan_->apply_to(asked_.request);
+    }
     request_ = TRY(generator_.node_.submit(asked_.request, *this));
     started_at_ = now();
+    if (plan_) plan_->begun(id_);
     if (sink_) sink_->on_begun();
     return {};
   }
@@ -48,6 +53,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   void end(Result<AnswerEnd> result) {
     const auto sink = std::exchange(sink_, nullptr);
     if (!sink) return;
+    if (plan_ && result && started_at_ != TimePoint{}) {
+      plan_->ended({.first_token_s = result->prefill_s,
+                    .decode_s = result->decode_s,
+                    .new_tokens = result->new_tokens,
+                    .recovered = recovered_});
+    }
+    plan_.reset();
     if (result) {
       generator_.metrics_.count_answer(result->prompt_tokens, result->new_tokens, result->queue_s,
                                        result->queue_s + result->prefill_s, result->decode_s);
@@ -63,6 +75,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_recovery(const node::Recovery& recovery) override {
+    recovered_ = true;
     log::warning("answer {}: {} is lost ({}); going on without it", id_, recovery.peer, recovery.error.to_string());
   }
   void on_logits(std::span<const float> logits) override {
@@ -71,7 +84,10 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   void on_token(Token token) override {
     if (ended()) return;
     last_token_at_ = now();
-    if (new_tokens_++ == 0) first_token_at_ = last_token_at_;
+    if (new_tokens_++ == 0) {
+      first_token_at_ = last_token_at_;
+      if (plan_) plan_->prefilled();
+    }
     const std::string text = detokenizer_.push(token);
     text_bytes_ += text.size();
     if (asked_.top_logprobs) scores_.push_back({text_bytes_, score(token)});
@@ -145,7 +161,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   const AnswerId id_;
   AnswerRequest asked_;
   std::shared_ptr<AnswerSink> sink_;  // null once ended
+  std::unique_ptr<AnswerPlan> plan_;  // null where it runs as it was asked, and once ended
   std::shared_ptr<node::Request> request_;
+  bool recovered_ = false;
   text::Detokenizer detokenizer_;
   StopFinder stops_;
   std::vector<float> row_;
@@ -161,12 +179,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 };
 
 Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
-                     Metrics& metrics)
+                     Metrics& metrics, AnswerPlanner* planner)
     : loop_(loop),
       node_(node),
       vocabulary_(vocabulary),
       limits_(limits),
       metrics_(metrics),
+      planner_(planner),
       queue_(limits.waiting),
       timer_(loop) {}
 
