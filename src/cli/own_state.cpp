@@ -21,10 +21,11 @@ OwnState::OwnState(const engine::Model& model, const Sha256& digest, const engin
                     .layers_begin = held.begin,
                     .layers_end = held.end,
                     .layer_count = layers,
-                    .context_tokens = options.context_tokens}};
+                    .context_tokens = options.context_tokens,
+                    .chunk_tokens = options.max_chunk_tokens}};
 }
 
-cluster::NodeState OwnState::now(const node::Node& node) {
+cluster::NodeState OwnState::now(const node::Node& node, const ClusterPlanner& planner) {
   const TimePoint time = baton::now();
   if (time >= next_look_) {
     next_look_ = time + Duration(kDeviceInterval);
@@ -34,6 +35,7 @@ cluster::NodeState OwnState::now(const node::Node& node) {
     }
   }
   state_.load.transfers = static_cast<std::uint32_t>(node.transfers());
+  planner.describe(state_);
   return state_;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "cli/cluster_planner.h"
 #include "cluster/node_state.h"
 #include "engine/engine.h"
 #include "node/node.h"
@@ -13,7 +14,7 @@ class OwnState {
  public:
   OwnState(const engine::Model& model, const Sha256& digest, const engine::EngineOptions& options);
 
-  cluster::NodeState now(const node::Node& node);
+  cluster::NodeState now(const node::Node& node, const ClusterPlanner& planner);
 
  private:
   cluster::NodeState state_;

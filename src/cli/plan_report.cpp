@@ -104,9 +104,13 @@ std::string why_it_won(const plan::Cluster& cluster, const plan::Choice& choice,
   std::string why = division(cluster, best, layers) + ".";
   if (const plan::Alternative* next = runner_up(choice)) {
     const double gain = next->prediction.score_s() / best.prediction.score_s() - 1;
-    why += gain > plan::kTie
-               ? std::format(" The next best, {}, takes {:.1f}% longer", next->name, gain * 100)
-               : std::format(" It is the simplest of those that take no longer; {} gains nothing", next->name);
+    if (gain > plan::kTie) {
+      why += std::format(" The next best, {}, takes {:.1f}% longer", next->name, gain * 100);
+    } else if (gain >= -plan::kTie) {
+      why += std::format(" It is the simplest of those that take no longer; {} gains nothing", next->name);
+    } else {
+      why += std::format(" {} would gain {:.1f}%, too little to trouble another machine", next->name, -gain * 100);
+    }
     const plan::Alternative* single = best_single(choice);
     if (single != nullptr && single != next && single != &best) {
       why += std::format(", the best machine alone, {}, {:.2f} times as long", single->name,

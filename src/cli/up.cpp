@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <format>
+#include <future>
 #include <memory>
 #include <optional>
 
 #include "base/log.h"
 #include "cli/cluster_peers.h"
+#include "cli/cluster_planner.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/own_state.h"
@@ -15,6 +17,8 @@
 #include "cli/signals.h"
 #include "cli/text_output.h"
 #include "cluster/home.h"
+#include "cluster/link_probes.h"
+#include "node/device_rates.h"
 #include "node/node.h"
 #include "serve/server.h"
 
@@ -57,6 +61,7 @@ struct UpFlags {
   PlanFlags plan;
   DeviceFlags device;
   LinkFlags link;
+  std::string profile;  // in place of measuring
 };
 
 constexpr std::uint32_t kDefaultContextTokens = 16384;
@@ -99,6 +104,28 @@ Result<node::RequestOptions> shared_options(const UpFlags& flags, plan::Plan pla
   return request;
 }
 
+// Of the machine that the executor computes on, where nobody else uses it yet.
+Result<node::DeviceRates> rates_of(engine::Executor& executor, const Sha256& digest, const std::string& profile,
+                                   const std::filesystem::path& folder) {
+  static constexpr std::string_view kRatesFile = "rates.json";
+  if (!profile.empty()) {
+    return node::profile_rates(executor.engine().shape(), profile, node::kv_bytes_per_value(executor.engine()));
+  }
+  std::promise<Result<node::DeviceRates>> measured;
+  TRY(executor.submit([&](engine::Engine& engine, const std::stop_token&) {
+    measured.set_value(node::remembered_rates(engine, digest, folder / kRatesFile));
+  }));
+  return measured.get_future().get();
+}
+
+Result<plan::RequestPlanner::Options> planner_options(const engine::Engine& engine, const LinkFlags& link) {
+  const auto codec = plan::find_codec(link.codec);
+  if (!codec) return fail(ErrorCode::kInvalidArgument, std::format("'{}' is no codec", link.codec));
+  return plan::RequestPlanner::Options{.codec = *codec,
+                                       .chunk_tokens = engine.options().max_chunk_tokens,
+                                       .kv_bytes_per_value = node::kv_bytes_per_value(engine)};
+}
+
 Result<void> up(const UpFlags& flags) {
   log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
   const auto loop = TRY(net::EventLoop::create());
@@ -122,6 +149,7 @@ Result<void> up(const UpFlags& flags) {
   const Sha256 digest = TRY(model->digest());
 
   std::unique_ptr<node::Node> node;
+  std::unique_ptr<ClusterPlanner> planner;
   std::unique_ptr<serve::Server> server;
   std::optional<Error> out;
   const auto shut_down = [&] {
@@ -136,19 +164,32 @@ Result<void> up(const UpFlags& flags) {
     });
   });
   auto executor = TRY(start_executor(model, options));
+  const node::DeviceRates rates = TRY(rates_of(*executor, digest, flags.profile, folder));
+  log::info("this machine reads {:.4g} and writes {:.4g} tokens a second", rates.prefill_tokens_per_s,
+            rates.decode_tokens_per_s);
   OwnState own_state(*model, digest, executor->engine().options());
+  cluster::LinkProbes probes(*loop, [&] { return node && node->transfers() == 0 && planner && planner->is_idle(); });
   membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
+  membership.on_probe = [&](auto connection) { probes.adopt(std::move(connection)); };
   membership.on_cut_off = [&](const net::Fingerprint& peer) { node->cut_off(peer); };
   membership.on_out = [&](const Error& error) {
     out = error;
     shut_down();
   };
-  membership.state = [&] { return node ? own_state.now(*node) : cluster::NodeState(); };
+  membership.state = [&] { return planner ? own_state.now(*node, *planner) : cluster::NodeState(); };
   TRY(home->enter(std::move(membership), flags.cluster.new_cluster()));
   node::NodeOptions node_options;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
   node = TRY(node::Node::create(*loop, home->identity(), std::move(executor), digest, std::move(node_options)));
+  planner = std::make_unique<ClusterPlanner>(
+      *node, home->membership(), probes, ClusterPlanner::Options {
+        .plan_by = flags.plan.wants_others() ? PlanBy::kFlags : PlanBy::kRequest,
+        .planner = TRY(planner_options(node->executor().engine(), flags.link))
+        , .model_digest = digest.hex(), .rates = rates
+      });
+  probes.watch(home->membership());
+  api.planner = planner.get();
   server = TRY(serve::Server::start(*loop, *node, std::move(served), std::move(api)));
   TRY(print(std::format("http://{}\n", server->endpoint().to_string())));
   TRY(print(
@@ -221,6 +262,12 @@ void add_up(CLI::App& app, Action& chosen) {
   flags->device.context_tokens = kDefaultContextTokens;
   flags->device.add_to(*command);
   flags->link.add_to(*command);
+  command
+      ->add_option("--no-measure", flags->profile,
+                   "Do not measure how fast this machine is with the model, and take the rates of this profile of "
+                   "'baton plan --list'")
+      ->group("Cluster")
+      ->type_name("PROFILE");
   command->footer(
       "Prints the API's address, then the node's as host:port#fingerprint. The first 'baton up' with a data folder "
       "begins a\n"

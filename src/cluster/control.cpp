@@ -51,9 +51,7 @@ Result<ControlAnswer> carry_out(Membership& membership, const WireRequest& reque
   ControlAnswer answer;
   describe(answer, membership.list());
   switch (static_cast<Command>(request.command)) {
-    case Command::kNodes:
-      for (const PeerView& view : membership.peers()) answer.nodes.push_back(report_of(view));
-      return answer;
+    case Command::kNodes: return report(membership);
     case Command::kToken: {
       if (request.lifetime_s <= 0) return fail(ErrorCode::kInvalidArgument, "a token lives for at least a second");
       const trust::JoinToken token = TRY(membership.make_token(std::chrono::seconds(request.lifetime_s)));
@@ -106,6 +104,13 @@ Result<std::string> converse(const Folder& folder, const net::Endpoint& endpoint
 }
 
 }  // namespace
+
+ControlAnswer report(const Membership& membership) {
+  ControlAnswer answer;
+  describe(answer, membership.list());
+  for (const PeerView& view : membership.peers()) answer.nodes.push_back(report_of(view));
+  return answer;
+}
 
 Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, Duration patience) {
   const auto endpoint = TRY(folder.read_running());

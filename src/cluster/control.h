@@ -40,6 +40,9 @@ struct ControlAnswer {
   std::vector<NodeReport> nodes;
 };
 
+// The cluster as a node sees it, without a token.
+ControlAnswer report(const Membership& membership);
+
 // Asks the node that runs with this folder. kUnavailable where none does; what it refuses comes as its own error.
 Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, Duration patience);
 

@@ -93,10 +93,11 @@ Result<void> Membership::begin() {
     // Even one that has run out says who this is.
     if (claims && claims->subject == identity().fingerprint()) TRY(use_certificate(*der));
   }
-  listener_ = TRY(transport_->listen(options_.listen,
-                                     {.is_trusted = [this](const net::Fingerprint& key) { return lets_in(key); },
-                                      .protocols = {net::Protocol::kMembership, net::Protocol::kWork}},
-                                     [this](auto connection) { on_accept(std::move(connection)); }));
+  listener_ = TRY(
+      transport_->listen(options_.listen,
+                         {.is_trusted = [this](const net::Fingerprint& key) { return lets_in(key); },
+                          .protocols = {net::Protocol::kMembership, net::Protocol::kWork, net::Protocol::kLinkProbe}},
+                         [this](auto connection) { on_accept(std::move(connection)); }));
   apply_list();
   refresh_state();
   // By the timer, which forgets it where this object ends before the loop runs.
@@ -155,6 +156,14 @@ std::vector<PeerView> Membership::peers() const {
     views.push_back(std::move(view));
   }
   return views;
+}
+
+std::map<net::Fingerprint, double> Membership::round_trips_ms() const {
+  std::map<net::Fingerprint, double> times;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.link() != nullptr && peer.round_trip_ms > 0) times[id] = peer.round_trip_ms;
+  }
+  return times;
 }
 
 Result<trust::JoinToken> Membership::make_token(std::chrono::seconds life) {

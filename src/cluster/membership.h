@@ -29,11 +29,12 @@ struct MembershipOptions {
   std::chrono::seconds certificate_life = std::chrono::hours(24);  // of those that this node issues
   std::vector<net::Fingerprint> linked_by_hand = {};  // no members; the owner lets them work for this node all the same
   // All on the loop's thread, none from inside a call to the Membership.
-  std::function<NodeState()> state = {};                               // asked twice a second
-  std::function<void(std::shared_ptr<net::Connection>)> on_work = {};  // a member has connected to do work
-  std::function<void(const net::Fingerprint&)> on_cut_off = {};        // it is no member any more: end its work
-  std::function<void(const Error&)> on_out = {};                       // this node is no member any more
-  std::function<std::int64_t()> wall_clock_s = {};                     // since 1970; by default the system's
+  std::function<NodeState()> state = {};                                // asked twice a second
+  std::function<void(std::shared_ptr<net::Connection>)> on_work = {};   // a member has connected to do work
+  std::function<void(std::shared_ptr<net::Connection>)> on_probe = {};  // a member measures its link to us
+  std::function<void(const net::Fingerprint&)> on_cut_off = {};         // it is no member any more: end its work
+  std::function<void(const Error&)> on_out = {};                        // this node is no member any more
+  std::function<std::int64_t()> wall_clock_s = {};                      // since 1970; by default the system's
 };
 
 enum class PeerStatus {
@@ -51,7 +52,7 @@ struct PeerView {
   NodeState state = {};
   std::string address = {};  // where it is connected, or was last met
   std::string software = {};
-  double round_trip_ms = 0;  // 0: not measured yet
+  double round_trip_ms = 0;  // of a quiet moment lately; 0: not measured yet
   std::string problem = {};  // why there is no connection
 };
 
@@ -73,6 +74,8 @@ class Membership {
   net::Transport& work_transport() { return work_transport_; }
   bool may_work(const net::Fingerprint& id) const { return list_.contains(id); }
   std::vector<PeerView> peers() const;
+  // Of those that are connected, where it was measured.
+  std::map<net::Fingerprint, double> round_trips_ms() const;
 
   // kRefused where this node is no admin, as for all that follows; kInvalidArgument, kNotFound.
   Result<trust::JoinToken> make_token(std::chrono::seconds life);

@@ -53,7 +53,8 @@ void Membership::on_accept(std::shared_ptr<net::Connection> connection) {
     log::warning("refusing work: {}", good.error().to_string());
     return;
   }
-  if (options_.on_work) options_.on_work(std::move(connection));
+  const auto& taken = connection->protocol() == net::Protocol::kWork ? options_.on_work : options_.on_probe;
+  if (taken) taken(std::move(connection));
 }
 
 void Membership::adopt(std::shared_ptr<net::Connection> connection, DialledBy dialled_by) {

@@ -32,6 +32,12 @@ std::vector<Statements> pieces_of(const std::vector<trust::Statement>& statement
   return pieces;
 }
 
+// The link's own time and not that of what was on it: shorter counts at once, longer only when it stays.
+double settle(double known_ms, double measured_ms) {
+  constexpr double kRise = 0.1;
+  return known_ms == 0 || measured_ms < known_ms ? measured_ms : known_ms + kRise * (measured_ms - known_ms);
+}
+
 }  // namespace
 
 void Membership::on_heard(Link& link, const Message& message) {
@@ -59,7 +65,7 @@ void Membership::on_heard_from_member(Link& link, const Message& message) {
     Peer& peer = peers_.at(link.peer());
     const auto sent = peer.pings.find(pong->number);
     if (sent == peer.pings.end()) return;
-    peer.round_trip_ms = seconds(now() - sent->second) * 1e3;
+    peer.round_trip_ms = settle(peer.round_trip_ms, seconds(now() - sent->second) * 1e3);
     peer.pings.erase(sent);
   } else if (const auto* statements = std::get_if<Statements>(&message)) {
     follow(on_statements(link, *statements));

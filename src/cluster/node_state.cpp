@@ -19,6 +19,7 @@ void for_each_section(State& state, const Visitor& visit) {
   visit("models", state.models);
   visit("rates", state.rates);
   visit("load", state.load);
+  visit("links", state.links);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ struct ModelState {
   std::uint32_t layers_end = 0;
   std::uint32_t layer_count = 0;
   std::uint32_t context_tokens = 0;
+  std::uint32_t chunk_tokens = 0;  // the most that is computed at once
   bool operator==(const ModelState&) const = default;
 };
 
@@ -32,12 +33,28 @@ struct ModelState {
 struct RateState {
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
+  // The planner's coefficients (src/plan/rates.h), with the first of the models.
+  double flops_per_second = 0;
+  double attention_factor = 0;
+  double bytes_per_second = 0;
   bool operator==(const RateState&) const = default;
 };
 
 struct LoadState {
   std::uint32_t transfers = 0;
+  std::uint32_t streams = 0;  // answers that are being written for whoever asked here
+  double queue_s = 0;         // of prompts that are being read, and wait to be
+  std::uint32_t free_cells = 0;
   bool operator==(const LoadState&) const = default;
+};
+
+// To another node; 0 where nothing has been measured yet.
+struct LinkState {
+  std::string peer;  // its id
+  double round_trip_ms = 0;
+  double to_bytes_per_second = 0;
+  double from_bytes_per_second = 0;
+  bool operator==(const LinkState&) const = default;
 };
 
 struct NodeState {
@@ -46,6 +63,7 @@ struct NodeState {
   std::vector<ModelState> models;
   RateState rates;
   LoadState load;
+  std::vector<LinkState> links;
   bool operator==(const NodeState&) const = default;
 };
 

@@ -17,7 +17,7 @@ TEST(NodeState, IsSentInSectionsAndOnlyWhereItChanged) {
   StateLog log;
   StateView view;
   NodeState state = example();
-  EXPECT_EQ(log.update(state).sections.size(), 5u);
+  EXPECT_EQ(log.update(state).sections.size(), 6u);
   ASSERT_TRUE(view.take(log.all()));
   EXPECT_EQ(view.state(), state);
   EXPECT_TRUE(log.update(state).sections.empty());

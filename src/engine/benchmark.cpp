@@ -33,7 +33,7 @@ class Workload {
     Workload work(engine, run);
     for (std::uint32_t index = 0; index < run.sequences; ++index) {
       work.sequences_.push_back(TRY(engine.reserve(run.depth + run.tokens)));
-      if (run.depth > 0) TRY(work.read(work.sequences_.back(), 0, run.depth, WantedLogits::kNone));
+      if (work.must_read()) TRY(work.read(work.sequences_.back(), 0, run.depth, WantedLogits::kNone));
     }
     return work;
   }
@@ -70,6 +70,15 @@ class Workload {
         run_(run),
         tokens_(arbitrary_tokens(engine, run.depth + run.tokens)),
         logits_(std::size_t{run.sequences} * engine.shape().vocabulary_size) {}
+
+  // Whether the run can only begin behind tokens that were read.
+  bool must_read() const {
+    if (run_.depth == 0 || run_.content == CellContent::kRead) return run_.depth > 0;
+    const model::ModelShape& shape = engine_->shape();
+    const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
+    return std::ranges::any_of(shape.layers, keeps_state) ||
+           !engine_->can_continue_at(sequences_.back(), {0, shape.layer_count}, run_.depth);
+  }
 
   Result<void> pass(std::span<const BatchSpan> spans, std::span<const Token> tokens) {
     const Batch batch{.layers = {0, engine_->shape().layer_count}, .spans = spans, .tokens = tokens, .hidden = {}};

@@ -13,9 +13,16 @@ struct Rate {
   double deviation = 0;  // of a single run: the sample's standard deviation; 0 where there was one run
 };
 
+// What a run's first tokens find in the cache before them.
+enum class CellContent {
+  kRead,  // tokens that were read, untimed
+  kAny,  // where the model's layers can begin anywhere, whatever lies in the cells: the time is the same. Else as kRead
+};
+
 struct BenchmarkRun {
-  std::uint32_t tokens = 0;     // to read or to generate, of each sequence
-  std::uint32_t depth = 0;      // tokens that a sequence holds before; filled beforehand, and not timed
+  std::uint32_t tokens = 0;  // to read or to generate, of each sequence
+  std::uint32_t depth = 0;   // tokens that a sequence holds before
+  CellContent content = CellContent::kRead;
   std::uint32_t sequences = 1;  // that are decoded together; prompts are read one after the other
   std::uint32_t repetitions = 5;
 };

@@ -36,24 +36,27 @@ constexpr double kFlopsPerStateElement = 6;
 
 }  // namespace
 
+double attention_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs) {
+  const LayerShape& numbers = shape.layers[layer];
+  if (!numbers.memory.keeps_rows()) return 0;
+  double attended = 0;
+  for (const TokenRun& run : runs) attended += static_cast<double>(attended_positions(run, numbers.attention_window));
+  // The query-key product and the weighted sum of values cost 2 FLOPs per element each.
+  const double attention_width =
+      static_cast<double>(shape.head_count) * (shape.key_head_width + shape.value_head_width) / 2.0;
+  return 4.0 * attention_width * attended;
+}
+
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs) {
   const LayerShape& numbers = shape.layers[layer];
   double tokens = 0;
-  double attended = 0;
-  for (const TokenRun& run : runs) {
-    tokens += static_cast<double>(run.token_count);
-    attended += static_cast<double>(attended_positions(run, numbers.attention_window));
-  }
-  // The query-key product and the weighted sum of values cost 2 FLOPs per element each.
-  const double attention_width = numbers.memory.keeps_rows() ? static_cast<double>(shape.head_count) *
-                                                                   (shape.key_head_width + shape.value_head_width) / 2.0
-                                                             : 0.0;
+  for (const TokenRun& run : runs) tokens += static_cast<double>(run.token_count);
   double weights_used = static_cast<double>(numbers.weight_count - numbers.expert_weight_count);
   if (numbers.expert_count > 0) {
     weights_used += static_cast<double>(numbers.expert_weight_count) * numbers.experts_per_token / numbers.expert_count;
   }
   return (2.0 * weights_used + kFlopsPerStateElement * numbers.memory.state_width) * tokens +
-         4.0 * attention_width * attended;
+         attention_flops(shape, layer, runs);
 }
 
 double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,

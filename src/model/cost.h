@@ -32,6 +32,8 @@ std::uint64_t attended_positions(TokenRun run, std::uint64_t window);
 // Experts of the layer that this many tokens are expected to read.
 double experts_touched(const LayerShape& layer, std::uint64_t tokens);
 
+// What of layer_flops() attention is: queries by keys, and the weighing of values.
+double attention_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs);
 double layer_flops(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs);
 // `kv_bytes_per_token`: one token's rows in this layer, in the cache's type.
 double layer_bytes(const ModelShape& shape, std::uint32_t layer, std::span<const TokenRun> runs,

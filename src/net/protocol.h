@@ -9,10 +9,16 @@ namespace baton::net {
 enum class Protocol : std::uint8_t {
   kWork,        // docs/formats/kv-stream.md
   kMembership,  // docs/formats/membership.md
+  kLinkProbe,   // docs/formats/link-probe.md
 };
 
 constexpr std::string_view protocol_name(Protocol protocol) {
-  return protocol == Protocol::kWork ? "baton/1" : "baton-cluster/1";
+  switch (protocol) {
+    case Protocol::kWork: return "baton/1";
+    case Protocol::kMembership: return "baton-cluster/1";
+    case Protocol::kLinkProbe: return "baton-probe/1";
+  }
+  return "";
 }
 
 }  // namespace baton::net

@@ -217,6 +217,12 @@ Result<std::shared_ptr<Workspace>> Node::workspace_for(const handoff::Open& open
   return prefix_cache_->take(need, TRY(named_prefixes(open)), prefix_context(open), open.chunk_tokens);
 }
 
+std::uint32_t Node::kept_tokens(std::span<const Token> prompt) const {
+  if (prefix_cache_ == nullptr) return 0;
+  const PrefixNeed need{.tokens = static_cast<std::uint32_t>(prompt.size()), .layers = {0, host_->widths.layers()}};
+  return prefix_cache_->common_tokens(need, prompt);
+}
+
 Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
   if (auto session = TRY(known_session(open.request))) {
     if (session->self() != open.sender || common_part(session->open()) != common_part(open)) {

@@ -48,6 +48,9 @@ class Node {
   // The peer may connect no more: its connections end, and so does all work with it.
   void cut_off(const net::Fingerprint& peer);
 
+  // How many tokens of a prompt this node still has from an earlier request, and need not read again.
+  std::uint32_t kept_tokens(std::span<const Token> prompt) const;
+
   // Starts a request of this node's own. The observer must live until its on_finished().
   Result<std::shared_ptr<Request>> submit(RequestOptions options, RequestObserver& observer);
 

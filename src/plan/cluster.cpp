@@ -23,6 +23,7 @@ Result<void> validate_device(const Device& device, std::size_t nodes) {
   if (!is_finite_rate(device.flops_per_second) || !is_finite_rate(device.bytes_per_second)) {
     return wrong(what, "needs FLOPs and bytes per second above 0");
   }
+  if (!is_finite_rate(device.attention_factor)) return wrong(what, "needs an attention factor above 0");
   if (!is_amount(device.pass_overhead_s) || !is_amount(device.layer_overhead_s) || !is_amount(device.memory_bytes) ||
       !is_amount(device.queue_s) || !is_amount(device.stream_bytes)) {
     return wrong(what, "has an overhead, a memory or a queue that is not a number of 0 or more");

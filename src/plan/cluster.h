@@ -19,11 +19,13 @@ inline constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
 // What computes. A pass of a chunk or of a decode step over some layers takes
 //   pass_overhead + sum over layers of (layer_overhead + max(FLOPs / flops_per_second, bytes / bytes_per_second)),
+// attention's FLOPs counted attention_factor times,
 // and once the request kept it busy for warm_after_s, warm_slowdown times as long.
 struct Device {
   std::string name;
   std::uint16_t node = 0;       // of Cluster::nodes
   double flops_per_second = 0;  // reached, not a peak
+  double attention_factor = 1;  // so many times as long as another FLOP takes one of attention
   double bytes_per_second = 0;
   double pass_overhead_s = 0;
   double layer_overhead_s = 0;

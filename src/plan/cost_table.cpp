@@ -15,8 +15,10 @@ namespace {
 // Steps whose cost is computed; more are stood for by these, since it changes slowly with the position.
 constexpr double kSampledSteps = 16;
 
-double roofline(const Device& device, const model::Cost& cost) {
-  return std::max(cost.flops / device.flops_per_second, cost.bytes / device.bytes_per_second);
+// `attention_flops` are among the cost's.
+double roofline(const Device& device, const model::Cost& cost, double attention_flops) {
+  const double flops = cost.flops + (device.attention_factor - 1) * attention_flops;
+  return std::max(flops / device.flops_per_second, cost.bytes / device.bytes_per_second);
 }
 
 }  // namespace
@@ -43,10 +45,11 @@ PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shap
     for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
       const double kv_bytes = kv_values(shape, layer) * request.kv_bytes_per_value;
       const model::Cost cost = model::layer_cost(shape, layer, {&run, 1}, kv_bytes);
+      const double attention_flops = model::attention_flops(shape, layer, {&run, 1});
       for (std::size_t index = 0; index < devices; ++index) {
         const Device& device = cluster.devices[index];
         double* sums = &work_[(index * chunks_.size() + chunk) * stride_];
-        sums[layer + 1] = sums[layer] + device.layer_overhead_s + roofline(device, cost);
+        sums[layer + 1] = sums[layer] + device.layer_overhead_s + roofline(device, cost, attention_flops);
       }
     }
     for (std::size_t index = 0; index < devices; ++index) {
@@ -56,7 +59,7 @@ PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shap
   }
   const model::Cost head = model::head_cost(shape, 1);
   for (const Device& device : cluster.devices) {
-    head_.push_back(roofline(device, head));
+    head_.push_back(roofline(device, head, 0));
     pass_overhead_.push_back(device.pass_overhead_s);
   }
 }
@@ -76,12 +79,13 @@ DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape,
       const double step = weight == 1 ? sample : (sample + 0.5) * weight - 0.5;
       const model::TokenRun run{request.prompt_tokens + static_cast<std::uint64_t>(std::max(0.0, std::round(step))), 1};
       const model::Cost cost = model::layer_cost(shape, layer, {&run, 1}, kv_bytes);
+      const double attention_flops = model::attention_flops(shape, layer, {&run, 1});
       kv_read += weight * (cost.bytes - model::layer_cost(shape, layer, {&run, 1}, 0).bytes);
       for (std::size_t index = 0; index < cluster.devices.size(); ++index) {
         const Device& device = cluster.devices[index];
         model::Cost batch = cost;
         if (device.streams > 0) batch.bytes += device.stream_bytes / shape.layer_count;
-        seconds[index] += weight * (device.layer_overhead_s + roofline(device, batch));
+        seconds[index] += weight * (device.layer_overhead_s + roofline(device, batch, attention_flops));
       }
     }
     kv_read_[layer + 1] = kv_read_[layer] + kv_read;
@@ -92,7 +96,7 @@ DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape,
   }
   const model::Cost head = model::head_cost(shape, 1);
   for (const Device& device : cluster.devices) {
-    head_.push_back(steps_ * roofline(device, head));
+    head_.push_back(steps_ * roofline(device, head, 0));
     pass_overhead_.push_back(device.pass_overhead_s);
   }
 }

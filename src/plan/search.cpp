@@ -14,11 +14,12 @@ int lossiness(const Placement& placement) {
 }
 
 bool same_numbers(const Device& a, const Device& b) {
-  return a.flops_per_second == b.flops_per_second && a.bytes_per_second == b.bytes_per_second &&
-         a.pass_overhead_s == b.pass_overhead_s && a.layer_overhead_s == b.layer_overhead_s &&
-         a.warm_after_s == b.warm_after_s && a.warm_slowdown == b.warm_slowdown && a.memory_bytes == b.memory_bytes &&
-         a.weight_copies == b.weight_copies && a.queue_s == b.queue_s && a.streams == b.streams &&
-         a.stream_bytes == b.stream_bytes && a.prefix_tokens == b.prefix_tokens;
+  return a.flops_per_second == b.flops_per_second && a.attention_factor == b.attention_factor &&
+         a.bytes_per_second == b.bytes_per_second && a.pass_overhead_s == b.pass_overhead_s &&
+         a.layer_overhead_s == b.layer_overhead_s && a.warm_after_s == b.warm_after_s &&
+         a.warm_slowdown == b.warm_slowdown && a.memory_bytes == b.memory_bytes && a.weight_copies == b.weight_copies &&
+         a.queue_s == b.queue_s && a.streams == b.streams && a.stream_bytes == b.stream_bytes &&
+         a.prefix_tokens == b.prefix_tokens;
 }
 
 bool same_numbers(const Node& a, const Node& b) {

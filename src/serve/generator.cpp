@@ -38,8 +38,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   Result<void> try_start() {
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
     if (generator_.node_.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    if (generator_.planner_ != nullptr) {
+      plan_ = generator_.planner_->plan(prompt_tokens_, asked_.request.max_new_tokens);
+      if (plan_) plan_->apply_to(asked_.request);
+    }
     request_ = TRY(generator_.node_.submit(asked_.request, *this));
     started_at_ = now();
+    if (plan_) plan_->begun(id_);
     if (sink_) sink_->on_begun();
     return {};
   }
@@ -47,6 +52,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   void end(Result<AnswerEnd> result) {
     const auto sink = std::exchange(sink_, nullptr);
     if (!sink) return;
+    if (plan_ && result && started_at_ != TimePoint{}) {
+      plan_->ended({.first_token_s = result->prefill_s,
+                    .decode_s = result->decode_s,
+                    .new_tokens = result->new_tokens,
+                    .recovered = recovered_});
+    }
+    plan_.reset();
     if (result) {
       generator_.metrics_.count_answer({.prompt_tokens = result->prompt_tokens,
                                         .cached_tokens = result->cached_tokens,
@@ -66,6 +78,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_recovery(const node::Recovery& recovery) override {
+    recovered_ = true;
     log::warning("answer {}: {} is lost ({}); going on without it", id_, recovery.peer, recovery.error.to_string());
   }
   void on_logits(std::span<const float> logits) override {
@@ -74,7 +87,10 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   void on_token(Token token) override {
     if (ended()) return;
     last_token_at_ = now();
-    if (new_tokens_++ == 0) first_token_at_ = last_token_at_;
+    if (new_tokens_++ == 0) {
+      first_token_at_ = last_token_at_;
+      if (plan_) plan_->prefilled();
+    }
     const bool mark = std::ranges::find(asked_.marks, token) != asked_.marks.end();
     const std::string text =
         mark ? detokenizer_.finish() + generator_.vocabulary_.token_bytes(token) : detokenizer_.push(token);
@@ -152,7 +168,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   const AnswerId id_;
   AnswerRequest asked_;
   std::shared_ptr<AnswerSink> sink_;  // null once ended
+  std::unique_ptr<AnswerPlan> plan_;  // null where it runs as it was asked, and once ended
   std::shared_ptr<node::Request> request_;
+  bool recovered_ = false;
   text::Detokenizer detokenizer_;
   StopFinder stops_;
   std::vector<float> row_;
@@ -168,12 +186,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 };
 
 Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
-                     Metrics& metrics)
+                     Metrics& metrics, AnswerPlanner* planner)
     : loop_(loop),
       node_(node),
       vocabulary_(vocabulary),
       limits_(limits),
       metrics_(metrics),
+      planner_(planner),
       queue_(limits.waiting + limits.running),
       timer_(loop) {}
 

@@ -14,6 +14,7 @@
 
 #include "net/event_loop.h"
 #include "node/node.h"
+#include "serve/answer_planner.h"
 #include "serve/fair_queue.h"
 #include "serve/metrics.h"
 #include "serve/stop_finder.h"
@@ -92,9 +93,9 @@ struct GeneratorLimits {
 
 class Generator {
  public:
-  // All must outlive it; it lives on the loop's thread.
+  // All must outlive it; it lives on the loop's thread. Without a planner requests run as they are.
   Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
-            Metrics& metrics);
+            Metrics& metrics, AnswerPlanner* planner = nullptr);
   // Ends every answer with kCancelled.
   ~Generator();
   Generator(const Generator&) = delete;
@@ -121,6 +122,7 @@ class Generator {
   const text::Vocabulary& vocabulary_;
   const GeneratorLimits limits_;
   Metrics& metrics_;
+  AnswerPlanner* const planner_;
   FairQueue<std::shared_ptr<Answer>> queue_;
   std::vector<std::shared_ptr<Answer>> running_;
   net::Timer timer_;

@@ -55,6 +55,10 @@ class Relay : public AnswerSink {
 }  // namespace
 
 struct Server::Impl {
+  struct PlanQuestion {
+    std::uint32_t prompt_tokens = 0;
+    std::uint32_t output_tokens = 0;
+  };
   using ErrorBody = std::string (*)(int, const Error&);
   using Parse = Result<ParsedRequest> (*)(const Json&, const ServedModel&);
   using Answer = void (Impl::*)(const HttpRequest&, const std::shared_ptr<HttpReply>&);
@@ -94,6 +98,9 @@ struct Server::Impl {
         {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags},
         {.method = "POST", .path = "/api/show", .answer = &Impl::show_tag, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
+        {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
+        {.method = "GET", .path = "/api/plan", .answer = &Impl::show_plans},
+        {.method = "GET", .path = "/api/cluster", .answer = &Impl::show_cluster},
         {.method = "GET", .path = "/v1/models", .answer = &Impl::list_models},
         {.method = "GET", .path = "/v1/models/", .answer = &Impl::show_model},
         {.method = "GET", .path = "/health", .answer = &Impl::show_health},
@@ -261,6 +268,50 @@ struct Server::Impl {
   void show_health(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, R"({"status":"ok"})");
   }
+  // Answers on the HTTP server's thread with what `ask` says on the loop's.
+  void ask_planner(const std::shared_ptr<HttpReply>& reply,
+                   std::move_only_function<Result<std::string>(AnswerPlanner&)> ask) {
+    loop.post([this, weak = generator_of_http, reply, ask = std::move(ask)]() mutable {
+      // Where the generator still is, so is all of this.
+      const auto held = weak.lock();
+      if (!held) return;
+      Result<std::string> said = fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
+      if (options.planner != nullptr) said = ask(*options.planner);
+      http->post([this, reply = std::move(reply), said = std::move(said)] {
+        if (said) return send(*reply, 200, *said);
+        const int status = http_status(said.error().code);
+        send(*reply, status, openai::error_body(status, said.error()));
+      });
+    });
+  }
+  Result<PlanQuestion> plan_question(const HttpRequest& request) const {
+    const Json body = TRY(parse_json(request.body));
+    Fields fields = TRY(Fields::of(body));
+    PlanQuestion question;
+    const auto prompt = TRY(fields.integer("prompt_tokens", 1, context_tokens));
+    if (!prompt) return fields.wrong("prompt_tokens", "is needed: how many tokens are to be read");
+    question.prompt_tokens = static_cast<std::uint32_t>(*prompt);
+    const auto output = TRY(fields.integer("output_tokens", 1, context_tokens));
+    question.output_tokens = static_cast<std::uint32_t>(output.value_or(options.default_new_tokens));
+    TRY(fields.refuse_rest());
+    return question;
+  }
+  void explain_plan(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    const auto question = plan_question(request);
+    if (!question) {
+      const int status = http_status(question.error().code);
+      return send(*reply, status, openai::error_body(status, question.error()));
+    }
+    ask_planner(reply, [asked = *question](AnswerPlanner& planner) {
+      return planner.explain(asked.prompt_tokens, asked.output_tokens);
+    });
+  }
+  void show_plans(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    ask_planner(reply, [](AnswerPlanner& planner) { return planner.latest(); });
+  }
+  void show_cluster(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    ask_planner(reply, [](AnswerPlanner& planner) { return planner.cluster(); });
+  }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     loop.post([this, weak = generator_of_http, reply]() mutable {
       // Where the generator still is, so is all of this.
@@ -295,8 +346,8 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
                             options.listen.to_string()));
   }
   auto impl = std::make_unique<Impl>(loop, node, std::move(model), std::move(options));
-  impl->generator =
-      std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator, impl->metrics);
+  impl->generator = std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator,
+                                                impl->metrics, impl->options.planner);
   impl->generator_of_http = impl->generator;
   HttpServer::Options http;
   http.listen = impl->options.listen;

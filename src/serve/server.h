@@ -11,6 +11,7 @@
 
 #include "net/event_loop.h"
 #include "node/node.h"
+#include "serve/answer_planner.h"
 #include "serve/generator.h"
 #include "serve/http_server.h"
 #include "serve/served_model.h"
@@ -26,6 +27,8 @@ struct ServerOptions {
   std::uint32_t default_new_tokens = 2048;
   // What all requests share: plan, chunk, codec, speculation.
   node::RequestOptions request = {};
+  // Chooses another plan for each of them; must outlive the server. Null: all run by the one above.
+  AnswerPlanner* planner = nullptr;
   std::string version = "0";  // of this program, as Ollama's clients ask for it
 };
 

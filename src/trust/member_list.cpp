@@ -98,12 +98,6 @@ std::vector<Statement> MemberList::statements() const {
   return sorted;
 }
 
-Sha256 MemberList::digest() const {
-  ByteWriter out;
-  for (const auto& [digest, statement] : statements_) out.write_bytes(digest.bytes);
-  return sha256(out.bytes());
-}
-
 Result<bool> MemberList::merge(const std::vector<Statement>& statements) {
   bool changed = false;
   // Round by round, until nobody's right to speak follows from what came last.
@@ -156,7 +150,12 @@ Result<bool> MemberList::insert(const Statement& statement) {
 
 void MemberList::work_out() {
   epoch_ = 0;
-  for (const auto& [digest, statement] : statements_) epoch_ = std::max(epoch_, statement.epoch());
+  ByteWriter digests;
+  for (const auto& [digest, statement] : statements_) {
+    epoch_ = std::max(epoch_, statement.epoch());
+    digests.write_bytes(digest.bytes);
+  }
+  digest_ = sha256(digests.bytes());
   work_out_admins_ever();
   work_out_revocations();
   work_out_members();

@@ -47,7 +47,7 @@ class MemberList {
   const std::string& cluster_name() const { return cluster_name_; }
   std::uint64_t epoch() const { return epoch_; }  // the highest of any statement
   // Equal where two lists hold the same statements.
-  Sha256 digest() const;
+  const Sha256& digest() const { return digest_; }
   bool knows(const Sha256& statement) const { return statements_.contains(statement); }
   // In an order in which each can be merged: nothing comes before what gives its issuer the right.
   std::vector<Statement> statements() const;
@@ -91,6 +91,7 @@ class MemberList {
   std::map<Sha256, Statement> statements_;
   std::set<PublicKey> enrolled_ever_;
   std::set<PublicKey> admins_ever_;
+  Sha256 digest_;  // of the statements
   // Whom no longer to let in, and what of theirs is kept.
   std::map<net::Fingerprint, std::set<Sha256>> revoked_;
   std::set<Sha256> good_enrolments_;

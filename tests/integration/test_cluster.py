@@ -24,7 +24,8 @@ def call(*arguments, prefix=()):
 class Machine:
     """A data folder, and the node that runs with it."""
 
-    def __init__(self, folder, model, name, *flags, host="127.0.0.1", prefix=()):
+    def __init__(self, folder, model, name, *flags, host="127.0.0.1", prefix=(), context=256):
+        self.context = context
         self.host = host
         self.prefix = list(prefix)  # a command that runs the rest somewhere else
         self.model = model
@@ -36,7 +37,7 @@ class Machine:
 
     def up(self, *flags):
         command = [*self.prefix, BATON, "up", str(self.model), "--api", "127.0.0.1:0", "--listen", f"{self.host}:{self.port}", "--data", str(self.data),
-                   "--name", self.name, "--threads", "1", "--chunk", str(CHUNK), "--ctx", "256", *DEVICE, *self.flags, *flags]
+                   "--name", self.name, "--threads", "1", "--chunk", str(CHUNK), "--ctx", str(self.context), *DEVICE, *self.flags, *flags]
         self.log = open(f"{self.data}.log", "a")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.api = self.process.stdout.readline().strip()

@@ -1,0 +1,228 @@
+#include "cli/cluster_planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <format>
+#include <glaze/glaze.hpp>
+#include <map>
+#include <utility>
+
+#include "base/log.h"
+#include "cli/plan_report.h"
+#include "cluster/control.h"
+
+namespace baton::cli {
+
+// GET /api/plan.
+struct PlannedAnswers {
+  bool by_request = true;
+  std::vector<PlannedAnswer> answers;  // the latest last
+};
+
+namespace {
+
+constexpr std::size_t kShownAnswers = 64;
+// Slower than this, planning itself is worth a word.
+constexpr double kSlowPlanning_ms = 20;
+// From here on what a shared prompt took is blamed on the links, which are then measured again.
+constexpr double kDoubtfulRatio = 1.5;
+constexpr double kDoubtfulSeconds = 0.05;
+
+// So that what is told of a link changes when it does, and not with every ping.
+double rounded(double value) {
+  if (value <= 0) return 0;
+  const double unit = std::pow(10, std::floor(std::log10(value)) - 1);
+  return std::round(value / unit) * unit;
+}
+
+// The links of one node, by the machines' indices.
+void add_links(std::vector<plan::Link>& links, std::uint16_t from, const std::vector<cluster::LinkState>& told,
+               const std::map<std::string, std::uint16_t>& index_of) {
+  for (const cluster::LinkState& link : told) {
+    const auto to = index_of.find(link.peer);
+    if (to == index_of.end() || to->second == from) continue;
+    const double latency_s = link.round_trip_ms / 2e3;
+    const auto add = [&](std::uint16_t one, std::uint16_t other, double bytes_per_second) {
+      const auto is_same = [&](const plan::Link& known) { return known.from == one && known.to == other; };
+      if (!(bytes_per_second > 0) || !std::isfinite(bytes_per_second) || !(latency_s >= 0) ||
+          !std::isfinite(latency_s) || std::ranges::any_of(links, is_same)) {
+        return;
+      }
+      links.push_back({one, other, latency_s, bytes_per_second});
+    };
+    add(from, to->second, link.to_bytes_per_second);
+    add(to->second, from, link.from_bytes_per_second);
+  }
+}
+
+}  // namespace
+
+class ClusterPlanner::Planned : public serve::AnswerPlan {
+ public:
+  Planned(ClusterPlanner& planner, plan::Decision decision, PlannedAnswer row)
+      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)) {}
+  // Whatever became of it, it is promised no longer.
+  ~Planned() override { planner_.planner_.finish(number_, {}); }
+
+  void apply_to(node::RequestOptions& request) const override {
+    request.plan = decision_.plan;
+    request.chunk_tokens = planner_.options_.planner.chunk_tokens;
+  }
+  void begun(std::uint64_t answer) override {
+    row_.answer = answer;
+    number_ = planner_.planner_.begin(decision_, now());
+  }
+  void prefilled() override { planner_.planner_.prefilled(number_); }
+  void ended(const serve::AnswerCourse& course) override {
+    const plan::Prediction& predicted = decision_.prediction;
+    // Of an answer as long as this one became.
+    double decode_s = 0;
+    if (decision_.expected_tokens > 1 && course.new_tokens > 1) {
+      decode_s = predicted.decode_s * (course.new_tokens - 1) / (decision_.expected_tokens - 1);
+    }
+    row_.new_tokens = course.new_tokens;
+    row_.predicted_first_token_s = predicted.first_token_s;
+    row_.first_token_s = course.first_token_s;
+    row_.predicted_total_s = predicted.total_s - predicted.decode_s + decode_s;
+    row_.total_s = course.first_token_s + course.decode_s;
+    row_.recovered = course.recovered;
+    planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
+                                       .decode_s = course.decode_s,
+                                       .new_tokens = course.new_tokens,
+                                       .recovered = course.recovered});
+    planner_.note(row_, decision_);
+  }
+
+ private:
+  ClusterPlanner& planner_;
+  plan::Decision decision_;
+  PlannedAnswer row_;
+  std::uint64_t number_ = 0;  // of what is promised; 0: nothing yet
+};
+
+ClusterPlanner::ClusterPlanner(node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes,
+                               Options options)
+    : node_(node),
+      membership_(membership),
+      probes_(probes),
+      options_(std::move(options)),
+      planner_(node.executor().engine().shape(), options_.planner) {}
+
+double ClusterPlanner::queue_s() const {
+  const double chunks_s = static_cast<double>(node_.scheduler().load().waiting_chunks) * options_.planner.chunk_tokens /
+                          options_.rates.prefill_tokens_per_s;
+  return std::max(planner_.promised_s(membership_.identity().fingerprint().to_string(), now()), chunks_s);
+}
+
+void ClusterPlanner::describe(cluster::NodeState& state) const {
+  const plan::Rates& rates = options_.rates.rates;
+  state.rates = {.prefill_tokens_per_s = options_.rates.prefill_tokens_per_s,
+                 .decode_tokens_per_s = options_.rates.decode_tokens_per_s,
+                 .flops_per_second = rates.flops_per_second,
+                 .attention_factor = rates.attention_factor,
+                 .bytes_per_second = rates.bytes_per_second};
+  state.load.streams = static_cast<std::uint32_t>(planner_.running());
+  state.load.queue_s = rounded(queue_s());
+  state.load.free_cells = node_.executor().engine().free_cells();
+  state.links.clear();
+  for (const auto& [id, round_trip_ms] : membership_.round_trips_ms()) {
+    const auto carried = probes_.rates(id);
+    if (!carried) continue;
+    state.links.push_back({id.to_string(), rounded(round_trip_ms), rounded(carried->to_bytes_per_second),
+                           rounded(carried->from_bytes_per_second)});
+  }
+}
+
+Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) const {
+  const std::uint32_t layers = node_.executor().engine().shape().layer_count;
+  std::vector<plan::Machine> machines(1);
+  std::vector<cluster::PeerView> views(1);
+  for (cluster::PeerView& view : membership_.peers()) {
+    plan::Machine machine;
+    machine.node = {.name = view.member.name, .address = {}, .fingerprint = view.member.id.to_string()};
+    if (view.status == cluster::PeerStatus::kSelf) {
+      machine.rates = options_.rates.rates;
+      machine.queue_s = queue_s();
+      machine.streams = static_cast<std::uint32_t>(planner_.running());
+      machines.front() = std::move(machine);
+      views.front() = std::move(view);
+      continue;
+    }
+    const cluster::NodeState& told = view.state;
+    const auto endpoint = cluster::work_endpoint(view);
+    if (view.status != cluster::PeerStatus::kAlive || told.models.empty() || !endpoint) continue;
+    const cluster::ModelState& model = told.models.front();
+    if (model.digest != options_.model_digest || model.layers_begin != 0 || model.layers_end != layers) continue;
+    machine.node.address = endpoint->to_string();
+    machine.rates = {told.rates.flops_per_second, told.rates.attention_factor, told.rates.bytes_per_second};
+    machine.most_chunk_tokens = model.chunk_tokens;
+    machine.free_cells = told.load.free_cells;
+    if (std::isfinite(told.load.queue_s)) machine.queue_s = std::max(0.0, told.load.queue_s);
+    machine.streams = told.load.streams;
+    machines.push_back(std::move(machine));
+    views.push_back(std::move(view));
+  }
+  std::map<std::string, std::uint16_t> index_of;
+  for (const plan::Machine& machine : machines) {
+    index_of.emplace(machine.node.fingerprint, static_cast<std::uint16_t>(index_of.size()));
+  }
+  std::vector<plan::Link> links;
+  // This node's own first: what it measured itself counts, also where the other tells something else.
+  for (std::uint16_t index = 0; index < machines.size(); ++index) {
+    add_links(links, index, views[index].state.links, index_of);
+  }
+  return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
+}
+
+std::unique_ptr<serve::AnswerPlan> ClusterPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
+  if (options_.plan_by == PlanBy::kFlags) return nullptr;
+  const TimePoint began = now();
+  auto decision = decide(prompt_tokens, most_new_tokens);
+  if (!decision) {
+    log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
+    return nullptr;
+  }
+  PlannedAnswer row{.shape = std::string(plan::shape_name(decision->choice.best().shape())),
+                    .plan = decision->plan.to_string(),
+                    .prompt_tokens = prompt_tokens,
+                    .planning_ms = seconds(now() - began) * 1e3};
+  if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
+  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row));
+}
+
+void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
+  log::info("answer {}: {}, {}: predicted {:.3f} s, took {:.3f} s (first token {:.3f} and {:.3f} s){}", row.answer,
+            row.shape, row.plan, row.predicted_total_s, row.total_s, row.predicted_first_token_s, row.first_token_s,
+            row.recovered ? "; a machine was lost" : "");
+  const bool is_late = row.first_token_s > kDoubtfulRatio * row.predicted_first_token_s + kDoubtfulSeconds;
+  if (is_late && !decision.others_ran && !row.recovered) {
+    for (const plan::NodeRef& peer : decision.plan.nodes) {
+      if (const auto id = net::Fingerprint::parse(peer.fingerprint)) probes_.doubt(*id);
+    }
+  }
+  if (answers_.size() >= kShownAnswers) answers_.pop_front();
+  answers_.push_back(std::move(row));
+}
+
+Result<std::string> ClusterPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
+  const TimePoint began = now();
+  const plan::Decision decision = TRY(decide(prompt_tokens, most_new_tokens));
+  const double planning_ms = seconds(now() - began) * 1e3;
+  const model::ModelShape& shape = node_.executor().engine().shape();
+  PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);
+  report.model = node_.executor().engine().model().path().filename().string();
+  report.prompt_tokens = prompt_tokens;
+  report.output_tokens = decision.expected_tokens;
+  report.planning_ms = planning_ms;
+  return glz::write_json(report).value_or("{}");
+}
+
+std::string ClusterPlanner::latest() {
+  PlannedAnswers shown{.by_request = options_.plan_by == PlanBy::kRequest,
+                       .answers = {answers_.begin(), answers_.end()}};
+  return glz::write_json(shown).value_or("{}");
+}
+
+std::string ClusterPlanner::cluster() { return glz::write_json(cluster::report(membership_)).value_or("{}"); }
+
+}  // namespace baton::cli

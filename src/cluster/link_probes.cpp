@@ -1,0 +1,110 @@
+#include "cluster/link_probes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+
+namespace baton::cluster {
+
+namespace {
+
+constexpr auto kTickInterval = std::chrono::milliseconds(250);
+constexpr auto kDialTimeout = std::chrono::seconds(2);
+constexpr auto kRetry = std::chrono::seconds(5);
+// One of two nodes measures for both, the one with the lower id; the other only after so long without a result.
+constexpr auto kOthersTurn = std::chrono::seconds(20);
+
+}  // namespace
+
+std::optional<net::Endpoint> work_endpoint(const PeerView& peer) {
+  const std::vector<std::string>& told = peer.state.addresses;
+  if (told.empty() || std::ranges::contains(told, peer.address)) {
+    const auto met = net::Endpoint::parse(peer.address);
+    return met ? std::optional(*met) : std::nullopt;
+  }
+  const auto first = net::Endpoint::parse(told.front());
+  return first ? std::optional(*first) : std::nullopt;
+}
+
+LinkProbes::LinkProbes(net::EventLoop& loop, std::function<bool()> is_idle)
+    : loop_(loop), is_idle_(std::move(is_idle)), timer_(loop) {}
+
+LinkProbes::~LinkProbes() {
+  if (probe_) probe_->abandon();
+  for (const auto& weak : answered_) {
+    if (const auto probe = weak.lock()) probe->abandon();
+  }
+}
+
+void LinkProbes::watch(Membership& membership) {
+  membership_ = &membership;
+  timer_.start(Duration(kTickInterval), [this] { tick(); });
+}
+
+void LinkProbes::tick() {
+  timer_.start(Duration(kTickInterval), [this] { tick(); });
+  std::erase_if(answered_, [](const auto& probe) { return probe.expired(); });
+  const net::Fingerprint& self = membership_->identity().fingerprint();
+  const TimePoint time = now();
+  std::map<net::Fingerprint, PeerView> alive;
+  for (PeerView& view : membership_->peers()) {
+    if (view.status == PeerStatus::kAlive) alive.emplace(view.member.id, std::move(view));
+  }
+  // Who comes back may come over another network.
+  std::erase_if(peers_, [&](const auto& entry) { return !alive.contains(entry.first); });
+  for (const auto& [id, view] : alive) {
+    const auto [entry, is_new] = peers_.try_emplace(id);
+    if (is_new && id < self) entry->second.next_try = time + Duration(kOthersTurn);
+  }
+  if (dial_ || probe_ || !is_idle_()) return;
+  for (auto& [id, peer] : peers_) {
+    if (!peer.wanted || time < peer.next_try) continue;
+    peer.next_try = time + Duration(kRetry);
+    if (const auto endpoint = work_endpoint(alive.at(id))) return probe(id, *endpoint);
+  }
+}
+
+void LinkProbes::probe(const net::Fingerprint& peer, const net::Endpoint& endpoint) {
+  dial_ = membership_->work_transport().dial(
+      {endpoint, peer}, net::Protocol::kLinkProbe, now() + Duration(kDialTimeout), [this, peer](auto dialled) {
+        const auto finished = std::exchange(dial_, nullptr);
+        if (!dialled) return log::debug("a link is not measured: {}", dialled.error().to_string());
+        probe_ = LinkProbe::start(loop_, std::move(*dialled), LinkProbe::End::kDialler, LinkProbe::Now::kIdle,
+                                  [this, peer](const Result<LinkRates>& measured) {
+                                    probe_.reset();
+                                    on_measured(peer, measured);
+                                  });
+      });
+}
+
+void LinkProbes::adopt(std::shared_ptr<net::Connection> connection) {
+  const net::Fingerprint peer = connection->peer_fingerprint();
+  const bool idle = is_idle_() && !probe_;
+  auto probe = LinkProbe::start(loop_, std::move(connection), LinkProbe::End::kAnswerer,
+                                idle ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy,
+                                [this, peer](const Result<LinkRates>& measured) { on_measured(peer, measured); });
+  answered_.push_back(probe);
+}
+
+void LinkProbes::on_measured(const net::Fingerprint& peer, const Result<LinkRates>& measured) {
+  const auto found = peers_.find(peer);
+  if (found == peers_.end()) return;
+  if (!measured) return log::debug("a link is not measured: {}", measured.error().to_string());
+  if (measured->to_bytes_per_second <= 0 || measured->from_bytes_per_second <= 0) return;
+  found->second.rates = *measured;
+  found->second.wanted = false;
+  log::info("the link to {} carries {:.4g} MB/s there and {:.4g} MB/s back", peer.to_string().substr(0, 12),
+            measured->to_bytes_per_second / 1e6, measured->from_bytes_per_second / 1e6);
+}
+
+void LinkProbes::doubt(const net::Fingerprint& peer) {
+  if (const auto found = peers_.find(peer); found != peers_.end()) found->second.wanted = true;
+}
+
+std::optional<LinkRates> LinkProbes::rates(const net::Fingerprint& peer) const {
+  const auto found = peers_.find(peer);
+  return found == peers_.end() ? std::nullopt : found->second.rates;
+}
+
+}  // namespace baton::cluster

@@ -1,0 +1,119 @@
+// Real passes of a small model on an emulated device, whose rates are known and must be found.
+#include "node/device_rates.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "base/temporary_folder.h"
+#include "model/synth.h"
+
+namespace baton::node {
+namespace {
+
+constexpr engine::EmulatedDevice kDevice{.teraflops = 0.0016, .gigabytes_per_second = 0.2};
+
+class Rates : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_.emplace(TemporaryFolder::create("baton-rates").value());
+    model::SynthOptions options;
+    options.embd = 128;
+    options.layers = 4;
+    options.heads = 4;
+    options.kv_heads = 2;
+    options.ff = 256;
+    options.vocab = 400;
+    options.type = model::TensorType::kF16;
+    options.threads = 1;
+    ASSERT_TRUE(model::synthesize(options, folder_->path() / "model.gguf"));
+    model_ = engine::Model::open(folder_->path() / "model.gguf").value();
+  }
+  static void TearDownTestSuite() {
+    model_.reset();
+    folder_.reset();
+  }
+  static std::unique_ptr<engine::Engine> make_engine(std::optional<engine::EmulatedDevice> device = kDevice) {
+    engine::EngineOptions options;
+    options.device = "CPU";
+    options.threads = 1;
+    options.context_tokens = 1024;
+    options.max_chunk_tokens = 128;
+    options.emulation = device;
+    return engine::Engine::create(model_, options).value();
+  }
+  static std::filesystem::path file() { return folder_->path() / "rates.json"; }
+  static void write(std::string_view text) { ASSERT_TRUE(write_file(file(), as_byte_span(text))); }
+
+  void TearDown() override { std::filesystem::remove(file()); }
+
+  static std::optional<TemporaryFolder> folder_;
+  static std::shared_ptr<const engine::Model> model_;
+};
+
+std::optional<TemporaryFolder> Rates::folder_;
+std::shared_ptr<const engine::Model> Rates::model_;
+
+TEST_F(Rates, AreThoseOfTheDeviceThatIsEmulated) {
+  const auto engine = make_engine();
+  const auto found = measure_rates(*engine);
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_NEAR(found->rates.flops_per_second / 1.6e9, 1, 0.15);
+  EXPECT_NEAR(found->rates.bytes_per_second / 0.2e9, 1, 0.15);
+  EXPECT_NEAR(found->rates.attention_factor, 1, 0.5);
+  EXPECT_GT(found->prefill_tokens_per_s, found->decode_tokens_per_s);
+  EXPECT_EQ(engine->free_cells(), engine->options().context_tokens);
+}
+
+TEST_F(Rates, AreMeasuredOnceAndRemembered) {
+  const auto engine = make_engine();
+  const Sha256 digest = sha256(as_byte_span("a model"));
+  const auto first = remembered_rates(*engine, digest, file());
+  ASSERT_TRUE(first) << first.error().to_string();
+  EXPECT_EQ(*remembered_rates(*make_engine(), digest, file()), *first);
+  // Of another model or another device nothing is known, and what was known stays.
+  const auto other = remembered_rates(*engine, sha256(as_byte_span("another")), file());
+  ASSERT_TRUE(other);
+  EXPECT_NE(*other, *first);
+  const auto faster = remembered_rates(
+      *make_engine(engine::EmulatedDevice{.teraflops = 0.0032, .gigabytes_per_second = 0.4}), digest, file());
+  ASSERT_TRUE(faster);
+  EXPECT_GT(faster->rates.bytes_per_second, 1.5 * first->rates.bytes_per_second);
+  EXPECT_EQ(*remembered_rates(*engine, digest, file()), *first);
+}
+
+TEST_F(Rates, AreMeasuredAnewWhereTheFileIsDamaged) {
+  const auto engine = make_engine();
+  const Sha256 digest = sha256(as_byte_span("a model"));
+  for (const std::string_view damaged : {"", "{", "[]", R"({"format":2,"rates":[]})"}) {
+    write(damaged);
+    const auto found = remembered_rates(*engine, digest, file());
+    ASSERT_TRUE(found) << damaged;
+    EXPECT_EQ(*remembered_rates(*engine, digest, file()), *found);
+  }
+  // A number that no device could have.
+  const std::string text = read_text_file(file()).value();
+  const std::string name = "\"bytes_per_second\":";
+  const std::size_t at = text.find(name) + name.size();
+  write(text.substr(0, at) + "-1" + text.substr(text.find(',', at)));
+  const auto found = remembered_rates(*engine, digest, file());
+  ASSERT_TRUE(found);
+  EXPECT_GT(found->rates.bytes_per_second, 0);
+}
+
+TEST_F(Rates, OfAFileThatCannotBeWrittenAreStillGood) {
+  const auto engine = make_engine();
+  EXPECT_TRUE(remembered_rates(*engine, sha256(as_byte_span("a model")), folder_->path() / "missing" / "rates.json"));
+}
+
+TEST_F(Rates, OfAProfileNeedNoPass) {
+  const auto found = profile_rates(model_->shape(), "m3ultra", 2);
+  ASSERT_TRUE(found);
+  EXPECT_GT(found->decode_tokens_per_s, 0);
+  EXPECT_GT(found->prefill_tokens_per_s, 0);
+  const auto unknown = profile_rates(model_->shape(), "abacus", 2);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace baton::node

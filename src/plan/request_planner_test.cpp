@@ -1,0 +1,162 @@
+#include "plan/request_planner.h"
+
+#include <gtest/gtest.h>
+
+#include "plan/model_shapes.h"
+
+namespace baton::plan {
+namespace {
+
+model::ModelShape shape() { return find_model_shape("llama-3.1-8b-f16").value(); }
+
+constexpr TimePoint kStart{};
+
+// A machine that writes fast, one that reads fast, and 10GbE between all.
+struct World {
+  RequestPlanner planner{shape(), {}};
+  std::vector<Machine> machines = {machine("mac", {23.7e12, 1, 606e9}), machine("spark", {90e12, 1, 179e9})};
+
+  static Machine machine(const std::string& name, const Rates& rates) {
+    return {.node = {.name = name, .address = name + ":1", .fingerprint = "key of " + name},
+            .rates = rates,
+            .most_chunk_tokens = 512,
+            .free_cells = 1 << 20};
+  }
+  std::vector<Link> links() const {
+    std::vector<Link> all;
+    for (std::uint16_t from = 0; from < machines.size(); ++from) {
+      for (std::uint16_t to = 0; to < machines.size(); ++to) {
+        if (from != to) all.push_back({from, to, 0.0001, 1.18e9});
+      }
+    }
+    return all;
+  }
+  Decision decide(std::uint32_t prompt_tokens, std::uint32_t output_tokens, TimePoint time = kStart) const {
+    auto decision = planner.decide(machines, links(), {prompt_tokens, output_tokens}, time);
+    EXPECT_TRUE(decision) << decision.error().to_string();
+    EXPECT_TRUE(decision->plan.validate(shape().layer_count));
+    return *std::move(decision);
+  }
+};
+
+TEST(RequestPlanner, SharesALongPromptAndKeepsAShortOne) {
+  const World world;
+  const Decision long_prompt = world.decide(8192, 32);
+  EXPECT_EQ(long_prompt.plan.shape(), "joint");
+  ASSERT_EQ(long_prompt.plan.nodes.size(), 2u);
+  EXPECT_EQ(long_prompt.plan.nodes[0].name, kLocalName);
+  EXPECT_EQ(long_prompt.plan.nodes[1], world.machines[1].node);
+  EXPECT_EQ(long_prompt.plan.prefill[0].node, 1);
+  EXPECT_LT(long_prompt.prediction.total_s, 2.3);
+  EXPECT_EQ(world.decide(16, 32).plan, [] {
+    Plan local = Plan::single(32);
+    local.nodes[0].fingerprint = "key of mac";
+    return local;
+  }());
+}
+
+TEST(RequestPlanner, KeepsARequestThatWouldGainLittle) {
+  World world;
+  // As fast as this one: two read half of the prompt each, but over a link that eats most of that.
+  world.machines[1] = World::machine("twin", {23.7e12, 1, 606e9});
+  std::vector<Link> links = world.links();
+  for (Link& link : links) link.bytes_per_second = 3e7;
+  const auto decision = world.planner.decide(world.machines, links, {512, 32}, kStart);
+  ASSERT_TRUE(decision);
+  EXPECT_EQ(decision->plan.shape(), "single");
+  EXPECT_EQ(decision->plan.nodes.size(), 1u);
+}
+
+TEST(RequestPlanner, AsksOnlyMachinesThatCan) {
+  for (const auto& disable :
+       {+[](Machine& machine) { machine.free_cells = 4096; },
+        +[](Machine& machine) { machine.most_chunk_tokens = 256; }, +[](Machine& machine) { machine.rates = {}; }}) {
+    World world;
+    disable(world.machines[1]);
+    EXPECT_EQ(world.decide(8192, 32).plan.nodes.size(), 1u);
+  }
+  World apart;
+  EXPECT_EQ(apart.planner.decide(apart.machines, {}, {8192, 32}, kStart)->plan.nodes.size(), 1u);
+}
+
+TEST(RequestPlanner, RefusesWithoutThisMachinesRates) {
+  World world;
+  world.machines[0].rates = {};
+  EXPECT_FALSE(world.planner.decide(world.machines, world.links(), {512, 32}, kStart));
+  EXPECT_FALSE(world.planner.decide({}, {}, {512, 32}, kStart));
+}
+
+TEST(RequestPlanner, CountsWhatItHasPromised) {
+  World world;
+  const Decision first = world.decide(65536, 32);
+  const std::uint64_t number = world.planner.begin(first, kStart);
+  const double promised = world.planner.promised_s("key of spark", kStart);
+  EXPECT_NEAR(promised, first.prediction.prefill_s, 1e-6);
+  EXPECT_NEAR(world.planner.promised_s("key of spark", kStart + std::chrono::seconds(1)), promised - 1, 1e-6);
+  const Decision second = world.decide(8192, 32);
+  EXPECT_GT(second.prediction.total_s, world.decide(8192, 32, kStart + std::chrono::hours(1)).prediction.total_s);
+  world.planner.prefilled(number);
+  EXPECT_EQ(world.planner.promised_s("key of spark", kStart), 0);
+  EXPECT_EQ(world.planner.running(), 1u);
+  world.planner.finish(number, {});
+  EXPECT_EQ(world.planner.running(), 0u);
+  world.planner.finish(number, {});  // twice is once
+}
+
+TEST(RequestPlanner, KeepsAwayFromAMachineThatOthersKeepBusy) {
+  World world;
+  world.machines[1].queue_s = 100;
+  EXPECT_EQ(world.decide(8192, 32).plan.nodes.size(), 1u);
+}
+
+// The machine that reads for us turns out to be slower than it measured: it is asked for less and less.
+TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
+  World world;
+  const auto run = [&] {
+    const Decision decision = world.decide(8192, 32);
+    const auto number = world.planner.begin(decision, kStart);
+    const double slowdown = decision.plan.nodes.size() > 1 ? 3 : 1;
+    const double factor = world.planner.prefill_factor("key of spark");
+    // What it takes does not change because somebody predicts it better.
+    const double took = decision.plan.nodes.size() > 1 ? decision.prediction.first_token_s * slowdown / factor
+                                                       : decision.prediction.first_token_s;
+    world.planner.finish(number, {.first_token_s = took, .decode_s = decision.prediction.decode_s, .new_tokens = 32});
+    return decision.plan.nodes.size();
+  };
+  EXPECT_EQ(run(), 2u);
+  for (int request = 0; request < 40; ++request) run();
+  EXPECT_GT(world.planner.prefill_factor("key of spark"), 1.5);
+  EXPECT_NEAR(world.planner.decode_factor("key of mac"), 1, 0.2);
+}
+
+TEST(RequestPlanner, LearnsNothingFromARequestThatWasRecovered) {
+  World world;
+  const auto number = world.planner.begin(world.decide(8192, 32), kStart);
+  world.planner.finish(number, {.first_token_s = 100, .decode_s = 100, .new_tokens = 32, .recovered = true});
+  EXPECT_EQ(world.planner.prefill_factor("key of spark"), 1);
+}
+
+TEST(RequestPlanner, ExpectsAnswersAsLongAsTheyHaveBeen) {
+  World world;
+  EXPECT_EQ(world.decide(512, 1 << 20).expected_tokens, 128);
+  EXPECT_EQ(world.decide(512, 7).expected_tokens, 7);
+  for (int request = 0; request < 60; ++request) {
+    const auto number = world.planner.begin(world.decide(16, 4096), kStart);
+    world.planner.finish(number, {.first_token_s = 1, .decode_s = 1, .new_tokens = 1000});
+  }
+  EXPECT_NEAR(world.decide(512, 4096).expected_tokens, 1000, 5);
+}
+
+TEST(RequestPlanner, PlansForManyMachinesQuickly) {
+  World world;
+  for (int index = 0; index < 60; ++index) {
+    world.machines.push_back(World::machine("m" + std::to_string(index), {1e12 * (1 + index), 1, 100e9}));
+  }
+  const Decision decision = world.decide(8192, 32);
+  EXPECT_EQ(decision.cluster.devices.size(), RequestPlanner::kMostMachines);
+  EXPECT_EQ(decision.cluster.devices[0].name, "mac");
+  EXPECT_EQ(decision.cluster.devices[1].name, "spark");
+}
+
+}  // namespace
+}  // namespace baton::plan

@@ -1,0 +1,46 @@
+// What decides how each answer runs, and says what it would decide. The server asks it and need not know how it knows.
+// Called on the node's loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "node/request.h"
+
+namespace baton::serve {
+
+// What became of an answer, as its client saw it.
+struct AnswerCourse {
+  double first_token_s = 0;  // from its start; 0 where it had none
+  double decode_s = 0;       // from there to its last token
+  std::uint32_t new_tokens = 0;
+  bool recovered = false;  // another node was lost, and the answer finished without it
+};
+
+// A plan for one answer, which counts as a promise from begun() on until it is destroyed.
+class AnswerPlan {
+ public:
+  virtual ~AnswerPlan() = default;
+  // Puts it into what will be submitted.
+  virtual void apply_to(node::RequestOptions& request) const = 0;
+  virtual void begun(std::uint64_t answer) = 0;
+  virtual void prefilled() = 0;
+  virtual void ended(const AnswerCourse& course) = 0;
+};
+
+class AnswerPlanner {
+ public:
+  virtual ~AnswerPlanner() = default;
+  // Null where the request runs as it is.
+  virtual std::unique_ptr<AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;
+  // As JSON: what there would be to choose from, and what would be chosen. kInvalidArgument, kNotFound.
+  virtual Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;
+  // As JSON: the latest answers, what was predicted of them and what they took.
+  virtual std::string latest() = 0;
+  // As JSON: the cluster's nodes, as `baton nodes --json` tells them.
+  virtual std::string cluster() = 0;
+};
+
+}  // namespace baton::serve
