@@ -123,13 +123,13 @@ class Workload {
 
 Result<Rate> prompt_tokens_per_second(Engine& engine, const BenchmarkRun& run) {
   Workload work = TRY(Workload::create(engine, run));
-  TRY(work.read_prompts());
+  for (std::uint32_t run_before = 0; run_before < run.warm_ups; ++run_before) TRY(work.read_prompts());
   return work.rate([&] { return work.read_prompts(); });
 }
 
 Result<Rate> generated_tokens_per_second(Engine& engine, const BenchmarkRun& run) {
   Workload work = TRY(Workload::create(engine, run));
-  TRY(work.generate(1));
+  if (run.warm_ups > 0) TRY(work.generate(1));
   return work.rate([&] { return work.generate(run.tokens); });
 }
 

@@ -24,6 +24,7 @@ struct BenchmarkRun {
   std::uint32_t depth = 0;   // tokens that a sequence holds before
   CellContent content = CellContent::kRead;
   std::uint32_t sequences = 1;  // that are decoded together; prompts are read one after the other
+  std::uint32_t warm_ups = 1;   // untimed runs before
   std::uint32_t repetitions = 5;
 };
 

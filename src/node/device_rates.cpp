@@ -36,15 +36,17 @@ constexpr int kFormat = 1;
 constexpr std::size_t kMostRemembered = 64;
 
 // What each part may take, on a machine that is slow.
-constexpr double kReadSeconds = 0.7;
+constexpr double kReadSeconds = 1.5;
 constexpr double kWriteSeconds = 0.7;
 constexpr std::uint32_t kFirstRead = 16;
 constexpr std::uint32_t kMostDepth = 4096;
+// Of the tokens that are read there: deep enough for attention to show, and no second more than it needs.
+constexpr std::uint32_t kDepthPerToken = 16;
 constexpr std::uint32_t kMostWritten = 16;
 
 Result<double> read_rate(engine::Engine& engine, std::uint32_t tokens, std::uint32_t depth) {
   const engine::BenchmarkRun run{
-      .tokens = tokens, .depth = depth, .content = engine::CellContent::kAny, .repetitions = 1};
+      .tokens = tokens, .depth = depth, .content = engine::CellContent::kAny, .warm_ups = 0, .repetitions = 1};
   return TRY(engine::prompt_tokens_per_second(engine, run))
   .mean;
 }
@@ -71,7 +73,7 @@ bool depth_is_free(const engine::Engine& engine) {
 
 std::uint32_t deep_enough(const engine::Engine& engine, std::uint32_t tokens, double per_second) {
   const std::uint32_t room = std::min(engine.options().context_tokens, engine.free_cells());
-  const std::uint32_t most = room > tokens ? std::min(kMostDepth, room - tokens) : 0;
+  const std::uint32_t most = room > tokens ? std::min({kMostDepth, kDepthPerToken * tokens, room - tokens}) : 0;
   if (depth_is_free(engine)) return most;
   return std::min(most, static_cast<std::uint32_t>(per_second * kReadSeconds));
 }
@@ -117,12 +119,16 @@ double kv_bytes_per_value(const engine::Engine& engine) {
 
 Result<DeviceRates> measure_rates(engine::Engine& engine) {
   const std::uint32_t chunk = engine.options().max_chunk_tokens;
-  // Twice, since the first passes of all load what they use.
-  TRY(read_rate(engine, std::min(kFirstRead, chunk), 0));
-  const double first = TRY(read_rate(engine, std::min(kFirstRead, chunk), 0));
-  const std::uint32_t tokens = affordable(first, kReadSeconds, kFirstRead, chunk);
+  std::uint32_t tokens = std::min(kFirstRead, chunk);
+  // Twice, since the first pass of all loads what it uses.
+  TRY(read_rate(engine, tokens, 0));
   DeviceRates found;
   found.prefill_tokens_per_s = TRY(read_rate(engine, tokens, 0));
+  // As close to a whole chunk as there is time for: a device reads more tokens at once faster.
+  while (tokens < chunk && std::min(4 * tokens, chunk) <= kReadSeconds * found.prefill_tokens_per_s) {
+    tokens = std::min(4 * tokens, chunk);
+    found.prefill_tokens_per_s = TRY(read_rate(engine, tokens, 0));
+  }
   plan::Timings timings;
   timings.shallow = timings.deep = {.depth = 0, .tokens = tokens, .seconds = tokens / found.prefill_tokens_per_s};
   const std::uint32_t depth = deep_enough(engine, tokens, found.prefill_tokens_per_s);
@@ -131,7 +137,8 @@ Result<DeviceRates> measure_rates(engine::Engine& engine) {
     timings.deep = {.depth = depth, .tokens = tokens, .seconds = tokens / TRY(read_rate(engine, tokens, depth)) };
   }
   const std::uint32_t written = affordable(TRY(write_rate(engine, 1)), kWriteSeconds, 1, kMostWritten);
-  found.decode_tokens_per_s = TRY(write_rate(engine, written));
+  // The faster of two, since a step is short and whatever else runs disturbs it most.
+  found.decode_tokens_per_s = std::max(TRY(write_rate(engine, written)), TRY(write_rate(engine, written)));
   timings.write = {.depth = 0, .tokens = written, .seconds = written / found.decode_tokens_per_s};
   engine.reset_emulation_report();
   found.rates = TRY(plan::fit_rates(engine.shape(), kv_bytes_per_value(engine), timings));
