@@ -133,7 +133,8 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
   }
 }
 
-Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) const {
+Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                              std::uint32_t most_new_tokens) const {
   const std::uint32_t layers = node_.executor().engine().shape().layer_count;
   std::vector<plan::Machine> machines(1);
   std::vector<cluster::PeerView> views(1);
@@ -144,6 +145,7 @@ Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::
       machine.rates = options_.rates.rates;
       machine.queue_s = queue_s();
       machine.streams = static_cast<std::uint32_t>(planner_.running());
+      machine.kept_tokens = kept_tokens;
       machines.front() = std::move(machine);
       views.front() = std::move(view);
       continue;
@@ -174,10 +176,11 @@ Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::
   return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
 }
 
-std::unique_ptr<serve::AnswerPlan> ClusterPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
+std::unique_ptr<serve::AnswerPlan> ClusterPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                                        std::uint32_t most_new_tokens) {
   if (options_.plan_by == PlanBy::kFlags) return nullptr;
   const TimePoint began = now();
-  auto decision = decide(prompt_tokens, most_new_tokens);
+  auto decision = decide(prompt_tokens, kept_tokens, most_new_tokens);
   if (!decision) {
     log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
     return nullptr;
@@ -206,7 +209,7 @@ void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
 
 Result<std::string> ClusterPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
   const TimePoint began = now();
-  const plan::Decision decision = TRY(decide(prompt_tokens, most_new_tokens));
+  const plan::Decision decision = TRY(decide(prompt_tokens, 0, most_new_tokens));
   const double planning_ms = seconds(now() - began) * 1e3;
   const model::ModelShape& shape = node_.executor().engine().shape();
   PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);

@@ -51,7 +51,8 @@ class ClusterPlanner : public serve::AnswerPlanner {
   void describe(cluster::NodeState& state) const;
   bool is_idle() const { return planner_.running() == 0; }
 
-  std::unique_ptr<serve::AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) override;
+  std::unique_ptr<serve::AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                          std::uint32_t most_new_tokens) override;
   Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) override;
   std::string latest() override;
   std::string cluster() override;
@@ -59,7 +60,8 @@ class ClusterPlanner : public serve::AnswerPlanner {
  private:
   class Planned;
 
-  Result<plan::Decision> decide(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) const;
+  Result<plan::Decision> decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                std::uint32_t most_new_tokens) const;
   double queue_s() const;
   void note(PlannedAnswer answer, const plan::Decision& decision);
 

@@ -141,7 +141,9 @@ Result<void> up(const UpFlags& flags) {
   serve::ServerOptions api = TRY(flags.api.server_options());
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   for (const plan::NodeRef& node : plan.nodes) {
-    if (!node.fingerprint.empty()) membership.linked_by_hand.push_back(TRY(net::Fingerprint::parse(node.fingerprint)));
+    const bool by_hand = !node.fingerprint.empty() &&
+                         !std::ranges::contains(peers.nodes(), node.fingerprint, &plan::NodeRef::fingerprint);
+    if (by_hand) membership.linked_by_hand.push_back(TRY(net::Fingerprint::parse(node.fingerprint)));
   }
   api.request = TRY(shared_options(flags, std::move(plan)));
   engine::EngineOptions options = TRY(flags.device.engine_options());

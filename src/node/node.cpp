@@ -219,7 +219,8 @@ Result<std::shared_ptr<Workspace>> Node::workspace_for(const handoff::Open& open
 
 std::uint32_t Node::kept_tokens(std::span<const Token> prompt) const {
   if (prefix_cache_ == nullptr) return 0;
-  const PrefixNeed need{.tokens = static_cast<std::uint32_t>(prompt.size()), .layers = {0, host_->widths.layers()}};
+  const PrefixNeed need{
+      .tokens = static_cast<std::uint32_t>(prompt.size()), .layers = {0, host_->widths.layers()}, .origin = {}};
   return prefix_cache_->common_tokens(need, prompt);
 }
 

@@ -106,6 +106,7 @@ Result<Decision> RequestPlanner::decide(std::span<const Machine> machines, std::
     // What it tells holds this node's own work, too, a moment later.
     device.queue_s = std::max(machine.queue_s, promised_s(id, time));
     device.streams = machine.streams;
+    device.prefix_tokens = machine.kept_tokens;
     decision.others_ran |= device.queue_s > 0 || device.streams > 0;
     decision.cluster.nodes.push_back({.name = machine.node.name});
     decision.cluster.devices.push_back(std::move(device));

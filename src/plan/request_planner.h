@@ -23,6 +23,7 @@ struct Machine {
   std::uint32_t free_cells = 0;         // of its KV cache
   double queue_s = 0;                   // of work that it has promised to others
   std::uint32_t streams = 0;            // answers that it writes now
+  std::uint32_t kept_tokens = 0;        // of the prompt, whose KV it has
 };
 
 // What a request is; the answer's length is a bound, and what is expected is learned.

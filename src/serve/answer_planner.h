@@ -33,8 +33,9 @@ class AnswerPlan {
 class AnswerPlanner {
  public:
   virtual ~AnswerPlanner() = default;
-  // Null where the request runs as it is.
-  virtual std::unique_ptr<AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;
+  // Null where the request runs as it is. This node still has the KV of the prompt's first `kept_tokens`.
+  virtual std::unique_ptr<AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                           std::uint32_t most_new_tokens) = 0;
   // As JSON: what there would be to choose from, and what would be chosen. kInvalidArgument, kNotFound.
   virtual Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;
   // As JSON: the latest answers, what was predicted of them and what they took.

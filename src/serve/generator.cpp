@@ -39,7 +39,8 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
     if (generator_.node_.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
     if (generator_.planner_ != nullptr) {
-      plan_ = generator_.planner_->plan(prompt_tokens_, asked_.request.max_new_tokens);
+      const std::uint32_t kept = generator_.node_.kept_tokens(asked_.request.prompt);
+      plan_ = generator_.planner_->plan(prompt_tokens_, kept, asked_.request.max_new_tokens);
       if (plan_) plan_->apply_to(asked_.request);
     }
     request_ = TRY(generator_.node_.submit(asked_.request, *this));
