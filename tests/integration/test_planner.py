@@ -26,6 +26,9 @@ class PlannedByRequest(Processes):
         mac = self.machine("mac", *MAC, *LINK, *flags, context=CONTEXT)
         mac.up()
         self.alone = self.ask(mac, LONG)
+        # A prompt that it still knows would not be worth sharing.
+        mac.kill(signal.SIGTERM)
+        mac.up()
         spark = self.machine("spark", *SPARK, *LINK, context=CONTEXT)
         result = call("join", mac.must("token").strip(), "--data", spark.data, "--name", "spark")
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -73,6 +76,9 @@ class PlannedByRequest(Processes):
         self.assertIn(row["shape"], ("joint", "disaggregated"), row)
         self.assertIn("spark:0-", row["plan"])
         self.assertFalse(row["recovered"])
+        # The other way round, what is kept makes a long prompt a short one.
+        self.assertEqual(self.ask(mac, LONG), self.alone)
+        self.assertEqual(self.last(mac)["shape"], "single")
         self.ask(mac, SHORT)
         self.assertEqual(self.last(mac)["plan"], f"prefill=local:0-{LAYERS};decode=local:0-{LAYERS}")
         # A machine that dies is planned on no more, and the one under way finishes without it.
@@ -92,8 +98,9 @@ class PlannedByRequest(Processes):
     def test_what_was_predicted_comes_true(self):
         mac, spark = self.pair()
         errors = []
-        for _ in range(12):
-            self.ask(mac, LONG)
+        for turn in range(12):
+            # None begins like another: what is kept of a prompt is not read again.
+            self.ask(mac, LONG[turn:] + LONG[:turn])
             row = self.last(mac)
             errors.append(abs(row["predicted_total_s"] / row["total_s"] - 1))
             self.assertLess(row["planning_ms"], 20)
