@@ -44,8 +44,9 @@ void Session::begin(std::vector<Token> prompt) {
   if (stage(Phase::kPrefill) != nullptr) {
     chunks_ = chunk_grid(open_.prefix_tokens, open_.prompt_tokens, open_.chunk_tokens);
   }
-  if (self_ != plan::kCoordinator) {
-    lease_.start(std::chrono::milliseconds(open_.lease_lifetime_ms),
+  if (lease_end_) {
+    // What is left of it: waiting for the prompt, or asking again, prolongs nothing.
+    lease_.start(std::max(*lease_end_ - host_.surroundings.now(), Duration::zero()),
                  [this] { fail_with({ErrorCode::kTimeout, "the request's lease has run out", {}}); });
   }
   open_incoming();
