@@ -103,7 +103,8 @@ class Membership {
     double round_trip_ms = 0;
     std::map<std::uint64_t, TimePoint> pings;
     TimePoint list_sent_at{};
-    std::size_t hearsay = 0;  // so many of its addresses, the last ones, are not from itself
+    std::size_t list_sent = 0;  // statements, of the round under way
+    std::size_t hearsay = 0;    // so many of its addresses, the last ones, are not from itself
 
     Link* link() const { return links.empty() ? nullptr : links.back().get(); }
   };
@@ -135,6 +136,7 @@ class Membership {
   void on_join(Link& link, const Join& join);
   void on_certificate(const Certificate& certificate);
   void send_list(Link& link);
+  void send_list_page(Link& link, Peer& peer);
   void send_addresses(Link& link);
   void note_addresses(const net::Fingerprint& id, std::vector<net::Endpoint> endpoints);
 

@@ -14,6 +14,7 @@ constexpr auto kGoodbye = std::chrono::seconds(2);
 constexpr auto kCutOffGoodbye = std::chrono::milliseconds(300);
 constexpr auto kListInterval = std::chrono::seconds(1);
 constexpr std::size_t kListBytesAtOnce = 128 * 1024;
+constexpr std::size_t kListPageBytes = 2 << 20;
 // Addresses of a node that only others know, beside those that it has given itself: a member may make them up.
 constexpr std::size_t kMaxHearsay = 4;
 
@@ -93,11 +94,23 @@ void Membership::on_ping(Link& link, const Ping& ping) {
   Peer& peer = peers_.at(link.peer());
   if (now() - peer.list_sent_at < Duration(kListInterval)) return;
   peer.list_sent_at = now();
-  send_list(link);
+  send_list_page(link, peer);
 }
 
 void Membership::send_list(Link& link) {
   for (Statements& piece : pieces_of(list_.statements())) link.say(std::move(piece));
+}
+
+// A list that a thief has made long would not fit into what may wait for a peer: so a part each time, round and round.
+void Membership::send_list_page(Link& link, Peer& peer) {
+  const auto all = list_.statements();
+  if (peer.list_sent >= all.size()) peer.list_sent = 0;
+  std::vector<trust::Statement> page;
+  for (std::size_t bytes = 0; peer.list_sent < all.size() && bytes < kListPageBytes; ++peer.list_sent) {
+    bytes += all[peer.list_sent].bytes().size();
+    page.push_back(all[peer.list_sent]);
+  }
+  for (Statements& piece : pieces_of(page)) link.say(std::move(piece));
 }
 
 void Membership::send_addresses(Link& link) {

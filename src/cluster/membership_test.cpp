@@ -414,6 +414,33 @@ TEST(Membership, SaysWhomARevokedNodeHadLetIn) {
   EXPECT_EQ(stay[0].name, "c");
 }
 
+TEST(Membership, TellsAListThatIsLongerThanWhatMayWaitForAPeer) {
+  World world;
+  world.add(world.b);
+  world.a.membership.reset();
+  auto list = *must(world.a.folder().read_members());
+  const net::Identity a = world.a.folder().identity();
+  std::vector<trust::Statement> statements;
+  for (std::uint16_t i = 0; i < 140; ++i) {
+    PublicKey key;
+    key.bytes[0] = static_cast<std::byte>(i / 2);
+    const auto sign = [&](trust::StatementBody body) {
+      statements.push_back(must(trust::Statement::sign(a.signing_key(), list.cluster(), 10 + i, std::move(body))));
+    };
+    sign(trust::Enrolment{.key = key, .role = trust::Role::kMember, .name = "x"});
+    trust::Revocation revocation{.key = key, .kept = std::vector<Sha256>(trust::kMaxKeptStatements)};
+    for (std::size_t k = 0; k < revocation.kept.size(); ++k) {
+      revocation.kept[k].bytes[0] = static_cast<std::byte>(k / 256);
+      revocation.kept[k].bytes[1] = static_cast<std::byte>(k % 256);
+    }
+    sign(std::move(revocation));
+  }
+  ASSERT_TRUE(must(list.merge(statements)));
+  must(world.a.folder().write_members(list));
+  world.a.start();
+  EXPECT_TRUE(world.until([&] { return world.b.membership->list().digest() == list.digest(); }, seconds(30)));
+}
+
 TEST(Membership, NobodyJoinsWithTheFolderOfARunningNode) {
   World world;
   const auto token = must(world.a.membership->make_token(seconds(60)));
