@@ -107,14 +107,17 @@ Result<void> run_nodes(const ClusterFlags& flags) {
 Result<void> run_command(const ClusterFlags& flags, cluster::Command command) {
   auto done = command_node(flags, command);
   if (!done && command == cluster::Command::kLeave && done.error().code == ErrorCode::kUnavailable) {
-    return fail(
-        ErrorCode::kUnavailable,
-        "no node runs here, so nobody could be told: start it with 'baton up MODEL', or let an admin revoke this "
-        "node and delete its folder",
-        TRY(flags.link.folder()).string());
+    return fail(ErrorCode::kUnavailable,
+                done.error().message + "; or let an admin revoke this node, and delete its folder",
+                TRY(flags.link.folder()).string());
   }
-  TRY(std::move(done));
-  return {};
+  const auto answer = TRY(std::move(done));
+  if (answer.stay.empty()) return {};
+  std::string names;
+  for (const std::string& name : answer.stay) names += (names.empty() ? "" : ", ") + name;
+  return print(
+      std::format("what {} had let in or made admins stays: {}\nif one of them is not yours: 'baton revoke NODE'\n",
+                  flags.node, names));
 }
 
 CLI::App* add_one(CLI::App& app, const char* name, const char* what, const std::shared_ptr<ClusterFlags>& flags) {
@@ -173,7 +176,7 @@ void add_cluster(CLI::App& app, Action& chosen) {
   add_simple(
       app, chosen, "revoke", "Cut a node off from the cluster, for ever", cluster::Command::kRevoke,
       "Its key is refused by every node within seconds, and by those that cannot be reached now as soon as they\n"
-      "are back.\n\nExample:\n  baton revoke spark");
+      "are back. Whom it had let in or made admins stays, and is listed.\n\nExample:\n  baton revoke spark");
   add_simple(
       app, chosen, "leave", "Take this machine out of its cluster", cluster::Command::kLeave,
       "The node tells the others, ends, and forgets the cluster. To come back it needs a new key: delete its data\n"

@@ -59,7 +59,11 @@ Result<ControlAnswer> carry_out(Membership& membership, const WireRequest& reque
       return answer;
     }
     case Command::kPromote: TRY(membership.promote(request.node)); return answer;
-    case Command::kRevoke: TRY(membership.revoke(request.node)); return answer;
+    case Command::kRevoke: {
+      const auto stay = TRY(membership.revoke(request.node));
+      for (const trust::Member& member : stay) answer.stay.push_back(member.name);
+      return answer;
+    }
     case Command::kLeave: TRY(membership.leave()); return answer;
   }
   return fail(ErrorCode::kUnsupported, "the node that runs here does not know this command: it is of another version");
@@ -167,7 +171,13 @@ void answer_commands(Membership& membership) {
       answer.error = static_cast<int>(done.error().code);
       answer.message = done.error().to_string();
     }
-    return glz::write_json(answer).value_or("");
+    std::string written = glz::write_json(answer).value_or("");
+    if (written.size() <= kMaxTextBytes) return written;
+    // Cut, it would be no JSON any more.
+    const WireAnswer too_long{static_cast<int>(ErrorCode::kNoCapacity),
+                              std::format("the answer of {} bytes is longer than a message may be", written.size()),
+                              {}};
+    return glz::write_json(too_long).value_or("");
   });
 }
 

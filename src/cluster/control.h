@@ -38,6 +38,7 @@ struct ControlAnswer {
   std::string cluster_id;
   std::uint64_t epoch = 0;
   std::vector<NodeReport> nodes;
+  std::vector<std::string> stay;  // kRevoke: by name, whom the revoked node had let in or made admins
 };
 
 // The cluster as a node sees it, without a token.

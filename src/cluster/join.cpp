@@ -120,12 +120,15 @@ Result<trust::MemberList> check(const Welcome& welcome, const trust::JoinToken& 
 
 Result<Joined> join(const Folder& folder, const trust::JoinToken& token, const std::vector<net::Endpoint>& addresses,
                     const std::string& name, Duration patience) {
+  // Until the end, so that no node begins a cluster in the folder meanwhile.
+  const auto lock = folder.lock();
   if (const auto list = TRY(folder.read_members())) {
     return fail(
         ErrorCode::kInvalidArgument,
         std::format("this machine is in the cluster '{}' already: 'baton leave' takes it out", list->cluster_name()),
         folder.path().string());
   }
+  if (!lock) return std::unexpected(lock.error());
   TRY(trust::check_name(name));
   const std::vector<net::Endpoint>& where = addresses.empty() ? token.addresses : addresses;
   if (where.empty()) {

@@ -19,8 +19,8 @@ struct Joined {
 
 // Shows the token's key to the node that gave it out, at the addresses in the token or at those given, and takes the
 // member list and a certificate from it. This machine's own key is made here and never leaves. Errors: kInvalidArgument
-// where the folder belongs to a cluster, or there is no address; kRefused where the token was used, has expired, or
-// somebody else answers; kUnavailable, kTimeout.
+// where the folder belongs to a cluster, or there is no address; kNoCapacity where a node runs with it; kRefused where
+// the token was used, has expired, or somebody else answers; kUnavailable, kTimeout.
 Result<Joined> join(const Folder& folder, const trust::JoinToken& token, const std::vector<net::Endpoint>& addresses,
                     const std::string& name, Duration patience);
 

@@ -61,6 +61,7 @@ Result<std::unique_ptr<Membership>> Membership::create(net::EventLoop& loop, Fol
                 "this machine was revoked from its cluster: delete the folder to begin anew with another key",
                 folder.path().string());
   }
+  if (!options.wall_clock_s) options.wall_clock_s = system_clock_s;
   auto transport = TRY(net::Transport::create(loop, folder.identity(), options.emulate_link));
   std::unique_ptr<Membership> membership(
       new Membership(loop, std::move(folder), *std::move(list), std::move(options), std::move(transport)));
@@ -74,7 +75,7 @@ Membership::Membership(net::EventLoop& loop, Folder folder, trust::MemberList li
       folder_(std::move(folder)),
       list_(std::move(list)),
       options_(std::move(options)),
-      time_(options_.wall_clock_s ? options_.wall_clock_s() : system_clock_s(), now()),
+      time_(options_.wall_clock_s(), now()),
       transport_(std::move(transport)),
       work_transport_(*transport_, [this](const net::Connection& connection) { return check_dialled(connection); }),
       timer_(loop),
@@ -194,25 +195,29 @@ Result<void> Membership::promote(std::string_view name) {
   const trust::Member member = TRY(list_.resolve(name));
   const auto statement = TRY(list_.promote(identity().signing_key(), member.id));
   log::info("{} is an admin now", member.name);
-  list_changed({statement}, nullptr);
-  return {};
+  return list_changed({statement}, nullptr);
 }
 
-Result<void> Membership::revoke(std::string_view name) {
+Result<std::vector<trust::Member>> Membership::revoke(std::string_view name) {
   const trust::Member member = TRY(list_.resolve(name));
   if (member.id == identity().fingerprint()) {
     return fail(ErrorCode::kInvalidArgument, "this is the node itself: 'baton leave' takes it out of the cluster");
   }
   const auto statement = TRY(list_.revoke(identity().signing_key(), member.id));
   log::info("{} is revoked", member.name);
-  list_changed({statement}, nullptr);
-  return {};
+  TRY(list_changed({statement}, nullptr));
+  return list_.let_in_by(member.id);
 }
 
 Result<void> Membership::leave() {
+  const bool is_heard = std::ranges::any_of(peers_, [](const auto& entry) { return entry.second.link() != nullptr; });
+  if (!peers_.empty() && !is_heard) {
+    return fail(ErrorCode::kUnavailable, "no other node is connected, so nobody could be told that this one leaves");
+  }
   const auto statement = TRY(list_.revoke(identity().signing_key(), identity().fingerprint()));
-  // Told before it is written down: whoever finds the folder later must not find a member.
-  list_changed({statement}, nullptr);
+  // Told before it is written down: whoever finds the folder later must not find a member. So it does not matter here
+  // whether the list could be written.
+  static_cast<void>(list_changed({statement}, nullptr));
   return folder_.forget_cluster();
 }
 

@@ -80,8 +80,9 @@ class Membership {
   // kRefused where this node is no admin, as for all that follows; kInvalidArgument, kNotFound.
   Result<trust::JoinToken> make_token(std::chrono::seconds life);
   Result<void> promote(std::string_view name);
-  Result<void> revoke(std::string_view name);
-  // This node goes, and says so. Any node may.
+  // Gives the members that the revoked one had let in or made admins: they stay.
+  Result<std::vector<trust::Member>> revoke(std::string_view name);
+  // This node goes, and says so. Any node may. kUnavailable where there are others and none is connected to hear it.
   Result<void> leave();
 
   // Answers what this node's own other processes ask, as JSON (src/cluster/control.h).
@@ -105,6 +106,8 @@ class Membership {
     double round_trip_ms = 0;
     std::map<std::uint64_t, TimePoint> pings;
     TimePoint list_sent_at{};
+    std::size_t list_sent = 0;  // statements, of the round under way
+    std::size_t hearsay = 0;    // so many of its addresses, the last ones, are not from itself
 
     Link* link() const { return links.empty() ? nullptr : links.back().get(); }
   };
@@ -136,11 +139,13 @@ class Membership {
   void on_join(Link& link, const Join& join);
   void on_certificate(const Certificate& certificate);
   void send_list(Link& link);
+  void send_list_page(Link& link, Peer& peer);
   void send_addresses(Link& link);
   void note_addresses(const net::Fingerprint& id, std::vector<net::Endpoint> endpoints);
 
   // The member list.
-  void list_changed(const std::vector<trust::Statement>& news, const Link* from);
+  // Errors: kIo where it could not be written down; it holds and is told all the same.
+  Result<void> list_changed(const std::vector<trust::Statement>& news, const Link* from);
   void apply_list();
 
   // The clock's work.
@@ -175,6 +180,7 @@ class Membership {
   TimePoint next_ping_{};
   bool addresses_changed_ = false;
   TimePoint next_renewal_{};
+  net::Fingerprint asked_last_;  // for a new certificate
   std::uint64_t next_number_ = 1;
   bool out_ = false;
   bool closing_ = false;

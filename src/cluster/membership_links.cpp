@@ -24,6 +24,8 @@ constexpr auto kIncompatibleRedialDelay = std::chrono::seconds(5);
 constexpr auto kSecondDialsLater = std::chrono::milliseconds(150);
 constexpr auto kGoodbye = std::chrono::milliseconds(500);
 constexpr auto kRenewalRetry = std::chrono::seconds(2);
+// A node has one, and for a moment two; after a bad network perhaps a third that has not been noticed to be dead.
+constexpr std::ptrdiff_t kMaxLinksOfAPeer = 4;
 
 }  // namespace
 
@@ -48,7 +50,16 @@ Result<void> Membership::check_dialled(const net::Connection& connection) const 
 }
 
 void Membership::on_accept(std::shared_ptr<net::Connection> connection) {
-  if (connection->protocol() == net::Protocol::kMembership) return adopt(std::move(connection), DialledBy::kPeer);
+  const net::Fingerprint& peer = connection->peer_fingerprint();
+  if (connection->protocol() == net::Protocol::kMembership) {
+    const auto open = std::ranges::count_if(
+        links_, [&](const auto& link) { return link->peer() == peer && link->dialled_by() == DialledBy::kPeer; });
+    // How many commands run at once on this machine is its owner's affair.
+    if (peer == identity().fingerprint() || open < kMaxLinksOfAPeer) {
+      return adopt(std::move(connection), DialledBy::kPeer);
+    }
+    return log::warning("refusing {} one more connection: it has {}", name_of(peer), open);
+  }
   if (const auto good = check_worker(*connection); !good) {
     log::warning("refusing work: {}", good.error().to_string());
     return;
@@ -168,6 +179,8 @@ void Membership::tick() {
     watch_links(time);
     if (time >= next_ping_) {
       next_ping_ = time + Duration(kPingInterval);
+      // Again and again: the monotonic clock stands still while the machine sleeps.
+      time_.learn(options_.wall_clock_s(), time);
       ping_links(time);
       refresh_state();
     }
@@ -227,8 +240,14 @@ void Membership::renew_certificate(TimePoint time) {
     log::warning("cannot renew this node's certificate: {}", der.error().to_string());
     return;
   }
-  for (const auto& [id, peer] : peers_) {
-    if (list_.is_admin(id) && peer.link() != nullptr) return peer.link()->say(Renew{});
+  // Another one each time, so that one that does not answer is not the only one asked.
+  auto peer = peers_.upper_bound(asked_last_);
+  for (std::size_t i = 0; i < peers_.size(); ++i, ++peer) {
+    if (peer == peers_.end()) peer = peers_.begin();
+    Link* link = peer->second.link();
+    if (link == nullptr || !list_.is_admin(peer->first)) continue;
+    asked_last_ = peer->first;
+    return link->say(Renew{});
   }
   if (!certificate_is_good()) log::warning("this node's certificate has run out, and no admin is here to renew it");
 }

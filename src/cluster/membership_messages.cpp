@@ -14,6 +14,9 @@ constexpr auto kGoodbye = std::chrono::seconds(2);
 constexpr auto kCutOffGoodbye = std::chrono::milliseconds(300);
 constexpr auto kListInterval = std::chrono::seconds(1);
 constexpr std::size_t kListBytesAtOnce = 128 * 1024;
+constexpr std::size_t kListPageBytes = 2 << 20;
+// Addresses of a node that only others know, beside those that it has given itself: a member may make them up.
+constexpr std::size_t kMaxHearsay = 4;
 
 // In order, in pieces that fit into a frame.
 std::vector<Statements> pieces_of(const std::vector<trust::Statement>& statements) {
@@ -47,6 +50,8 @@ void Membership::on_heard(Link& link, const Message& message) {
     link.say(Answer{on_ask_(ask->json)});
     return;
   }
+  // What is still said to a node that has left would write its cluster into the folder again.
+  if (out_) return;
   if (peers_.contains(link.peer())) return on_heard_from_member(link, message);
   const auto* join = std::get_if<Join>(&message);
   if (join == nullptr || !tokens_.contains(link.peer())) return link.close();
@@ -89,16 +94,29 @@ void Membership::on_heard_from_member(Link& link, const Message& message) {
 
 void Membership::on_ping(Link& link, const Ping& ping) {
   link.say(Pong{ping.number});
-  time_.learn(ping.time_s, now());
+  // An admin may end certificates and tokens anyhow; a plain member must not, by saying that it is late.
+  if (list_.is_admin(link.peer())) time_.learn(ping.time_s, now());
   if (ping.list == list_.digest()) return;
   Peer& peer = peers_.at(link.peer());
   if (now() - peer.list_sent_at < Duration(kListInterval)) return;
   peer.list_sent_at = now();
-  send_list(link);
+  send_list_page(link, peer);
 }
 
 void Membership::send_list(Link& link) {
   for (Statements& piece : pieces_of(list_.statements())) link.say(std::move(piece));
+}
+
+// A list that a thief has made long would not fit into what may wait for a peer: so a part each time, round and round.
+void Membership::send_list_page(Link& link, Peer& peer) {
+  const auto all = list_.statements();
+  if (peer.list_sent >= all.size()) peer.list_sent = 0;
+  std::vector<trust::Statement> page;
+  for (std::size_t bytes = 0; peer.list_sent < all.size() && bytes < kListPageBytes; ++peer.list_sent) {
+    bytes += all[peer.list_sent].bytes().size();
+    page.push_back(all[peer.list_sent]);
+  }
+  for (Statements& piece : pieces_of(page)) link.say(std::move(piece));
 }
 
 void Membership::send_addresses(Link& link) {
@@ -115,17 +133,18 @@ Result<void> Membership::on_statements(Link& link, const Statements& statements)
   // Also where a later statement cannot be taken, the earlier ones count.
   const auto merged = list_.merge(unknown);
   std::erase_if(unknown, [&](const trust::Statement& statement) { return !list_.knows(statement.digest()); });
-  if (!unknown.empty()) list_changed(unknown, &link);
+  // Where it cannot be written down, which is logged, the peer is not to blame.
+  if (!unknown.empty()) static_cast<void>(list_changed(unknown, &link));
   TRY(merged);
   return {};
 }
 
-void Membership::list_changed(const std::vector<trust::Statement>& news, const Link* from) {
-  if (const auto saved = folder_.write_members(list_); !saved) {
-    log::error("the member list could not be written down: {}", saved.error().to_string());
-  }
+Result<void> Membership::list_changed(const std::vector<trust::Statement>& news, const Link* from) {
+  auto saved = folder_.write_members(list_);
+  if (!saved) log::error("the member list could not be written down: {}", saved.error().to_string());
   for (Statements& piece : pieces_of(news)) tell_all(std::move(piece), from);
   apply_list();
+  return saved;
 }
 
 void Membership::apply_list() {
@@ -173,8 +192,16 @@ void Membership::on_addresses(const Addresses& addresses) {
     if (peer == peers_.end() || !peer->second.links.empty()) continue;
     std::vector<net::Endpoint> all;
     if (const auto known = addresses_.find(id); known != addresses_.end()) all = known->second;
+    std::size_t& hearsay = peer->second.hearsay;
+    all.resize(std::min(all.size(), kMaxAddresses - kMaxHearsay + hearsay));
     for (const net::Endpoint& endpoint : endpoints) {
-      if (std::ranges::find(all, endpoint) == all.end()) all.push_back(endpoint);
+      if (std::ranges::find(all, endpoint) != all.end()) continue;
+      if (hearsay == kMaxHearsay) {
+        all.erase(all.end() - static_cast<std::ptrdiff_t>(kMaxHearsay));
+      } else {
+        ++hearsay;
+      }
+      all.push_back(endpoint);
     }
     note_addresses(id, std::move(all));
   }
@@ -190,12 +217,15 @@ void Membership::on_state(Link& link, const State& state) {
   for (const std::string& address : peer.view.state().addresses) {
     if (const auto endpoint = net::Endpoint::parse(address)) endpoints.push_back(*endpoint);
   }
+  if (!endpoints.empty()) peer.hearsay = 0;
   note_addresses(link.peer(), std::move(endpoints));
 }
 
 void Membership::on_join(Link& link, const Join& join) {
   const net::Fingerprint token = link.peer();
   const auto enrol = [&]() -> Result<trust::Statement> {
+    // It may have been good when the connection began.
+    if (!lets_in(token)) return fail(ErrorCode::kRefused, "the token has expired: make a new one with 'baton token'");
     if (!proves_join(join, token)) return fail(ErrorCode::kRefused, "the key that would join is not proved");
     TRY(trust::check_name(join.name));
     // Used up before anything follows from it.
@@ -211,7 +241,7 @@ void Membership::on_join(Link& link, const Join& join) {
   }
   const net::Fingerprint id = trust::node_id(join.key);
   log::info("{} joins: {}", name_of(id), id.to_string().substr(0, 12));
-  list_changed({*statement}, nullptr);
+  static_cast<void>(list_changed({*statement}, nullptr));
   auto certificate =
       trust::issue_certificate(list_, identity().signing_key(), id, time_s(), options_.certificate_life.count());
   send_list(link);
@@ -232,7 +262,10 @@ void Membership::on_join(Link& link, const Join& join) {
 
 void Membership::on_certificate(const Certificate& certificate) {
   const auto claims = trust::check_certificate(list_, certificate.der, identity().fingerprint(), time_s());
-  if (!claims) return log::warning("a new certificate is not good: {}", claims.error().to_string());
+  if (!claims) {
+    return log::warning("a new certificate is not good: {}; has it run out, then this machine's clock is fast: set it",
+                        claims.error().to_string());
+  }
   if (certificate_is_good() && claims->end_s < certificate_->end_s) return;
   time_.learn(claims->begin_s, now());
   const auto used = use_certificate(certificate.der);

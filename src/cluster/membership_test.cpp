@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "base/temporary_folder.h"
@@ -264,6 +265,8 @@ TEST(Membership, ClocksThatAreYearsOffDoNoHarm) {
   world.c.options.wall_clock_s = [] { return 4'000'000'000 + kYear_s; };
   world.add(world.b);
   world.add(world.c);
+  // An admin whose clock is fast takes the others along.
+  must(world.a.membership->promote("c"));
   for (const auto& [from, to] :
        {std::pair(&world.b, &world.c), std::pair(&world.c, &world.a), std::pair(&world.a, &world.b)}) {
     const auto works = [&] {
@@ -277,6 +280,177 @@ TEST(Membership, ClocksThatAreYearsOffDoNoHarm) {
     };
     EXPECT_TRUE(world.until(works)) << from->name << " to " << to->name;
   }
+}
+
+TEST(Membership, APlainMembersClockEndsNothing) {
+  World world;
+  world.c.options.wall_clock_s = [] { return std::int64_t{4'000'000'000}; };
+  const auto token = must(world.a.membership->make_token(seconds(60)));
+  world.add(world.c);
+  world.run_for(milliseconds(1200));
+  ASSERT_EQ(world.a.sees(world.c), PeerStatus::kAlive);
+  EXPECT_TRUE(world.join(world.b, token, world.a.membership->endpoint()));
+}
+
+TEST(Membership, AMachineThatHasSleptTakesNoCertificateThatHasRunOutMeanwhile) {
+  World world;
+  auto slept = std::make_shared<std::int64_t>(0);
+  world.b.options.wall_clock_s = [slept] {
+    const auto since = std::chrono::system_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<seconds>(since).count() + *slept;
+  };
+  world.add(world.b);
+  const auto dialled = [&] {
+    std::optional<bool> done;
+    const auto dial =
+        world.b.membership->work_transport().dial({world.a.membership->endpoint(), world.a.id()}, now() + seconds(5),
+                                                  [&](auto connection) { done = connection.has_value(); });
+    world.until([&] { return done.has_value(); });
+    return *done;
+  };
+  ASSERT_TRUE(world.until(dialled));
+  *slept = 2 * 3600;  // certificates live for one
+  EXPECT_TRUE(world.until([&] { return !dialled(); }, seconds(3)));
+}
+
+// A member that connects and says nothing.
+struct Silent : net::ConnectionHandler {
+  void on_frame(ByteSpan) override {}
+  std::optional<net::OutFrame> next_frame() override { return std::nullopt; }
+  void on_closed(const Error&) override { closed = true; }
+  bool closed = false;
+};
+
+TEST(Membership, TakesAFewConnectionsOfOneMember) {
+  World world;
+  world.add(world.b);
+  world.b.membership.reset();
+  ASSERT_TRUE(world.until([&] { return world.a.sees(world.b) == PeerStatus::kDown; }));
+  const auto transport = must(net::Transport::create(*world.loop, world.b.folder().identity()));
+  std::vector<std::unique_ptr<net::Dial>> dials;
+  std::vector<std::shared_ptr<Silent>> connected;
+  for (int i = 0; i < 10; ++i) {
+    dials.push_back(transport->dial({world.a.membership->endpoint(), world.a.id()}, net::Protocol::kMembership,
+                                    now() + seconds(5), [&](auto dialled) {
+                                      connected.push_back(std::make_shared<Silent>());
+                                      must(std::move(dialled))->start(connected.back());
+                                    }));
+  }
+  ASSERT_TRUE(world.until([&] { return connected.size() == 10; }));
+  const auto refused = [&] { return std::ranges::count_if(connected, [](const auto& one) { return one->closed; }); };
+  // Those that were taken have two seconds to greet.
+  EXPECT_TRUE(world.until([&] { return refused() >= 6; }, milliseconds(1500)));
+  EXPECT_EQ(refused(), 6);
+}
+
+TEST(Membership, RemembersLittleOfWhatOthersSayOfANodesAddresses) {
+  World world;
+  world.add(world.b);
+  world.add(world.c);
+  const net::Endpoint where = world.c.membership->endpoint();
+  world.c.membership.reset();
+  world.b.membership.reset();
+  ASSERT_TRUE(world.until([&] { return world.a.sees(world.c) == PeerStatus::kDown; }));
+  const auto transport = must(net::Transport::create(*world.loop, world.b.folder().identity()));
+  std::shared_ptr<Link> link;
+  Link::Events events;
+  events.greeted = [&](Link& greeted) {
+    for (std::uint16_t i = 0; i < 20; ++i) {
+      Addresses lies;
+      lies.of[world.c.id()] = {{"192.0.2.7", static_cast<std::uint16_t>(1000 + i)}};
+      greeted.say(lies);
+    }
+  };
+  const auto dial =
+      transport->dial({world.a.membership->endpoint(), world.a.id()}, net::Protocol::kMembership, now() + seconds(5),
+                      [&](auto dialled) {
+                        link = Link::start(*world.loop, must(std::move(dialled)), DialledBy::kUs, std::move(events));
+                      });
+  const net::Endpoint last{"192.0.2.7", 1019};
+  const auto known = [&] { return must(world.a.folder().read_addresses())[world.c.id()]; };
+  ASSERT_TRUE(world.until([&] { return std::ranges::contains(known(), last); }));
+  EXPECT_EQ(known().size(), 5u);
+  EXPECT_EQ(known().front(), where) << "what it said of itself stays";
+  link->abandon();
+}
+
+TEST(Membership, LeavesOnlyWhereSomebodyHearsIt) {
+  World world;
+  world.add(world.b);
+  world.a.membership.reset();
+  ASSERT_TRUE(world.until([&] { return world.b.sees(world.a) == PeerStatus::kDown; }));
+  const auto alone = world.b.membership->leave();
+  ASSERT_FALSE(alone);
+  EXPECT_EQ(alone.error().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(must(world.b.folder().read_members()));
+  world.a.start();
+  ASSERT_TRUE(world.until([&] { return world.b.sees(world.a) == PeerStatus::kAlive; }));
+  must(world.b.membership->leave());
+  EXPECT_TRUE(world.until([&] { return !world.a.knows(world.b); }));
+}
+
+TEST(Membership, WhatIsSaidToANodeThatHasLeftIsNotWrittenDown) {
+  World world;
+  world.add(world.b);
+  world.add(world.c);
+  // Under way to b while it leaves.
+  must(world.b.membership->leave());
+  must(world.a.membership->promote("c"));
+  ASSERT_TRUE(world.until([&] { return world.b.out && !world.a.knows(world.b) && !world.c.knows(world.b); }));
+  world.run_for(milliseconds(500));
+  EXPECT_FALSE(must(world.b.folder().read_members()));
+}
+
+TEST(Membership, SaysWhomARevokedNodeHadLetIn) {
+  World world;
+  world.add(world.b);
+  must(world.a.membership->promote("b"));
+  ASSERT_TRUE(world.until([&] { return world.b.membership->list().is_admin(world.b.id()); }));
+  const auto token = must(world.b.membership->make_token(seconds(60)));
+  must(world.join(world.c, token, world.b.membership->endpoint()));
+  ASSERT_TRUE(world.until([&] { return world.a.knows(world.c); }));
+  const auto stay = must(world.a.membership->revoke("b"));
+  ASSERT_EQ(stay.size(), 1u);
+  EXPECT_EQ(stay[0].name, "c");
+}
+
+TEST(Membership, TellsAListThatIsLongerThanWhatMayWaitForAPeer) {
+  World world;
+  world.add(world.b);
+  world.a.membership.reset();
+  auto list = *must(world.a.folder().read_members());
+  const net::Identity a = world.a.folder().identity();
+  std::vector<trust::Statement> statements;
+  for (std::uint16_t i = 0; i < 140; ++i) {
+    PublicKey key;
+    key.bytes[0] = static_cast<std::byte>(i / 2);
+    const auto sign = [&](trust::StatementBody body) {
+      statements.push_back(must(trust::Statement::sign(a.signing_key(), list.cluster(), 10 + i, std::move(body))));
+    };
+    sign(trust::Enrolment{.key = key, .role = trust::Role::kMember, .name = "x"});
+    trust::Revocation revocation{.key = key, .kept = std::vector<Sha256>(trust::kMaxKeptStatements)};
+    for (std::size_t k = 0; k < revocation.kept.size(); ++k) {
+      revocation.kept[k].bytes[0] = static_cast<std::byte>(k / 256);
+      revocation.kept[k].bytes[1] = static_cast<std::byte>(k % 256);
+    }
+    sign(std::move(revocation));
+  }
+  ASSERT_TRUE(must(list.merge(statements)));
+  must(world.a.folder().write_members(list));
+  world.a.start();
+  EXPECT_TRUE(world.until([&] { return world.b.membership->list().digest() == list.digest(); }, seconds(30)));
+}
+
+TEST(Membership, NobodyJoinsWithTheFolderOfARunningNode) {
+  World world;
+  const auto token = must(world.a.membership->make_token(seconds(60)));
+  {
+    const auto lock = must(world.b.folder().lock());
+    const auto joined = world.join(world.b, token, world.a.membership->endpoint());
+    ASSERT_FALSE(joined);
+    EXPECT_EQ(joined.error().code, ErrorCode::kNoCapacity);
+  }
+  EXPECT_TRUE(world.join(world.b, token, world.a.membership->endpoint()));
 }
 
 TEST(Membership, AStrangerIsRefusedInTheHandshake) {

@@ -1,5 +1,6 @@
 #include "cluster/node_state.h"
 
+#include <algorithm>
 #include <format>
 #include <glaze/glaze.hpp>
 
@@ -10,6 +11,36 @@ namespace baton::cluster {
 namespace {
 
 constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
+
+constexpr std::size_t kMaxEntries = 16;
+constexpr std::size_t kMaxTextBytesShown = 256;
+
+// Bounds what a peer says, which is kept, and shown on terminals.
+template <typename Section>
+void bound(Section&) {}  // numbers alone
+
+void bound(std::string& text) {
+  if (text.size() > kMaxTextBytesShown) text.resize(kMaxTextBytesShown);
+  std::ranges::replace_if(text, [](char c) { return c < ' ' || c > '~'; }, '?');
+}
+
+void bound(DeviceState& device) {
+  bound(device.name);
+  bound(device.description);
+}
+
+void bound(ModelState& model) {
+  bound(model.name);
+  bound(model.digest);
+}
+
+void bound(LinkState& link) { bound(link.peer); }
+
+template <typename Entry>
+void bound(std::vector<Entry>& entries) {
+  if (entries.size() > kMaxEntries) entries.resize(kMaxEntries);
+  for (Entry& entry : entries) bound(entry);
+}
 
 // Calls with the name and the member of each section.
 template <typename State, typename Visitor>
@@ -58,6 +89,7 @@ Result<void> StateView::take(const State& state) {
         malformed = true;
         return;
       }
+      bound(read);
       versions_[name] = section.version;
       value = std::move(read);
     });

@@ -83,7 +83,8 @@ class StateLog {
 // What another node has told of itself over one connection.
 class StateView {
  public:
-  // Takes sections that are newer than what is there; unknown ones are left out. kProtocol for JSON of another shape.
+  // Takes sections that are newer than what is there; unknown ones are left out. Lists and texts are cut to a length
+  // that no honest node needs, and what is not printable becomes '?'. kProtocol for JSON of another shape.
   Result<void> take(const State& state);
   const NodeState& state() const { return state_; }
 

@@ -46,6 +46,24 @@ TEST(NodeState, UnknownSectionsAndMembersAreLeftOut) {
   EXPECT_EQ(view.state().load.transfers, 2u);
 }
 
+TEST(NodeState, WhatAPeerSaysIsBoundedAndPrintable) {
+  StateLog log;
+  StateView view;
+  NodeState state;
+  state.addresses.assign(100, "192.0.2.7:8771");
+  state.devices.assign(30, {"GPU", std::string(1000, 'x'), 1000, 500});
+  ASSERT_TRUE(view.take(log.update(state)));
+  EXPECT_EQ(view.state().addresses.size(), 16u);
+  ASSERT_EQ(view.state().devices.size(), 16u);
+  EXPECT_EQ(view.state().devices[15].description, std::string(256, 'x'));
+  EXPECT_EQ(view.state().devices[15].free_bytes, 500u);
+  // What a terminal would obey, or show as something else.
+  ASSERT_TRUE(view.take({{{"models", 9, R"([{"name":"m\u001b[2J\n\u202e.gguf","digest":"abc"}])"}}}));
+  ASSERT_EQ(view.state().models.size(), 1u);
+  EXPECT_EQ(view.state().models[0].name, "m?[2J????.gguf");
+  EXPECT_EQ(view.state().models[0].digest, "abc");
+}
+
 TEST(NodeState, MalformedJsonIsTheProtocolBroken) {
   StateView view;
   for (const char* json : {"", "{", "[]", R"({"transfers":-1})", R"({"transfers":"x"})"}) {

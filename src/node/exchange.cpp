@@ -67,7 +67,10 @@ Exchange::~Exchange() {
   for (const auto& link : links_) link->abandon();
 }
 
-void Exchange::adopt(std::shared_ptr<net::Connection> connection) { start_link(std::move(connection)); }
+void Exchange::adopt(std::shared_ptr<net::Connection> connection) {
+  if (closing_) return;  // it closes as nobody keeps it
+  start_link(std::move(connection));
+}
 
 void Exchange::drop(const net::Fingerprint& peer) {
   const auto links = links_;
@@ -222,6 +225,7 @@ void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Mes
     log::warning("refusing a transfer to {}: {}", link->peer().to_string().substr(0, 12), error.to_string());
     link->send({message.transfer, message.generation, handoff::Refused{handoff::WireError::from(error)}});
   };
+  if (closing_) return refuse({ErrorCode::kUnavailable, "the node is shutting down", {}});
   auto machine = handoff::Sender::create(message, widths_, {.grace = kReceiverGrace}, surroundings_.now());
   if (!machine) return refuse(machine.error());
   const auto decision = on_open_(open, link->peer());

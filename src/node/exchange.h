@@ -73,7 +73,7 @@ class Exchange {
            Surroundings surroundings = {});
   ~Exchange();
 
-  // Takes over a connection that a peer has made to us.
+  // Takes over a connection that a peer has made to us. After close() it ends at once.
   void adopt(std::shared_ptr<net::Connection> connection);
 
   // Closes every connection to a peer. What they carried is lost, unless the peer is reached again.

@@ -194,6 +194,15 @@ TEST_F(ExchangeTest, ClosesAConnectionThatIsIdleAndOpensAnotherWhenItIsNeeded) {
   EXPECT_EQ(here_.exchange->connections(), 1u);
 }
 
+TEST_F(ExchangeTest, TakesNoConnectionAfterItsEnd) {
+  bool closed = false;
+  there_.exchange->close(net::kTestPatience, [&] { closed = true; });
+  open();
+  ASSERT_TRUE(run_until([&] { return closed && (here_.owner->unreachable || here_.owner->receiver_ended); }));
+  EXPECT_EQ(there_.exchange->connections(), 0u);
+  EXPECT_EQ(there_.exchange->transfers(), 0u);
+}
+
 TEST_F(ExchangeTest, EndsItsConnectionsInGoodOrder) {
   open();
   ASSERT_TRUE(run_until([&] { return all_given_back() && here_.exchange->connections() == 1; }));

@@ -4,7 +4,6 @@
 #include <format>
 
 #include "base/log.h"
-#include "node/lease.h"
 #include "node/prefix_names.h"
 
 namespace baton::node {
@@ -12,8 +11,6 @@ namespace baton::node {
 namespace {
 
 constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
-// Of requests seen within the longest lease; a lease must not begin anew because it was forgotten.
-constexpr std::size_t kMaxLeases = 1 << 16;
 
 }  // namespace
 
@@ -151,22 +148,13 @@ Result<void> Node::check_open(const handoff::Open& open, const net::Fingerprint&
   return {};
 }
 
-Result<void> Node::check_right(const handoff::Open& open) {
+Result<TimePoint> Node::check_right(const handoff::Open& open) const {
   TRY(check_lease(open));
   const std::string& coordinator = open.plan.nodes.front().fingerprint;
   if (coordinator != fingerprint_ && !(is_trusted_ && is_trusted_(TRY(net::Fingerprint::parse(coordinator))))) {
     return fail(ErrorCode::kRefused, "the request is of a node for which this one does not work");
   }
-  const TimePoint time = now_();
-  if (leases_.size() >= kMaxLeases) {
-    std::erase_if(leases_, [&](const auto& entry) { return time - entry.second > kMaxLeaseLifetime; });
-    if (leases_.size() >= kMaxLeases) return fail(ErrorCode::kNoCapacity, "too many requests are remembered");
-  }
-  const TimePoint begun = leases_.try_emplace(open.request, time).first->second;
-  if (time - begun > std::chrono::milliseconds(open.lease_lifetime_ms)) {
-    return fail(ErrorCode::kRefused, "the request's lease has run out");
-  }
-  return {};
+  return leases_.end_of(open, now_());
 }
 
 void Node::cut_off(const net::Fingerprint& peer) {
@@ -177,13 +165,15 @@ void Node::cut_off(const net::Fingerprint& peer) {
       session->stop({ErrorCode::kRefused, "a node of the request's plan is no member any more", {}});
     }
   }
+  leases_.forget(name);
   exchange_->drop(peer);
 }
 
 Result<Exchange::OpenDecision> Node::on_open(const handoff::Open& open, const net::Fingerprint& peer) {
   TRY(check_open(open, peer));
-  TRY(check_right(open));
-  auto session = TRY(session_for(open));
+  const TimePoint lease_end = TRY(check_right(open));
+  auto session = TRY(session_for(open, lease_end));
+  leases_.note(open, now_());
   TRY(session->check_serves(open.receiver));
   return Exchange::OpenDecision{session, [session](const auto& transfer) { session->serve(transfer); }};
 }
@@ -224,7 +214,7 @@ std::uint32_t Node::kept_tokens(std::span<const Token> prompt) const {
   return prefix_cache_->common_tokens(need, prompt);
 }
 
-Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
+Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open, TimePoint lease_end) {
   if (auto session = TRY(known_session(open.request))) {
     if (session->self() != open.sender || common_part(session->open()) != common_part(open)) {
       return fail(ErrorCode::kInvalidArgument, "two nodes opened the same request with different plans");
@@ -237,6 +227,7 @@ Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open) {
   const bool decodes = plan::stage_of(open.plan.decode, open.sender) != nullptr;
   auto workspace = TRY(workspace_for(open, open.prompt_tokens + (decodes ? open.max_new_tokens : 0)));
   auto session = Session::create(*host_, open, open.sender, std::move(workspace), nullptr);
+  session->end_by(lease_end);
   sessions_[open.request] = session;
   log::info("request {}: {} tokens, {}", open.request.hex().substr(0, 12), open.prompt_tokens, open.plan.to_string());
   return session;

@@ -10,6 +10,7 @@
 #include "engine/executor.h"
 #include "net/transport.h"
 #include "node/exchange.h"
+#include "node/lease.h"
 #include "node/request.h"
 #include "node/session.h"
 
@@ -79,8 +80,9 @@ class Node {
 
   Result<Exchange::OpenDecision> on_open(const handoff::Open& open, const net::Fingerprint& peer);
   Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
-  Result<void> check_right(const handoff::Open& open);
-  Result<std::shared_ptr<Session>> session_for(const handoff::Open& open);
+  // Until when this node may work for the request.
+  Result<TimePoint> check_right(const handoff::Open& open) const;
+  Result<std::shared_ptr<Session>> session_for(const handoff::Open& open, TimePoint lease_end);
   Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
   void forget_ended_requests();
   void end_all_work();
@@ -103,7 +105,7 @@ class Node {
   net::Timer quiet_timer_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
-  std::unordered_map<handoff::Id, TimePoint, handoff::IdHash> leases_;  // when each request was first seen
+  LeaseBook leases_;
 };
 
 }  // namespace baton::node

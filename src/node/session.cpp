@@ -56,8 +56,9 @@ void Session::begin(std::vector<Token> prompt) {
     return fail_with(named.error());
   }
   chunks_ = own_chunks();
-  if (self_ != plan::kCoordinator) {
-    lease_.start(std::chrono::milliseconds(open_.lease_lifetime_ms),
+  if (lease_end_) {
+    // What is left of it: waiting for the prompt, or asking again, prolongs nothing.
+    lease_.start(std::max(*lease_end_ - host_.surroundings.now(), Duration::zero()),
                  [this] { fail_with({ErrorCode::kTimeout, "the request's lease has run out", {}}); });
   }
   open_incoming();

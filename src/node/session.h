@@ -89,6 +89,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  // Another node's work: the lease ends then, and with it the session. Before begin().
+  void end_by(TimePoint lease_end) { lease_end_ = lease_end; }
   // The prompt is known: opens the transfers this node receives, and computes as soon as there is input.
   void begin(std::vector<Token> prompt);
   // Coordinator: decode these tokens, the first at `position`; their logits come to the observer. More than one only
@@ -243,6 +245,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   SessionTimes times_;
   std::uint32_t salvage_position_ = 0;  // when it failed
   std::optional<plan::NodeIndex> failed_node_;
+  std::optional<TimePoint> lease_end_;  // nothing for this node's own work
   net::Timer lease_;
 };
 

@@ -48,6 +48,7 @@ Result<MemberList> MemberList::create(const Sha256& cluster, const Statement& ge
   list.cluster_name_ = body->cluster_name;
   list.founder_ = genesis.issuer();
   list.statements_.emplace(genesis.digest(), genesis);
+  list.enrolled_ever_.insert(list.founder_);
   list.work_out();
   return list;
 }
@@ -122,25 +123,42 @@ Result<bool> MemberList::insert(const Statement& statement) {
     return fail(ErrorCode::kRefused, "a membership statement is of another cluster");
   }
   if (statements_.contains(statement.digest())) return false;
-  const bool leaves = is_own_revocation(statement);
-  if (!admins_ever_.contains(statement.issuer()) && !(leaves && enrolled_ever_.contains(statement.issuer()))) {
-    return false;
+  if (const auto* revocation = std::get_if<Revocation>(&statement.body())) {
+    return insert_revocation(statement, *revocation);
   }
-  if (leaves) {
-    // Of several from one node, which may be many where it means harm, the one with the least digest is kept.
-    const auto other = std::ranges::find_if(statements_, [&](const auto& entry) {
-      return is_own_revocation(entry.second) && entry.second.issuer() == statement.issuer();
-    });
-    if (other != statements_.end()) {
-      if (other->first < statement.digest()) return false;
-      statements_.erase(other);
+  return insert_enrolment(statement);
+}
+
+// Has room whatever else the list holds: else a thief who fills it could never be put out.
+bool MemberList::insert_revocation(const Statement& statement, const Revocation& revocation) {
+  if (!enrolled_ever_.contains(revocation.key)) return false;
+  if (is_own_revocation(statement)) {
+    const auto [leave, first] = leaves_.try_emplace(revocation.key, statement.digest());
+    if (!first) {
+      if (leave->second < statement.digest()) return false;
+      statements_.erase(leave->second);
+      leave->second = statement.digest();
+    }
+  } else {
+    if (!admins_ever_.contains(statement.issuer())) return false;
+    // Always those of least digest, so that it does not matter in which order they come.
+    std::set<Sha256>& others = revocations_by_others_[revocation.key];
+    others.insert(statement.digest());
+    if (others.size() > kMaxRevocationsOfAKey) {
+      const Sha256 last = *others.rbegin();
+      others.erase(last);
+      if (last == statement.digest()) return false;
+      statements_.erase(last);
     }
   }
-  if (statements_.size() >= kMaxStatements) {
-    return fail(ErrorCode::kNoCapacity,
-                std::format("the member list is full: it holds {} statements; begin a new cluster", kMaxStatements));
-  }
   statements_.emplace(statement.digest(), statement);
+  return true;
+}
+
+bool MemberList::insert_enrolment(const Statement& statement) {
+  if (!admins_ever_.contains(statement.issuer()) || enrolments_ >= kMaxEnrolments) return false;
+  statements_.emplace(statement.digest(), statement);
+  ++enrolments_;
   if (const auto* enrolment = std::get_if<Enrolment>(&statement.body())) {
     enrolled_ever_.insert(enrolment->key);
     if (enrolment->role == Role::kAdmin) admins_ever_.insert(enrolment->key);
@@ -152,7 +170,8 @@ void MemberList::work_out() {
   epoch_ = 0;
   ByteWriter digests;
   for (const auto& [digest, statement] : statements_) {
-    epoch_ = std::max(epoch_, statement.epoch());
+    // A plain member says nothing but that it leaves, at an epoch of its choice.
+    if (!is_own_revocation(statement)) epoch_ = std::max(epoch_, statement.epoch());
     digests.write_bytes(digest.bytes);
   }
   digest_ = sha256(digests.bytes());
@@ -187,6 +206,10 @@ void MemberList::work_out_revocations() {
       const auto [entry, first] = revoked_.try_emplace(id, revocation->kept.begin(), revocation->kept.end());
       if (!first) entry->second = intersection(entry->second, revocation->kept);
     }
+  }
+  // Others may have been left out that kept less.
+  for (const auto& [key, digests] : revocations_by_others_) {
+    if (digests.size() >= kMaxRevocationsOfAKey) revoked_.at(node_id(key)).clear();
   }
 }
 
@@ -254,6 +277,19 @@ Result<Member> MemberList::resolve(std::string_view name_or_id) const {
                           found.size(), printable(name_or_id)));
 }
 
+std::vector<Member> MemberList::let_in_by(const net::Fingerprint& issuer) const {
+  std::map<net::Fingerprint, Member> found;
+  for (const Sha256& digest : good_enrolments_) {
+    const Statement& statement = statements_.at(digest);
+    if (node_id(statement.issuer()) != issuer) continue;
+    const Member* member = find(node_id(std::get<Enrolment>(statement.body()).key));
+    if (member != nullptr && member->id != issuer) found.emplace(member->id, *member);
+  }
+  std::vector<Member> members;
+  for (auto& [id, member] : found) members.push_back(std::move(member));
+  return members;
+}
+
 Result<void> MemberList::check_admin(const SigningKey& issuer) const {
   if (is_admin(node_id(issuer.public_key()))) return {};
   std::string admins;
@@ -266,9 +302,14 @@ Result<void> MemberList::check_admin(const SigningKey& issuer) const {
 }
 
 Result<Statement> MemberList::issue(const SigningKey& issuer, StatementBody body) {
-  if (epoch_ >= kMaxEpoch) return fail(ErrorCode::kNoCapacity, "the cluster's epochs are used up");
-  Statement statement = TRY(Statement::sign(issuer, cluster_, epoch_ + 1, std::move(body)));
+  // Epochs only give an order and the names, so the last one serves for ever.
+  const std::uint64_t epoch = std::min(epoch_ + 1, kMaxEpoch);
+  Statement statement = TRY(Statement::sign(issuer, cluster_, epoch, std::move(body)));
   TRY(merge({statement}));
+  if (!knows(statement.digest())) {
+    return fail(ErrorCode::kNoCapacity,
+                std::format("the member list is full: it holds {} enrolments; begin a new cluster", kMaxEnrolments));
+  }
   return statement;
 }
 
@@ -322,6 +363,11 @@ Result<Statement> MemberList::revoke(const SigningKey& issuer, const net::Finger
   Revocation revocation{.key = member->key, .kept = {}};
   for (const Sha256& digest : good_enrolments_) {
     if (statements_.at(digest).issuer() == member->key) revocation.kept.push_back(digest);
+  }
+  if (revocation.kept.size() > kMaxKeptStatements) {
+    std::ranges::stable_sort(revocation.kept, {}, [&](const Sha256& digest) { return statements_.at(digest).epoch(); });
+    revocation.kept.resize(kMaxKeptStatements);
+    std::ranges::sort(revocation.kept);
   }
   return issue(issuer, std::move(revocation));
 }

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <format>
 #include <numeric>
+
+#include "trust/wire.h"
 
 namespace baton::trust {
 namespace {
@@ -180,6 +183,104 @@ TEST(MemberList, AMemberMayLeaveAndCannotFillTheListByIt) {
   EXPECT_EQ(end.statements().size(), 3u);
   const SigningKey stranger = SigningKey::generate();
   EXPECT_FALSE(scene.list.merge({scene.sign(stranger, 2, Revocation{stranger.public_key(), {}})}).value());
+}
+
+// Many enrolments by one admin, signed by hand at one epoch. The keys are of no use to anybody.
+std::vector<Statement> many_enrolments(const Scene& scene, const SigningKey& issuer, std::size_t count,
+                                       std::uint64_t epoch) {
+  std::vector<Statement> statements;
+  for (std::size_t i = 0; i < count; ++i) {
+    PublicKey key;
+    key.bytes[0] = static_cast<std::byte>(i % 256);
+    key.bytes[1] = static_cast<std::byte>(i / 256);
+    key.bytes[2] = static_cast<std::byte>(epoch);
+    statements.push_back(
+        scene.sign(issuer, epoch, Enrolment{.key = key, .role = Role::kMember, .name = std::format("n{}", i)}));
+  }
+  return statements;
+}
+
+TEST(MemberList, GoesOnAfterAMemberHasUsedUpTheEpochs) {
+  Scene scene;
+  ASSERT_TRUE(scene.list.enrol(scene.a, scene.b.public_key(), "b"));
+  ASSERT_TRUE(scene.list.merge({scene.sign(scene.b, kMaxEpoch, Revocation{scene.b.public_key(), {}})}).value());
+  EXPECT_EQ(scene.list.enrol(scene.a, scene.c.public_key(), "c").value().epoch(), 3u)
+      << "whoever leaves gives no order";
+  // An admin gives one, and the last epoch serves again and again.
+  ASSERT_TRUE(scene.list.merge({scene.sign(scene.a, kMaxEpoch, scene.enrolment(scene.c, "c"))}).value());
+  EXPECT_TRUE(scene.list.enrol(scene.a, scene.d.public_key(), "d"));
+  EXPECT_TRUE(scene.list.promote(scene.a, id_of(scene.c)));
+  EXPECT_TRUE(scene.list.revoke(scene.c, id_of(scene.d)));
+  EXPECT_EQ(MemberList::decode(scene.list.encode()).value().members(), scene.list.members());
+  EXPECT_EQ(scene.heard(scene.list.statements()).members(), scene.list.members());
+}
+
+TEST(MemberList, AnAdminIsRevokedWhateverItHasEnrolled) {
+  Scene scene;
+  ASSERT_TRUE(scene.list.enrol(scene.a, scene.b.public_key(), "b"));
+  ASSERT_TRUE(scene.list.promote(scene.a, id_of(scene.b)));
+  ASSERT_TRUE(scene.list.enrol(scene.b, scene.c.public_key(), "c"));
+  ASSERT_TRUE(scene.list.merge(many_enrolments(scene, scene.b, kMaxKeptStatements + 10, 100)).value());
+  const auto revocation = scene.list.revoke(scene.a, id_of(scene.b));
+  ASSERT_TRUE(revocation) << revocation.error().to_string();
+  EXPECT_FALSE(scene.list.contains(id_of(scene.b)));
+  EXPECT_TRUE(scene.list.contains(id_of(scene.c))) << "the lowest epochs are kept";
+  EXPECT_EQ(scene.list.members().size(), 1 + kMaxKeptStatements);
+}
+
+TEST(MemberList, AFullListTakesRevocationsAndLeavesEnrolmentsOut) {
+  Scene scene;
+  ASSERT_TRUE(scene.list.enrol(scene.a, scene.b.public_key(), "b"));
+  ASSERT_TRUE(scene.list.promote(scene.a, id_of(scene.b)));
+  ASSERT_TRUE(scene.list.merge(many_enrolments(scene, scene.b, kMaxEnrolments, 4)).value());
+  EXPECT_EQ(scene.list.statements().size(), kMaxEnrolments);
+  // What does not fit any more ends nothing: neither what comes with it, nor the connection that it comes by.
+  const Statement late = scene.sign(scene.a, 9, scene.enrolment(scene.c, "c"));
+  const Statement revocation = scene.sign(scene.a, 9, Revocation{scene.b.public_key(), {}});
+  EXPECT_FALSE(scene.list.merge({late}).value());
+  EXPECT_TRUE(scene.list.merge({late, revocation}).value());
+  EXPECT_FALSE(scene.list.contains(id_of(scene.b)));
+  EXPECT_EQ(scene.list.enrol(scene.a, scene.c.public_key(), "c").error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(MemberList::decode(scene.list.encode()).value().digest(), scene.list.digest());
+}
+
+TEST(MemberList, AnAdminCannotFillTheListWithRevocations) {
+  Scene scene;
+  ASSERT_TRUE(scene.list.enrol(scene.a, scene.b.public_key(), "b"));
+  const Statement of_b = scene.sign(scene.a, 3, scene.enrolment(scene.b, "b", Role::kAdmin));
+  const Statement of_c = scene.sign(scene.b, 4, scene.enrolment(scene.c, "c"));
+  ASSERT_TRUE(scene.list.merge({of_b, of_c}).value());
+  // Of a key that was never let in.
+  EXPECT_FALSE(scene.list.merge({scene.sign(scene.a, 9, Revocation{scene.d.public_key(), {}})}).value());
+  std::vector<Statement> all = scene.list.statements();
+  for (std::uint64_t epoch = 5; epoch < 8; ++epoch) {
+    all.push_back(scene.sign(scene.a, epoch, Revocation{scene.b.public_key(), {of_c.digest()}}));
+  }
+  EXPECT_TRUE(scene.heard(all).contains(id_of(scene.c)));
+  for (std::uint64_t epoch = 8; epoch < 20; ++epoch) {
+    all.push_back(scene.sign(scene.a, epoch, Revocation{scene.b.public_key(), {of_c.digest()}}));
+  }
+  const MemberList forwards = scene.heard(all);
+  std::ranges::reverse(all);
+  EXPECT_EQ(scene.heard(all).digest(), forwards.digest()) << "it does not matter which are heard first";
+  EXPECT_EQ(forwards.statements().size(), 4 + kMaxRevocationsOfAKey);
+  EXPECT_FALSE(forwards.contains(id_of(scene.b)));
+  // One that was left out may have kept nothing, and a thief must gain nothing by having it left out.
+  EXPECT_FALSE(forwards.contains(id_of(scene.c)));
+}
+
+TEST(MemberList, SaysWhomANodeHasLetIn) {
+  Scene scene;
+  ASSERT_TRUE(scene.list.enrol(scene.a, scene.b.public_key(), "b"));
+  ASSERT_TRUE(scene.list.promote(scene.a, id_of(scene.b)));
+  ASSERT_TRUE(scene.list.enrol(scene.b, scene.c.public_key(), "c"));
+  ASSERT_TRUE(scene.list.promote(scene.b, id_of(scene.c)));
+  EXPECT_TRUE(scene.list.let_in_by(id_of(scene.c)).empty());
+  ASSERT_TRUE(scene.list.revoke(scene.a, id_of(scene.b)));
+  const auto stay = scene.list.let_in_by(id_of(scene.b));
+  ASSERT_EQ(stay.size(), 1u);
+  EXPECT_EQ(stay[0].name, "c");
+  EXPECT_EQ(stay[0].role, Role::kAdmin);
 }
 
 TEST(MemberList, SplitNetworksAgreeWhenTheyHeal) {
