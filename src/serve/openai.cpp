@@ -315,7 +315,12 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
     return body.wrong("best_of", "may only be the same as 'n': this server does not choose among answers");
   }
   TRY(parse_prompts(body, parsed.request, format, model));
-  if (!TRY(body.flag("echo")).value_or(false)) format.echo.clear();
+  const bool echo = TRY(body.flag("echo"))
+  == true;
+  if (echo && format.logprobs) {
+    return body.wrong("echo", "may not be asked for with 'logprobs': this server has none of the prompt's tokens");
+  }
+  if (!echo) format.echo.clear();
   TRY(refuse_storing(body));
   allow_hints(body);
   TRY(body.refuse_rest());
