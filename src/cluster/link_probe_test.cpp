@@ -5,22 +5,15 @@
 #include <optional>
 
 #include "base/ed25519.h"
+#include "net/test_support.h"
 #include "net/transport.h"
 
 namespace baton::cluster {
 namespace {
 
+using net::must;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    ADD_FAILURE() << result.error().to_string();
-    std::abort();
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
 
 TEST(ArrivalMeter, CountsTheLaterThreeQuarters) {
   ArrivalMeter meter;

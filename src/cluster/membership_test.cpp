@@ -8,21 +8,14 @@
 #include "base/temporary_folder.h"
 #include "cluster/control.h"
 #include "cluster/join.h"
+#include "net/test_support.h"
 
 namespace baton::cluster {
 namespace {
 
+using net::must;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    ADD_FAILURE() << result.error().to_string();
-    std::abort();
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
 
 // A machine with its folder; it can be started, stopped and started again. All run on one loop.
 struct Machine {

@@ -4,7 +4,8 @@
 // A piece is a chunk's next layers, as many as take kPieceBudget, at least one: so a stream that is being written waits
 // no longer for its next token than one piece and one batch of steps. As a chunk is cut between layers and never
 // between tokens, it has the same bits as one that ran alone; and so has a step, where Engine::steps_exactly().
-// Where nobody steps, chunks run whole, and the next waits in the executor's queue, so that the device never idles.
+// Where nobody steps, chunks run whole, and the next waits in the executor's queue, so that the device never idles. The
+// first step of a stream that ends such a time waits for those two chunks.
 //
 // Chunks come in the order in which they were asked for, and so do steps; a sequence asks for two chunks at a time, so
 // long prompts take turns chunk by chunk.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "model/synth.h"
 
 namespace baton::engine::test {
 
@@ -18,6 +20,22 @@ inline std::shared_ptr<const Model> reference_model(const std::string& name) {
   auto model = Model::open(std::string(BATON_SOURCE_DIR) + "/tests/reference/" + name + ".gguf");
   EXPECT_TRUE(model.has_value()) << model.error().to_string();
   return model.value_or(nullptr);
+}
+
+// A random model of so many small layers, made as that file.
+inline std::shared_ptr<const Model> synthetic_model(const std::filesystem::path& file, std::uint32_t layers) {
+  model::SynthOptions options;
+  options.embd = 128;
+  options.layers = layers;
+  options.heads = 4;
+  options.kv_heads = 2;
+  options.ff = 256;
+  options.vocab = 400;
+  options.type = model::TensorType::kF16;
+  options.threads = 1;
+  const auto made = model::synthesize(options, file);
+  EXPECT_TRUE(made.has_value()) << made.error().to_string();
+  return Model::open(file).value_or(nullptr);
 }
 
 inline std::unique_ptr<Engine> make_engine(const std::shared_ptr<const Model>& model, const EngineOptions& options) {

@@ -23,7 +23,7 @@ T must(Result<T> result) {
     ADD_FAILURE() << result.error().to_string();
     std::abort();
   }
-  return std::move(*result);
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
 inline TemporaryFolder new_folder() { return must(TemporaryFolder::create("baton-net")); }

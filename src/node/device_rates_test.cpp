@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "base/temporary_folder.h"
-#include "model/synth.h"
+#include "engine/test_model.h"
 
 namespace baton::node {
 namespace {
@@ -16,17 +16,7 @@ class Rates : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_.emplace(TemporaryFolder::create("baton-rates").value());
-    model::SynthOptions options;
-    options.embd = 128;
-    options.layers = 4;
-    options.heads = 4;
-    options.kv_heads = 2;
-    options.ff = 256;
-    options.vocab = 400;
-    options.type = model::TensorType::kF16;
-    options.threads = 1;
-    ASSERT_TRUE(model::synthesize(options, folder_->path() / "model.gguf"));
-    model_ = engine::Model::open(folder_->path() / "model.gguf").value();
+    model_ = engine::test::synthetic_model(folder_->path() / "model.gguf", 4);
   }
   static void TearDownTestSuite() {
     model_.reset();

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/temporary_folder.h"
-#include "model/synth.h"
+#include "engine/test_model.h"
 #include "node/node.h"
 
 namespace baton::node::test {
@@ -27,17 +27,7 @@ class Cluster : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_.emplace(TemporaryFolder::create("baton-test").value());
-    model::SynthOptions options;
-    options.embd = 128;
-    options.layers = kLayers;
-    options.heads = 4;
-    options.kv_heads = 2;
-    options.ff = 256;
-    options.vocab = 400;
-    options.type = model::TensorType::kF16;
-    options.threads = 1;
-    ASSERT_TRUE(model::synthesize(options, folder_->path() / "model.gguf"));
-    model_ = engine::Model::open(folder_->path() / "model.gguf").value();
+    model_ = engine::test::synthetic_model(folder_->path() / "model.gguf", kLayers);
   }
   static void TearDownTestSuite() {
     model_.reset();

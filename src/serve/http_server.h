@@ -2,7 +2,8 @@
 // whole or as they come. Knows nothing of what is served.
 //
 // A request that is broken, too large or too slow is answered with the status that says so (RFC 9110, RFC 6585) where
-// there is still somebody to read it, and its connection is closed. Every wait has a deadline.
+// there is still somebody to read it, and its connection is closed. Every wait for a client has
+// a deadline; how long an answer may take to be made is its maker's business.
 #pragma once
 
 #include <chrono>
@@ -64,7 +65,7 @@ class HttpReply {
 
 class HttpServer {
  public:
-  // On the server's thread, for every request that was read whole. Must not throw.
+  // On the server's thread, for every request that was read whole. What it throws ends the connection.
   using Handler = std::function<void(HttpRequest request, std::shared_ptr<HttpReply> reply)>;
   // What to answer where a request does not get that far: the body for a status and a reason, in the form of the API
   // that the path belongs to. It is empty where the header could not be read.
