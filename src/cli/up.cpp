@@ -32,10 +32,14 @@ struct ClusterFlags {
   std::string node_name;
   std::string cluster = "home";
   std::int64_t certificate_life_s = 24 * 3600;
+  bool no_discovery = false;
 
   void add_to(CLI::App& command);
   Result<cluster::MembershipOptions> membership_options(const LinkFlags& link) const;
   cluster::NewCluster new_cluster() const;
+  cluster::LocalNetwork local_network() const {
+    return no_discovery ? cluster::LocalNetwork::kLeftAlone : cluster::LocalNetwork::kSearched;
+  }
 };
 
 struct ApiFlags {
@@ -179,7 +183,7 @@ Result<void> up(const UpFlags& flags) {
     shut_down();
   };
   membership.state = [&] { return planner ? own_state.now(*node, *planner) : cluster::NodeState(); };
-  TRY(home->enter(std::move(membership), flags.cluster.new_cluster()));
+  TRY(home->enter(std::move(membership), flags.cluster.new_cluster(), flags.cluster.local_network()));
   node::NodeOptions node_options;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
@@ -214,6 +218,8 @@ void ClusterFlags::add_to(CLI::App& command) {
   command.add_option("--name", node_name,
                      "What the first node of a new cluster is called; by default this machine's name");
   command.add_option("--cluster", cluster, "What a new cluster is called")->capture_default_str();
+  command.add_flag("--no-discovery", no_discovery,
+                   "Do not announce this node on the local network, nor look for the others there");
   command
       .add_option("--certificate-life", certificate_life_s,
                   "Seconds that certificates live which this node gives out as an admin; they renew themselves")
