@@ -51,6 +51,7 @@ struct ApiFlags {
   std::size_t parallel = 8;
   std::size_t queue = 64;
   std::uint32_t default_new_tokens = 2048;
+  bool deterministic = false;
 
   void add_to(CLI::App& command);
   // All but what requests share.
@@ -104,6 +105,7 @@ Result<node::RequestOptions> shared_options(const UpFlags& flags, plan::Plan pla
   request.codec = TRY(flags.link.codec_type());
   request.hidden = TRY(flags.link.hidden_type());
   request.speculation = TRY(node::parse_speculation(flags.api.speculate));
+  request.determinism = flags.api.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
   request.label = "api";
   return request;
 }
@@ -252,6 +254,9 @@ void ApiFlags::add_to(CLI::App& command) {
                   "Tokens at most of an answer whose client does not say how many")
       ->check(CLI::Range(1U, 1U << 24))
       ->capture_default_str();
+  command.add_flag(
+      "--deterministic", deterministic,
+      "After a node's failure, recompute in the shapes that first made an answer: slower, and the same text");
   command.add_option("--speculate", speculate, "Guess tokens and check several at once: auto, lookup, off")
       ->check(CLI::IsMember({"auto", "off", "lookup"}))
       ->capture_default_str();

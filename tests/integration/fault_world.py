@@ -156,6 +156,7 @@ class World:
         self.log = log
         self.requests = []
         self.lives = [0] * count  # how often a machine was started
+        self.is_up = [True] * count
         self.asleep_s = [0.0] * count  # in all, while frozen
         self.threads = []
         self.paused = threading.Event()
@@ -251,7 +252,8 @@ class World:
     def _ask_on(self, number, chance):
         enter(self.network.machines[number])
         while not self.ended.is_set():
-            if self.paused.is_set():
+            # Who asks a machine that is not there is told so at once.
+            if self.paused.is_set() or not self.is_up[number]:
                 time.sleep(0.05)
                 continue
             request = Request(number, [300 + chance.randrange(90) for _ in range(chance.randint(*PROMPT_TOKENS))],
@@ -259,8 +261,6 @@ class World:
             self._ask(request)
             with self.lock:
                 self.requests.append(request)
-            if request.outcome == "lost with its machine":
-                time.sleep(0.2)
 
     def _ask(self, request):
         machine = self.nodes[request.machine]
@@ -306,13 +306,14 @@ class World:
 
     # What is done to them.
 
-    def kill(self, number):
+    def kill(self, number, how=signal.SIGKILL):
+        self.is_up[number] = False
         self.lives[number] += 1
-        self.nodes[number].kill()
+        self.nodes[number].kill(how)
 
     def start(self, number):
-        self.lives[number] += 1
         self.nodes[number].up()
+        self.is_up[number] = True
 
     def freeze(self, number, seconds):
         self.nodes[number].process.send_signal(signal.SIGSTOP)
