@@ -21,10 +21,11 @@ libggml-dev 0.27
 nlohmann-json3-dev 3.11
 libminja-dev 0
 "
-# What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone, and the tests
-# that hold answers against their schemas are skipped.
+# What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone, nodes do not
+# find each other on the local network, and the tests that hold answers against their schemas are skipped.
 kWishedPackages="
 libdnnl-dev 3.7
+libavahi-compat-libdnssd-dev 0
 python3-jsonschema 3.2
 "
 # A second kind of device for the tests: ggml's Vulkan backend on Mesa's driver that computes on the CPU. Mesa 22.3 (the
@@ -296,7 +297,7 @@ set_up() {
   if [[ ${BATON_SKIP_SETUP:-} == 1 ]]; then echo "BATON_SKIP_SETUP is set: nothing installed"; return; fi
   if has_apt; then
     install_table "$kBuildPackages"
-    if can_install_wishes; then install_table "$kWishedPackages"; fi
+    install_table "$(wishes_to_be_had)"
     if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
     set_up_own_openssl
   elif command -v brew >/dev/null; then
@@ -314,11 +315,12 @@ set_up() {
   echo "Every dependency is installed."
 }
 
-# Whether something wished for is missing and to be had.
-can_install_wishes() {
-  local missing
-  missing=$(missing_packages "$kWishedPackages")
-  [[ -n $missing ]] && ! resolve "$missing" | grep -q ' none$'
+# The lines of what is wished for, missing, and to be had.
+wishes_to_be_had() {
+  local line
+  while read -r line; do
+    if [[ -n $line ]] && ! resolve "$line" | grep -q ' none$'; then echo "$line"; fi
+  done < <(missing_packages "$kWishedPackages")
 }
 
 # The tests that want it are skipped without, so nothing fails here. Where the driver would have to displace other
@@ -334,7 +336,7 @@ set_up_test_device() {
 # Sets up only where something is missing: a tenth of a second when nothing is.
 ensure_set_up() {
   [[ ${BATON_SKIP_SETUP:-} == 1 ]] && return
-  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]] && ! can_install_wishes && ! wants_own_openssl; then
+  if has_apt && [[ -z $(missing_packages "$kBuildPackages") && -z $(wishes_to_be_had) ]] && ! wants_own_openssl; then
     return
   fi
   if ! has_apt && command -v brew >/dev/null && [[ -z $(missing_from_brew) ]]; then return; fi

@@ -46,7 +46,9 @@ Result<void> run_join(const ClusterFlags& flags) {
   const std::string name = flags.name.empty() ? machine_name() : flags.name;
   const auto joined = TRY(cluster::join(TRY(flags.folder()), token, addresses, name, Duration(kJoinPatience)));
   TRY(print(
-      std::format("{} is in the cluster '{}' of {} nodes\n", joined.node_name, joined.cluster_name, joined.nodes)));
+      std::format("{} is in the cluster '{}' of {} nodes, met at {}, {}\n", joined.node_name, joined.cluster_name,
+                  joined.nodes, joined.met_at.to_string(),
+                  joined.found_by == cluster::FoundBy::kAddress ? "by its address" : "found on the local network")));
   remark("start it with 'baton up MODEL'\n");
   return {};
 }

@@ -3,8 +3,8 @@
 #include <chrono>
 
 #include "base/log.h"
-#include "cluster/control.h"
 #include "cluster/guarded_transport.h"
+#include "cluster/link_probes.h"
 #include "trust/certificate.h"
 #include "trust/cluster_time.h"
 
@@ -52,10 +52,14 @@ Result<ClusterPeers> ClusterPeers::read(const cluster::Folder& folder) {
   if (!answer) {
     log::debug("{}", answer.error().to_string());
     answer = TRY(cluster::ask_folder(folder));
+  } else {
+    peers.reports_ = answer->nodes;
   }
   for (const cluster::NodeReport& node : answer->nodes) {
-    if (node.id == folder.identity().fingerprint().to_string() || node.address.empty()) continue;
-    peers.nodes_.push_back({node.name, node.address, node.id});
+    // Where it was met may be no more than the port that it called from.
+    const auto endpoint = cluster::work_endpoint(node.state, node.address);
+    if (node.id == folder.identity().fingerprint().to_string() || !endpoint) continue;
+    peers.nodes_.push_back({node.name, endpoint->to_string(), node.id});
   }
   return peers;
 }

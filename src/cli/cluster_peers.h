@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "cluster/control.h"
 #include "cluster/folder.h"
 #include "net/transport.h"
 #include "plan/plan.h"
@@ -22,6 +23,10 @@ class ClusterPeers {
   // By name; one whose address is not known is left out.
   const std::vector<plan::NodeRef>& nodes() const { return nodes_; }
 
+  // All nodes of the cluster with what they tell of themselves, as the node that runs on this machine has heard it;
+  // none where none runs.
+  const std::vector<cluster::NodeReport>& reports() const { return reports_; }
+
   // Shows the cluster's certificate, and takes from a member only work under a good one. A peer that is no member is
   // known by its fingerprint alone.
   Result<std::unique_ptr<net::Transport>> transport(net::EventLoop& loop, const net::Identity& identity,
@@ -31,6 +36,7 @@ class ClusterPeers {
   std::optional<trust::MemberList> list_;
   Bytes certificate_;
   std::vector<plan::NodeRef> nodes_;
+  std::vector<cluster::NodeReport> reports_;
 };
 
 }  // namespace baton::cli

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <format>
 #include <glaze/glaze.hpp>
-#include <map>
 #include <utility>
 
 #include "base/log.h"
 #include "cli/plan_report.h"
+#include "cli/planning_machines.h"
 #include "cluster/control.h"
 
 namespace baton::cli {
@@ -33,26 +33,6 @@ double rounded(double value) {
   if (value <= 0) return 0;
   const double unit = std::pow(10, std::floor(std::log10(value)) - 1);
   return std::round(value / unit) * unit;
-}
-
-// The links of one node, by the machines' indices.
-void add_links(std::vector<plan::Link>& links, std::uint16_t from, const std::vector<cluster::LinkState>& told,
-               const std::map<std::string, std::uint16_t>& index_of) {
-  for (const cluster::LinkState& link : told) {
-    const auto to = index_of.find(link.peer);
-    if (to == index_of.end() || to->second == from) continue;
-    const double latency_s = link.round_trip_ms / 2e3;
-    const auto add = [&](std::uint16_t one, std::uint16_t other, double bytes_per_second) {
-      const auto is_same = [&](const plan::Link& known) { return known.from == one && known.to == other; };
-      if (!(bytes_per_second > 0) || !std::isfinite(bytes_per_second) || !(latency_s >= 0) ||
-          !std::isfinite(latency_s) || std::ranges::any_of(links, is_same)) {
-        return;
-      }
-      links.push_back({one, other, latency_s, bytes_per_second});
-    };
-    add(from, to->second, link.to_bytes_per_second);
-    add(to->second, from, link.from_bytes_per_second);
-  }
 }
 
 }  // namespace
@@ -136,43 +116,12 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
 Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
                                               std::uint32_t most_new_tokens) const {
   const std::uint32_t layers = node_.executor().engine().shape().layer_count;
-  std::vector<plan::Machine> machines(1);
-  std::vector<cluster::PeerView> views(1);
-  for (cluster::PeerView& view : membership_.peers()) {
-    plan::Machine machine;
-    machine.node = {.name = view.member.name, .address = {}, .fingerprint = view.member.id.to_string()};
-    if (view.status == cluster::PeerStatus::kSelf) {
-      machine.rates = options_.rates.rates;
-      machine.queue_s = queue_s();
-      machine.streams = static_cast<std::uint32_t>(planner_.running());
-      machine.kept_tokens = kept_tokens;
-      machines.front() = std::move(machine);
-      views.front() = std::move(view);
-      continue;
-    }
-    const cluster::NodeState& told = view.state;
-    const auto endpoint = cluster::work_endpoint(view);
-    if (view.status != cluster::PeerStatus::kAlive || told.models.empty() || !endpoint) continue;
-    const cluster::ModelState& model = told.models.front();
-    if (model.digest != options_.model_digest || model.layers_begin != 0 || model.layers_end != layers) continue;
-    machine.node.address = endpoint->to_string();
-    machine.rates = {told.rates.flops_per_second, told.rates.attention_factor, told.rates.bytes_per_second};
-    machine.most_chunk_tokens = model.chunk_tokens;
-    machine.free_cells = told.load.free_cells;
-    if (std::isfinite(told.load.queue_s)) machine.queue_s = std::max(0.0, told.load.queue_s);
-    machine.streams = told.load.streams;
-    machines.push_back(std::move(machine));
-    views.push_back(std::move(view));
-  }
-  std::map<std::string, std::uint16_t> index_of;
-  for (const plan::Machine& machine : machines) {
-    index_of.emplace(machine.node.fingerprint, static_cast<std::uint16_t>(index_of.size()));
-  }
-  std::vector<plan::Link> links;
-  // This node's own first: what it measured itself counts, also where the other tells something else.
-  for (std::uint16_t index = 0; index < machines.size(); ++index) {
-    add_links(links, index, views[index].state.links, index_of);
-  }
+  auto [machines, links] = planning_machines(cluster::report(membership_).nodes, options_.model_digest, layers);
+  plan::Machine& here = machines.front();
+  here.rates = options_.rates.rates;
+  here.queue_s = queue_s();
+  here.streams = static_cast<std::uint32_t>(planner_.running());
+  here.kept_tokens = kept_tokens;
   return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
 }
 

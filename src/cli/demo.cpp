@@ -28,11 +28,27 @@ struct DemoRow {
   double speedup_best_single = 0;  // against spark, the faster of the two alone
 };
 
+// The same request, without flags: the planner chose the machines, by what they measured of themselves.
+struct PlannedRow {
+  std::string shape;
+  std::string plan;
+  double predicted_ttft_s = 0;
+  double ttft_s = 0;
+  double predicted_s = 0;
+  double total_s = 0;
+  double speedup = 0;
+  double speedup_best_single = 0;
+  double planning_ms = 0;
+  std::vector<WeighedPlan> weighed;
+};
+
 struct DemoResult {
   bool emulated = true;
   bool valid = true;
   std::vector<std::string> invalid_because;
+  std::vector<std::string> joined;  // how each node found the cluster
   std::vector<DemoRow> rows;
+  PlannedRow planner;
   double overlap = 0;
   bool identical = false;
   std::uint32_t repeated_runs = 0;  // whose emulation this machine had disturbed
@@ -65,11 +81,9 @@ struct RowSpec {
   std::optional<double> published_decode_s = std::nullopt;
 };
 
-std::vector<RowSpec> row_specs(const DemoCluster& cluster, const DemoFlags& flags) {
-  const std::string spark = cluster.peer(Machine::kSpark);
-  const std::vector<std::string> relay = {"--peer", spark,
-                                          "--peer", cluster.peer(Machine::kSecondSpark),
-                                          "--plan", "prefill=spark:0-14,spark2:14-28,local:28-32;decode=local:0-32"};
+std::vector<RowSpec> row_specs(const DemoFlags& flags) {
+  const std::vector<std::string> alone = {"--plan", "prefill=local:0-32;decode=local:0-32"};
+  const std::vector<std::string> relay = {"--plan", "prefill=spark:0-14,spark2:14-28,local:28-32;decode=local:0-32"};
   std::vector<std::string> relay_q8 = relay;
   relay_q8.insert(relay_q8.end(), {"--codec", "q8_0"});
   constexpr LayerRange kAll = {0, 32};
@@ -92,21 +106,21 @@ std::vector<RowSpec> row_specs(const DemoCluster& cluster, const DemoFlags& flag
   return {
       {.name = "spark",
        .machine = kSpark,
-       .plan_flags = {},
+       .plan_flags = alone,
        .placement = placed({kSpark}, {32}, kSpark, exact),
        .published_prefill_s = 1.47,
        .published_decode_s = 2.87},
       {.name = "m3ultra",
-       .plan_flags = {},
+       .plan_flags = alone,
        .placement = placed({kM3Ultra}, {32}, kM3Ultra, exact),
        .published_prefill_s = 5.57,
        .published_decode_s = 0.85},
       {.name = "disaggregated",
-       .plan_flags = {"--peer", spark, "--prefill-on", "spark"},
+       .plan_flags = {"--prefill-on", "spark"},
        .placement = placed({kSpark}, {32}, kM3Ultra, exact),
        .runs = flags.runs},
       {.name = "joint",
-       .plan_flags = {"--peer", spark, "--prefill-on", "spark", "--split", "26"},
+       .plan_flags = {"--prefill-on", "spark", "--split", "26"},
        .placement = placed({kSpark, kM3Ultra}, {26, 32}, kM3Ultra, exact)},
       {.name = "relay",
        .plan_flags = relay,
@@ -156,11 +170,32 @@ Result<RunResult> run_undisturbed(const DemoCluster& cluster, const RowSpec& spe
   }
 }
 
+// The planner's own choice, after the rows that it is held against.
+Result<void> measure_planned(const DemoCluster& cluster, const std::vector<Token>& reference_tokens, DemoResult& demo) {
+  const RunResult run = TRY(run_undisturbed(cluster, {.name = "planner", .plan_flags = {}, .placement = {}}, demo));
+  const PlannedResult& planned = run.planned;
+  if (planned.by != "planner") demo.invalid_because.push_back("planner: nothing was planned: " + planned.problem);
+  if (run.recoveries > 0) demo.invalid_because.push_back("planner: a node failed on the way");
+  if (run.tokens != reference_tokens) demo.identical = false;
+  demo.planner = {.shape = planned.shape,
+                  .plan = planned.plan,
+                  .predicted_ttft_s = planned.predicted_first_token_s,
+                  .ttft_s = run.timings.first_token_s,
+                  .predicted_s = planned.predicted_total_s,
+                  .total_s = run.timings.total_s,
+                  .speedup = demo.rows[1].total_s / run.timings.total_s,
+                  .speedup_best_single = demo.rows[0].total_s / run.timings.total_s,
+                  .planning_ms = planned.planning_ms,
+                  .weighed = planned.weighed};
+  return {};
+}
+
 Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
   DemoResult demo;
+  demo.joined = cluster.joined();
   std::vector<Token> reference_tokens;
   demo.identical = true;
-  for (const RowSpec& spec : row_specs(cluster, flags)) {
+  for (const RowSpec& spec : row_specs(flags)) {
     std::vector<RunResult> runs;
     for (std::uint32_t i = 0; i < spec.runs; ++i) runs.push_back(TRY(run_undisturbed(cluster, spec, demo)));
     std::ranges::sort(runs, {}, [](const RunResult& run) { return run.timings.total_s; });
@@ -187,6 +222,7 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
       TRY(print(demo.rows.size() < 2 ? "\n" : std::format(" {:>8.2f}x\n", demo.rows[1].total_s / row.total_s)));
     }
   }
+  TRY(measure_planned(cluster, reference_tokens, demo));
   for (DemoRow& row : demo.rows) {
     row.speedup = demo.rows[1].total_s / row.total_s;
     row.speedup_best_single = demo.rows[0].total_s / row.total_s;
@@ -198,11 +234,21 @@ Result<DemoResult> measure(const DemoCluster& cluster, const DemoFlags& flags) {
 Result<void> print_heading() {
   return print(
       "A DGX Spark, an M3 Ultra and a second Spark, emulated on this machine by real baton processes over TLS:\n"
-      "Llama-3.1-8B F16, 8,192 tokens in, 32 out, over 10GbE, at 1/16 of its width (docs/demo.md).\n\n"
-      "emulated       ttft_s prefill_s decode_s  total_s predicted  speedup\n");
+      "Llama-3.1-8B F16, 8,192 tokens in, 32 out, over 10GbE, at 1/16 of its width (docs/demo.md).\n\n");
+}
+
+Result<void> print_columns() {
+  return print("\nemulated       ttft_s prefill_s decode_s  total_s predicted  speedup\n");
 }
 
 Result<void> print_conclusion(const DemoResult& result) {
+  const PlannedRow& planner = result.planner;
+  TRY(
+      print(std::format("{:<14} {:>7.3f} {:>27.3f} {:>9.3f} {:>8.2f}x\n\n"
+                        "the planner's own choice, without flags: {}, {}\n"
+                        "  by rates that the nodes measured of themselves: {:.3f} s predicted, {:.3f} s measured\n",
+                        "planner", planner.ttft_s, planner.total_s, planner.predicted_s, planner.speedup, planner.shape,
+                        planner.plan, planner.predicted_s, planner.total_s)));
   TRY(
       print(std::format("\npredicted is total_s by the planner's cost model; speedup is against m3ultra alone; the "
                         "texts of all exact rows are {}.\n"
@@ -226,6 +272,10 @@ Result<void> demo(const DemoFlags& flags) {
   });
   if (flags.format == OutputFormat::kText) TRY(print_heading());
   const DemoCluster cluster = TRY(DemoCluster::set_up(folder.path()));
+  if (flags.format == OutputFormat::kText) {
+    for (const std::string& line : cluster.joined()) TRY(print(line + "\n"));
+    TRY(print_columns());
+  }
   const DemoResult result = TRY(measure(cluster, flags));
   TRY(flags.format == OutputFormat::kJson ? print(glz::write_json(result).value_or("{}") + "\n")
                                           : print_conclusion(result));

@@ -11,6 +11,7 @@
 #include "cli/help.h"
 #include "engine/environment.h"
 #include "net/event_loop.h"
+#include "net/service_discovery.h"
 
 namespace {
 
@@ -43,6 +44,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, std::
 int main(int argc, char** argv) {
   using namespace baton;
   engine::prepare_process_environment(argv);
+  net::ServiceDiscovery::prepare_process_environment();
   net::ignore_sigpipe();
 
   CLI::App app("run a large language model on the computers you already own, together", "baton");

@@ -12,11 +12,13 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
+#include "cli/run_planner.h"
 #include "cli/run_printer.h"
 #include "cli/run_result.h"
 #include "cli/signals.h"
 #include "cli/speculation_flags.h"
 #include "model/vocabulary.h"
+#include "node/device_rates.h"
 #include "node/node.h"
 #include "text/tokenizer.h"
 
@@ -88,13 +90,40 @@ Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufF
   return tokens;
 }
 
+// As the flags say; where they say nothing, as the planner says.
+Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const net::Identity& identity,
+                        const ClusterPeers& peers, const node::RequestOptions& request) {
+  plan::Plan asked =
+      TRY(flags.plan.plan_for(model.shape().layer_count, identity.fingerprint().to_string(), peers.nodes()));
+  // A conversation keeps its KV on this machine, and reads only what is new.
+  if (peers.nodes().empty() || flags.is_dialogue()) return RunPlan{std::move(asked), {.by = "default"}};
+  const engine::EngineOptions options = TRY(flags.device.engine_options());
+  RunQuestion question{.shape = model.shape(), .model_digest = {}, .wish = {}, .options = {}};
+  if (!peers.reports().empty()) {
+    const Sha256 digest = TRY(model.digest());
+    question.model_digest = digest.hex();
+  }
+  question.wish = {.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size()),
+                   .most_output_tokens = flags.max_new_tokens};
+  if (flags.ignore_eos) question.wish.output_tokens = flags.max_new_tokens;
+  // What is no codec is refused where the request is made up.
+  question.options = {.codec = plan::find_codec(flags.link.codec).value_or(plan::WireCodec::kF16),
+                      .chunk_tokens = flags.device.chunk_tokens,
+                      .kv_bytes_per_value = node::kv_bytes_per_value(options.cache_type)};
+  if (flags.plan.wants_others()) return plan_by_flags(std::move(asked), peers, question);
+  return plan_in_cluster(peers, question);
+}
+
 std::string summary(const RunResult& result) {
   const node::RequestTimings& times = result.timings;
   return std::format(
-      "{}{}: {} prompt tokens, first token after {:.3f} s, {} tokens, {:.1f} tokens/s, {:.3f} s in all{}",
+      "{}{}: {} prompt tokens, first token after {:.3f} s, {} tokens, {:.1f} tokens/s, {:.3f} s in all{}{}",
       result.emulated ? "emulated, " : "", result.shape, result.prompt_tokens, times.first_token_s,
       result.tokens.size(), times.decode_s > 0 ? static_cast<double>(result.tokens.size() - 1) / times.decode_s : 0.0,
-      times.total_s, result.emulation_valid ? "" : "; INVALID: this machine was too slow for the emulation");
+      times.total_s,
+      result.planned.predicted_total_s > 0 ? std::format(" ({:.3f} s predicted)", result.planned.predicted_total_s)
+                                           : "",
+      result.emulation_valid ? "" : "; INVALID: this machine was too slow for the emulation");
 }
 
 Result<void> run(const RunFlags& flags) {
@@ -103,18 +132,20 @@ Result<void> run(const RunFlags& flags) {
   const net::Identity& identity = folder.identity();
   const auto model = TRY(engine::Model::open(flags.model));
   const auto draft = TRY(flags.speculation.open_draft(*model));
-  const std::uint32_t layers = model->shape().layer_count;
   auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
   std::optional<text::Tokenizer> tokenizer;
   if (vocabulary.kind() != text::TokenizerKind::kNone) tokenizer = TRY(text::Tokenizer::create(std::move(vocabulary)));
 
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
-  ClusterPeers peers;
-  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(folder));
-  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string(), peers.nodes()));
-  for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.max_new_tokens = flags.max_new_tokens;
+  auto read = ClusterPeers::read(folder);
+  if (!read && flags.plan.wants_others()) return std::unexpected(read.error());
+  if (!read) log::warning("this machine works alone: {}", read.error().to_string());
+  const ClusterPeers peers = std::move(read).value_or(ClusterPeers());
+  RunPlan planned = TRY(plan_of(flags, *model, identity, peers, request));
+  request.plan = planned.plan;
+  for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.sampler = flags.sampler;
   if (tokenizer && !flags.ignore_eos) request.end_tokens = tokenizer->vocabulary().end_tokens();
   request.chunk_tokens = flags.device.chunk_tokens;
@@ -164,6 +195,7 @@ Result<void> run(const RunFlags& flags) {
   });
   RunPrinter printer(tokenizer ? &tokenizer->vocabulary() : nullptr, flags.format);
   RunResult result;
+  TimePoint submitted;
   {
     node::NodeOptions node_options;
     const auto transport = TRY(peers.transport(*loop, identity, TRY(flags.link.link_emulation())));
@@ -177,6 +209,7 @@ Result<void> run(const RunFlags& flags) {
         if (running) running->cancel();
       });
     };
+    submitted = now();
     running = TRY(node->submit(std::move(request), printer));
     loop->run();
     running.reset();
@@ -189,12 +222,27 @@ Result<void> run(const RunFlags& flags) {
   result.plan = report.plan.to_string();
   result.shape = report.plan.shape();
   for (const node::Recovery& recovery : report.recoveries) {
-    result.failures.push_back({recovery.peer, recovery.address, std::string(error_code_name(recovery.error.code)),
-                               recovery.error.message, recovery.plan, recovery.salvaged_tokens});
+    result.failures.push_back({recovery.peer,
+                               recovery.address,
+                               std::string(error_code_name(recovery.error.code)),
+                               recovery.error.message,
+                               recovery.plan,
+                               recovery.salvaged_tokens,
+                               {}});
+  }
+  for (std::size_t i = 0; i < result.failures.size(); ++i) {
+    FailureResult& failure = result.failures[i];
+    const RunPrinter::Replanning& replanning = printer.replannings()[i];
+    // A failed plan is followed by the next that failed, or by the last.
+    failure.replanned = i + 1 < result.failures.size() ? result.failures[i + 1].plan : result.plan;
+    failure.failed_s = seconds(replanning.failed - submitted);
+    if (replanning.next_token) failure.next_token_s = seconds(*replanning.next_token - submitted);
   }
   result.recoveries = static_cast<std::uint32_t>(report.recoveries.size());
   if (!report.recoveries.empty()) result.salvaged_tokens = report.recoveries.back().salvaged_tokens;
   result.timings = report.timings;
+  result.planned = std::move(planned.note);
+  complete(result.planned, report.timings, report.tokens.size());
   result.transfer = report.transfer;
   result.transfer_from = report.transfer_from;
   for (const auto& [peer, sent] : report.transfer_from) {

@@ -25,11 +25,13 @@ void RunPrinter::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) {
 
 void RunPrinter::on_token(Token token) {
   clear_progress();
+  if (!replannings_.empty() && !replannings_.back().next_token) replannings_.back().next_token = now();
   emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
 }
 
 void RunPrinter::on_recovery(const node::Recovery& recovery) {
   clear_progress();
+  replannings_.push_back({.failed = now(), .next_token = std::nullopt});
   // Not in the middle of the text's line.
   if (format_ == OutputFormat::kText && !text_.empty() && !text_.ends_with('\n')) remark("\n");
   std::fprintf(stderr, "baton: %s\n", recovery_text(recovery).c_str());

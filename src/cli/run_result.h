@@ -19,6 +19,35 @@ struct FailureResult {
   std::string reason;
   std::string plan;
   std::uint32_t salvaged_tokens = 0;
+  std::string replanned;    // by which the request went on
+  double failed_s = 0;      // from its start, until the plan was given up
+  double next_token_s = 0;  // until the next token came; 0: none did
+};
+
+struct WeighedPlan {
+  std::string name;
+  std::string plan;  // with this machine by its name
+  double predicted_total_s = 0;
+};
+
+// Who chose the plan by which the request began, what it was predicted to take, and what it took.
+struct PlannedResult {
+  std::string by = {};  // "planner", "flags"; "default": there was nothing to plan with, and `problem` says why
+  std::string problem = {};
+  std::string plan = {};
+  std::string shape = {};
+  // 0 where nothing could be predicted. Decode and total are of an answer as long as it became.
+  double expected_tokens = 0;
+  double predicted_queue_s = 0;
+  double predicted_prefill_s = 0;
+  double predicted_exposed_s = 0;
+  double predicted_first_token_s = 0;
+  double predicted_decode_s = 0;
+  double predicted_total_s = 0;
+  double actual_first_token_s = 0;
+  double actual_total_s = 0;
+  double planning_ms = 0;
+  std::vector<WeighedPlan> weighed = {};
 };
 
 struct RunResult {
@@ -33,6 +62,7 @@ struct RunResult {
   std::uint32_t recoveries = 0;
   std::uint32_t salvaged_tokens = 0;    // of the prompt, that the last recovery did not compute again
   std::vector<FailureResult> failures;  // what was recovered from
+  PlannedResult planned;
   node::RequestTimings timings;
   node::TransferSummary transfer;                              // from all peers
   std::map<std::string, node::TransferSummary> transfer_from;  // by the peer's name

@@ -32,10 +32,14 @@ struct ClusterFlags {
   std::string node_name;
   std::string cluster = "home";
   std::int64_t certificate_life_s = 24 * 3600;
+  bool no_discovery = false;
 
   void add_to(CLI::App& command);
   Result<cluster::MembershipOptions> membership_options(const LinkFlags& link) const;
   cluster::NewCluster new_cluster() const;
+  cluster::LocalNetwork local_network() const {
+    return no_discovery ? cluster::LocalNetwork::kLeftAlone : cluster::LocalNetwork::kSearched;
+  }
 };
 
 struct ApiFlags {
@@ -47,6 +51,7 @@ struct ApiFlags {
   std::size_t parallel = 8;
   std::size_t queue = 64;
   std::uint32_t default_new_tokens = 2048;
+  bool deterministic = false;
 
   void add_to(CLI::App& command);
   // All but what requests share.
@@ -100,6 +105,7 @@ Result<node::RequestOptions> shared_options(const UpFlags& flags, plan::Plan pla
   request.codec = TRY(flags.link.codec_type());
   request.hidden = TRY(flags.link.hidden_type());
   request.speculation = TRY(node::parse_speculation(flags.api.speculate));
+  request.determinism = flags.api.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
   request.label = "api";
   return request;
 }
@@ -179,7 +185,7 @@ Result<void> up(const UpFlags& flags) {
     shut_down();
   };
   membership.state = [&] { return planner ? own_state.now(*node, *planner) : cluster::NodeState(); };
-  TRY(home->enter(std::move(membership), flags.cluster.new_cluster()));
+  TRY(home->enter(std::move(membership), flags.cluster.new_cluster(), flags.cluster.local_network()));
   node::NodeOptions node_options;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
@@ -214,6 +220,8 @@ void ClusterFlags::add_to(CLI::App& command) {
   command.add_option("--name", node_name,
                      "What the first node of a new cluster is called; by default this machine's name");
   command.add_option("--cluster", cluster, "What a new cluster is called")->capture_default_str();
+  command.add_flag("--no-discovery", no_discovery,
+                   "Do not announce this node on the local network, nor look for the others there");
   command
       .add_option("--certificate-life", certificate_life_s,
                   "Seconds that certificates live which this node gives out as an admin; they renew themselves")
@@ -246,6 +254,9 @@ void ApiFlags::add_to(CLI::App& command) {
                   "Tokens at most of an answer whose client does not say how many")
       ->check(CLI::Range(1U, 1U << 24))
       ->capture_default_str();
+  command.add_flag(
+      "--deterministic", deterministic,
+      "After a node's failure, recompute in the shapes that first made an answer: slower, and the same text");
   command.add_option("--speculate", speculate, "Guess tokens and check several at once: auto, lookup, off")
       ->check(CLI::IsMember({"auto", "off", "lookup"}))
       ->capture_default_str();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cluster/membership.h"
+#include "net/service_discovery.h"
 
 namespace baton::cluster {
 
@@ -15,6 +16,9 @@ struct NewCluster {
   std::string name = "home";
   std::string node_name;
 };
+
+// Whether the node announces itself on the local network, and looks for the others there.
+enum class LocalNetwork { kSearched, kLeftAlone };
 
 // Lives on the loop's thread; the loop must outlive it.
 class Home {
@@ -27,18 +31,20 @@ class Home {
 
   // Listens for the others and for commands such as `baton nodes`, from the loop's next turn on. Once. Errors: those of
   // Membership::found and Membership::create; kIo.
-  Result<void> enter(MembershipOptions options, const NewCluster& otherwise);
+  Result<void> enter(MembershipOptions options, const NewCluster& otherwise, LocalNetwork local_network);
 
   // After enter().
   Membership& membership() { return *membership_; }
 
  private:
   Home(net::EventLoop& loop, Folder folder, Folder::Lock lock);
+  void search();
 
   net::EventLoop& loop_;
   Folder folder_;
   Folder::Lock lock_;
   std::unique_ptr<Membership> membership_;
+  std::unique_ptr<net::ServiceDiscovery> discovery_;
 };
 
 }  // namespace baton::cluster

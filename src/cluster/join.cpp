@@ -1,9 +1,13 @@
 #include "cluster/join.h"
 
+#include <algorithm>
 #include <format>
 #include <optional>
+#include <utility>
 
+#include "base/log.h"
 #include "cluster/link.h"
+#include "net/service_discovery.h"
 #include "net/transport.h"
 #include "trust/certificate.h"
 
@@ -16,12 +20,14 @@ struct Welcome {
   std::vector<trust::Statement> statements;
   AddressBook addresses;
   std::optional<Bytes> certificate;
+  net::Endpoint met_at;
+  FoundBy found_by = FoundBy::kAddress;
 };
 
 class Joining {
  public:
   Joining(net::EventLoop& loop, const Folder& folder, const trust::JoinToken& token, std::string name)
-      : loop_(loop), folder_(folder), token_(token), name_(std::move(name)) {}
+      : loop_(loop), folder_(folder), token_(token), name_(std::move(name)), search_end_(loop) {}
   ~Joining() {
     if (link_) link_->abandon();
   }
@@ -29,7 +35,10 @@ class Joining {
   Result<Welcome> run(net::Transport& transport, const std::vector<net::Endpoint>& addresses, Duration patience);
 
  private:
-  void on_dialled(const net::Endpoint& endpoint, Result<std::shared_ptr<net::Connection>> dialled);
+  void dial(net::Transport& transport, const net::Endpoint& endpoint, FoundBy found_by, TimePoint deadline);
+  void search(net::Transport& transport, TimePoint deadline);
+  void end_search();
+  void on_dialled(const net::Endpoint& endpoint, FoundBy found_by, Result<std::shared_ptr<net::Connection>> dialled);
   Result<void> take(const Message& message);
   void end(Result<void> outcome) {
     outcome_ = std::move(outcome);
@@ -42,6 +51,11 @@ class Joining {
   std::string name_;
   std::vector<std::unique_ptr<net::Dial>> dials_;
   std::size_t dials_open_ = 0;
+  std::vector<net::Endpoint> tried_;
+  bool searches_ = false;  // one that is found may still answer
+  net::Timer search_end_;
+  std::unique_ptr<net::ServiceDiscovery> discovery_;
+  std::optional<Error> problem_;  // of the last that could not be reached
   std::shared_ptr<Link> link_;
   Welcome welcome_;
   Result<void> outcome_ = fail(ErrorCode::kTimeout, "the cluster did not answer in time");
@@ -51,31 +65,72 @@ Result<Welcome> Joining::run(net::Transport& transport, const std::vector<net::E
                              Duration patience) {
   net::Timer deadline(loop_);
   deadline.start(patience, [this] { loop_.stop(); });
-  dials_open_ = addresses.size();
-  for (const net::Endpoint& endpoint : addresses) {
-    dials_.push_back(transport.dial({endpoint, token_.issuer}, net::Protocol::kMembership, now() + patience,
-                                    [this, endpoint](auto dialled) { on_dialled(endpoint, std::move(dialled)); }));
-  }
+  const TimePoint until = now() + patience;
+  search(transport, until);
+  for (const net::Endpoint& endpoint : addresses) dial(transport, endpoint, FoundBy::kAddress, until);
   loop_.run();
+  discovery_.reset();
   TRY(std::move(outcome_));
   return std::move(welcome_);
 }
 
-void Joining::on_dialled(const net::Endpoint& endpoint, Result<std::shared_ptr<net::Connection>> dialled) {
+void Joining::dial(net::Transport& transport, const net::Endpoint& endpoint, FoundBy found_by, TimePoint deadline) {
+  if (std::ranges::contains(tried_, endpoint)) return;
+  tried_.push_back(endpoint);
+  ++dials_open_;
+  dials_.push_back(
+      transport.dial({endpoint, token_.issuer}, net::Protocol::kMembership, deadline,
+                     [this, endpoint, found_by](auto dialled) { on_dialled(endpoint, found_by, std::move(dialled)); }));
+}
+
+void Joining::search(net::Transport& transport, TimePoint deadline) {
+  static constexpr auto kPatience = std::chrono::seconds(3);
+  static constexpr std::size_t kMostTried = 64;
+  searches_ = true;
+  net::ServiceDiscovery::Events events;
+  events.found = [this, &transport, deadline](const net::ServiceRecord& found) {
+    if (found.node != token_.issuer || link_) return;
+    for (const net::Endpoint& endpoint : found.addresses) {
+      if (tried_.size() < kMostTried) dial(transport, endpoint, FoundBy::kLocalNetwork, deadline);
+    }
+  };
+  events.state = [this](const Result<void>& state) {
+    if (state) return;
+    log::debug("not searched on the local network: {}", state.error().message);
+    end_search();
+  };
+  search_end_.start(Duration(kPatience), [this] { end_search(); });
+  discovery_ = net::ServiceDiscovery::start(loop_, std::nullopt, std::move(events));
+}
+
+void Joining::end_search() {
+  searches_ = false;
+  if (dials_open_ > 0 || link_) return;
+  end(std::unexpected(problem_.value_or(
+      Error{ErrorCode::kInvalidArgument,
+            "the token names no address, and the node is not found on the local network: give an address, 'baton join "
+            "TOKEN host:port'",
+            {}})));
+}
+
+void Joining::on_dialled(const net::Endpoint& endpoint, FoundBy found_by,
+                         Result<std::shared_ptr<net::Connection>> dialled) {
   --dials_open_;
   if (link_) return;
   if (!dialled) {
-    Error error = dialled.error();
-    if (error.code == ErrorCode::kRefused) {
-      error = {ErrorCode::kRefused,
-               "the token was not taken: it was used or has expired, or another machine answers there; make a new one "
-               "with 'baton token'",
-               endpoint.to_string()};
+    problem_ = dialled.error();
+    if (problem_->code == ErrorCode::kRefused) {
+      problem_ = {ErrorCode::kRefused,
+                  "the token was not taken: it was used or has expired, or another machine answers there; make a new "
+                  "one with 'baton token'",
+                  endpoint.to_string()};
     }
     // One that answers may still come.
-    if (dials_open_ == 0) end(std::unexpected(error));
+    if (dials_open_ == 0 && !searches_) end(std::unexpected(*problem_));
     return;
   }
+  welcome_.met_at = endpoint;
+  welcome_.found_by = found_by;
   welcome_.addresses[token_.issuer].push_back(endpoint);
   Link::Events events;
   events.greeted = [this](Link& link) {
@@ -131,9 +186,6 @@ Result<Joined> join(const Folder& folder, const trust::JoinToken& token, const s
   if (!lock) return std::unexpected(lock.error());
   TRY(trust::check_name(name));
   const std::vector<net::Endpoint>& where = addresses.empty() ? token.addresses : addresses;
-  if (where.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "the token names no address: give one, 'baton join TOKEN host:port'");
-  }
   const auto loop = TRY(net::EventLoop::create());
   const auto transport = TRY(net::Transport::create(*loop, TRY(net::Identity::from_key(token.key()))));
   const Welcome welcome = TRY(Joining(*loop, folder, token, name).run(*transport, where, patience));
@@ -145,7 +197,7 @@ Result<Joined> join(const Folder& folder, const trust::JoinToken& token, const s
   TRY(folder.write_certificate(*welcome.certificate));
   // The list last: with it this machine is in.
   TRY(folder.write_members(list));
-  return Joined{list.cluster_name(), list.find(self)->name, list.members().size()};
+  return Joined{list.cluster_name(), list.find(self)->name, list.members().size(), welcome.met_at, welcome.found_by};
 }
 
 }  // namespace baton::cluster

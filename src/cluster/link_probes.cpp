@@ -17,13 +17,12 @@ constexpr auto kOthersTurn = std::chrono::seconds(20);
 
 }  // namespace
 
-std::optional<net::Endpoint> work_endpoint(const PeerView& peer) {
-  const std::vector<std::string>& told = peer.state.addresses;
-  if (told.empty() || std::ranges::contains(told, peer.address)) {
-    const auto met = net::Endpoint::parse(peer.address);
+std::optional<net::Endpoint> work_endpoint(const NodeState& told, const std::string& met_at) {
+  if (told.addresses.empty() || std::ranges::contains(told.addresses, met_at)) {
+    const auto met = net::Endpoint::parse(met_at);
     return met ? std::optional(*met) : std::nullopt;
   }
-  const auto first = net::Endpoint::parse(told.front());
+  const auto first = net::Endpoint::parse(told.addresses.front());
   return first ? std::optional(*first) : std::nullopt;
 }
 
@@ -61,7 +60,8 @@ void LinkProbes::tick() {
   for (auto& [id, peer] : peers_) {
     if (!peer.wanted || time < peer.next_try) continue;
     peer.next_try = time + Duration(kRetry);
-    if (const auto endpoint = work_endpoint(alive.at(id))) return probe(id, *endpoint);
+    const PeerView& view = alive.at(id);
+    if (const auto endpoint = work_endpoint(view.state, view.address)) return probe(id, *endpoint);
   }
 }
 

@@ -55,6 +55,6 @@ class LinkProbes {
 };
 
 // Where other nodes reach a peer: where it is connected, if that is one of the addresses it tells, or else the first.
-std::optional<net::Endpoint> work_endpoint(const PeerView& peer);
+std::optional<net::Endpoint> work_endpoint(const NodeState& told, const std::string& met_at);
 
 }  // namespace baton::cluster

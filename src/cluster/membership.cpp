@@ -122,6 +122,14 @@ std::vector<std::string> Membership::own_addresses() const {
   return addresses;
 }
 
+std::vector<net::Endpoint> Membership::addresses() const {
+  std::vector<net::Endpoint> endpoints;
+  for (const std::string& address : own_addresses()) {
+    if (const auto endpoint = net::Endpoint::parse(address)) endpoints.push_back(*endpoint);
+  }
+  return endpoints;
+}
+
 std::string Membership::name_of(const net::Fingerprint& id) const {
   const trust::Member* member = list_.find(id);
   return member != nullptr ? member->name : id.to_string().substr(0, 12);

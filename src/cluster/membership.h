@@ -68,6 +68,11 @@ class Membership {
   ~Membership();
 
   const net::Endpoint& endpoint() const { return listener_->endpoint(); }
+  // Where this node tells the others to reach it.
+  std::vector<net::Endpoint> addresses() const;
+  // Somebody says that a node is to be found there, and need not be believed: it is tried where nothing better is
+  // known, as what other members say is.
+  void hear_of(const net::Fingerprint& id, std::vector<net::Endpoint> endpoints);
   const net::Identity& identity() const { return folder_.identity(); }
   const trust::MemberList& list() const { return list_; }
   // For connections that do work; what it hands out has shown a good certificate.

@@ -207,6 +207,10 @@ void Membership::on_addresses(const Addresses& addresses) {
   }
 }
 
+void Membership::hear_of(const net::Fingerprint& id, std::vector<net::Endpoint> endpoints) {
+  on_addresses({.of = {{id, std::move(endpoints)}}});
+}
+
 void Membership::on_state(Link& link, const State& state) {
   Peer& peer = peers_.at(link.peer());
   if (const auto taken = peer.view.take(state); !taken) {
@@ -246,11 +250,7 @@ void Membership::on_join(Link& link, const Join& join) {
       trust::issue_certificate(list_, identity().signing_key(), id, time_s(), options_.certificate_life.count());
   send_list(link);
   Addresses addresses{addresses_};
-  for (const std::string& address : own_addresses()) {
-    if (const auto endpoint = net::Endpoint::parse(address)) {
-      addresses.of[identity().fingerprint()].push_back(*endpoint);
-    }
-  }
+  addresses.of[identity().fingerprint()] = this->addresses();
   link.say(std::move(addresses));
   if (certificate) {
     link.say(Certificate{std::move(*certificate)});

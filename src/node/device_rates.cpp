@@ -112,10 +112,12 @@ std::optional<DeviceRates> checked(const RememberedRates& known) {
 
 }  // namespace
 
-double kv_bytes_per_value(const engine::Engine& engine) {
+double kv_bytes_per_value(engine::CacheType type) {
   // Q8_0: blocks of 32 values with a scale of 2 bytes.
-  return engine.options().cache_type == engine::CacheType::kF16 ? 2.0 : 34.0 / 32;
+  return type == engine::CacheType::kF16 ? 2.0 : 34.0 / 32;
 }
+
+double kv_bytes_per_value(const engine::Engine& engine) { return kv_bytes_per_value(engine.options().cache_type); }
 
 Result<DeviceRates> measure_rates(engine::Engine& engine) {
   const std::uint32_t chunk = engine.options().max_chunk_tokens;

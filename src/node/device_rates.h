@@ -32,5 +32,6 @@ Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model
 
 // Bytes of a value in the engine's cache.
 double kv_bytes_per_value(const engine::Engine& engine);
+double kv_bytes_per_value(engine::CacheType type);
 
 }  // namespace baton::node

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <format>
 #include <utility>
 
 #include "model/kv_rows.h"
@@ -35,6 +36,16 @@ Plan plan_of(const Placement& placement, std::span<const NodeRef> nodes) {
   plan.prefill = stages_of(placement.prefill);
   plan.decode = stages_of(placement.decode);
   return plan;
+}
+
+// On devices in the order of the plan's nodes.
+Placement placement_of(const Plan& plan, WireCodec codec, std::uint32_t chunk_tokens) {
+  Placement placement;
+  for (const Stage& stage : plan.prefill) placement.prefill.push_back({stage.node, stage.layers});
+  for (const Stage& stage : plan.decode) placement.decode.push_back({stage.node, stage.layers});
+  placement.codecs.assign(placement.prefill.size(), codec);
+  placement.chunk_tokens = chunk_tokens;
+  return placement;
 }
 
 // What a node's fastest link carries, its interface does, for all its links together.
@@ -86,18 +97,19 @@ std::vector<std::size_t> RequestPlanner::strongest(std::span<const Machine> mach
   return able;
 }
 
-Result<Decision> RequestPlanner::decide(std::span<const Machine> machines, std::span<const Link> links,
-                                        const Wish& wish, TimePoint time) const {
+Result<RequestPlanner::Question> RequestPlanner::ask(std::span<const Machine> machines,
+                                                     std::span<const std::size_t> asked, std::span<const Link> links,
+                                                     const Wish& wish, TimePoint time) const {
   if (machines.empty()) return fail(ErrorCode::kInvalidArgument, "a request is planned for at least one machine");
-  Decision decision;
-  std::vector<NodeRef> nodes;
+  Question question;
+  Decision& decision = question.decision;
   std::map<std::size_t, std::uint16_t> index_of;
-  for (const std::size_t index : strongest(machines, wish)) {
+  for (const std::size_t index : asked) {
     const Machine& machine = machines[index];
     const std::string& id = machine.node.fingerprint;
-    const auto node = static_cast<std::uint16_t>(nodes.size());
+    const auto node = static_cast<std::uint16_t>(question.nodes.size());
     index_of[index] = node;
-    nodes.push_back(machine.node);
+    question.nodes.push_back(machine.node);
     Device device{.name = machine.node.name, .node = node};
     device.flops_per_second = machine.rates.flops_per_second / prefill_factor(id);
     device.attention_factor = machine.rates.attention_factor;
@@ -119,17 +131,44 @@ Result<Decision> RequestPlanner::decide(std::span<const Machine> machines, std::
     decision.cluster.links.push_back({from->second, to->second, link.latency_s, link.bytes_per_second});
   }
   share_interfaces(decision.cluster);
-  decision.expected_tokens = std::clamp(answer_tokens_, 1.0, static_cast<double>(wish.most_output_tokens));
-  const Request request{.prompt_tokens = wish.prompt_tokens,
-                        .output_tokens = decision.expected_tokens,
-                        .coordinator = 0,
-                        .codecs = {options_.codec},
-                        .chunk_tokens = {options_.chunk_tokens},
-                        .kv_bytes_per_value = options_.kv_bytes_per_value};
+  const double expected = wish.output_tokens.value_or(answer_tokens_);
+  decision.expected_tokens = std::clamp(expected, 1.0, static_cast<double>(wish.most_output_tokens));
+  question.request = {.prompt_tokens = wish.prompt_tokens,
+                      .output_tokens = decision.expected_tokens,
+                      .coordinator = 0,
+                      .codecs = {options_.codec},
+                      .chunk_tokens = {options_.chunk_tokens},
+                      .kv_bytes_per_value = options_.kv_bytes_per_value};
+  return question;
+}
+
+Result<Decision> RequestPlanner::decide(std::span<const Machine> machines, std::span<const Link> links,
+                                        const Wish& wish, TimePoint time) const {
+  auto [decision, nodes, request] = TRY(ask(machines, strongest(machines, wish), links, wish, time));
   decision.choice = TRY(choose(decision.cluster, shape_, request));
   decision.choice.chosen = pick(decision.choice);
   decision.prediction = decision.choice.best().prediction;
   decision.plan = plan_of(decision.choice.best().placement, nodes);
+  return decision;
+}
+
+Result<Decision> RequestPlanner::predict(std::span<const Machine> machines, std::span<const Link> links,
+                                         const Wish& wish, const Plan& plan, TimePoint time) const {
+  std::vector<std::size_t> asked;
+  for (const NodeRef& node : plan.nodes) {
+    const auto is_it = [&](const Machine& machine) { return machine.node.fingerprint == node.fingerprint; };
+    // The plan's first is this node, by whatever name.
+    const auto found = asked.empty() ? machines.begin() : std::ranges::find_if(machines, is_it);
+    if (found == machines.end()) {
+      return fail(ErrorCode::kNotFound, std::format("nobody knows how fast '{}' is", node.name));
+    }
+    asked.push_back(static_cast<std::size_t>(found - machines.begin()));
+  }
+  auto [decision, nodes, request] = TRY(ask(machines, asked, links, wish, time));
+  const Placement placement = placement_of(plan, options_.codec, options_.chunk_tokens);
+  decision.prediction = TRY(plan::predict(decision.cluster, shape_, request, placement));
+  decision.choice.alternatives = {{std::string(plan.shape()), placement, decision.prediction}};
+  decision.plan = plan;
   return decision;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct Machine {
 struct Wish {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t most_output_tokens = 1;
+  std::optional<double> output_tokens = std::nullopt;  // where it is known
 };
 
 struct Decision {
@@ -70,6 +72,12 @@ class RequestPlanner {
   Result<Decision> decide(std::span<const Machine> machines, std::span<const Link> links, const Wish& wish,
                           TimePoint time) const;
 
+  // What a plan that somebody else chose would cost; the only alternative of the decision is that plan. Errors: as
+  // decide(); kNotFound where it counts on a machine that is not among these, kUnavailable where it needs a link that
+  // is not.
+  Result<Decision> predict(std::span<const Machine> machines, std::span<const Link> links, const Wish& wish,
+                           const Plan& plan, TimePoint time) const;
+
   // A decision is carried out: what it promises counts until it is withdrawn. Its number is never 0.
   std::uint64_t begin(const Decision& decision, TimePoint time);
   // Its prompt was read.
@@ -95,6 +103,14 @@ class RequestPlanner {
     std::map<std::string, TimePoint> promised_until;  // by fingerprint, for its prefill
   };
 
+  // A decision before anything is decided: the machines as devices, in the order of `nodes`.
+  struct Question {
+    Decision decision;
+    std::vector<NodeRef> nodes;
+    Request request;
+  };
+  Result<Question> ask(std::span<const Machine> machines, std::span<const std::size_t> asked,
+                       std::span<const Link> links, const Wish& wish, TimePoint time) const;
   std::vector<std::size_t> strongest(std::span<const Machine> machines, const Wish& wish) const;
   void learn(const Decision& decision, const Outcome& outcome);
 

@@ -158,5 +158,33 @@ TEST(RequestPlanner, PlansForManyMachinesQuickly) {
   EXPECT_EQ(decision.cluster.devices[1].name, "spark");
 }
 
+TEST(RequestPlanner, PredictsItsOwnChoiceAsItChoseIt) {
+  const World world;
+  const Decision chosen = world.decide(8192, 32);
+  const auto predicted = world.planner.predict(world.machines, world.links(), {8192, 32}, chosen.plan, kStart);
+  ASSERT_TRUE(predicted) << predicted.error().to_string();
+  EXPECT_DOUBLE_EQ(predicted->prediction.total_s, chosen.prediction.total_s);
+  const auto alone = world.planner.predict(world.machines, world.links(), {8192, 32}, Plan::single(32), kStart);
+  ASSERT_TRUE(alone) << alone.error().to_string();
+  EXPECT_GT(alone->prediction.total_s, chosen.prediction.total_s);
+}
+
+TEST(RequestPlanner, PredictsNothingOfAMachineThatNobodyKnows) {
+  const World world;
+  const std::vector<NodeRef> peers = {{"stranger", "192.0.2.9:1", "key of stranger"}};
+  const Plan plan = parse_plan("prefill=stranger:0-32;decode=local:0-32", peers, 32).value();
+  const auto predicted = world.planner.predict(world.machines, world.links(), {8192, 32}, plan, kStart);
+  ASSERT_FALSE(predicted);
+  EXPECT_EQ(predicted.error().code, ErrorCode::kNotFound);
+}
+
+TEST(RequestPlanner, PlansAnAnswerOfAKnownLengthForThatLength) {
+  const World world;
+  const auto decision = world.planner.decide(
+      world.machines, world.links(), {.prompt_tokens = 512, .most_output_tokens = 400, .output_tokens = 300}, kStart);
+  ASSERT_TRUE(decision);
+  EXPECT_EQ(decision->expected_tokens, 300);
+}
+
 }  // namespace
 }  // namespace baton::plan

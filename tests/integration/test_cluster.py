@@ -24,8 +24,9 @@ def call(*arguments, prefix=()):
 class Machine:
     """A data folder, and the node that runs with it."""
 
-    def __init__(self, folder, model, name, *flags, host="127.0.0.1", prefix=(), context=256):
+    def __init__(self, folder, model, name, *flags, host="127.0.0.1", prefix=(), context=256, chunk=CHUNK):
         self.context = context
+        self.chunk = chunk
         self.host = host
         self.prefix = list(prefix)  # a command that runs the rest somewhere else
         self.model = model
@@ -37,7 +38,7 @@ class Machine:
 
     def up(self, *flags):
         command = [*self.prefix, BATON, "up", str(self.model), "--api", "127.0.0.1:0", "--listen", f"{self.host}:{self.port}", "--data", str(self.data),
-                   "--name", self.name, "--threads", "1", "--chunk", str(CHUNK), "--ctx", str(self.context), *DEVICE, *self.flags, *flags]
+                   "--name", self.name, "--threads", "1", "--chunk", str(self.chunk), "--ctx", str(self.context), *DEVICE, *self.flags, *flags]
         self.log = open(f"{self.data}.log", "a")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.api = self.process.stdout.readline().strip()
@@ -155,6 +156,32 @@ class ClusterOfProcesses(Processes):
         expired = a.must("token", "--lifetime", "1").strip()
         time.sleep(2.2)
         self.assertEqual(call("join", expired, "--data", self.folder / "d", "--name", "d").returncode, 8)
+
+    def test_either_end_lost_while_joining_costs_nothing(self):
+        a, = self.cluster("a")
+        token = a.must("token").strip()
+        for victim in ("the one that joins", "the one that lets it in"):
+            with self.subTest(victim=victim):
+                a.process.send_signal(signal.SIGSTOP)
+                data = self.folder / "b"
+                joining = subprocess.Popen([BATON, "join", token, "--data", data, "--name", "b"], stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, text=True)
+                time.sleep(0.5)
+                if victim == "the one that joins":
+                    joining.kill()
+                    a.process.send_signal(signal.SIGCONT)
+                else:
+                    a.kill()
+                _, said = joining.communicate(timeout=30)
+                self.assertNotEqual(joining.returncode, 0)
+                if victim == "the one that lets it in":
+                    self.assertIn("baton: ", said)
+                    a.up()
+                self.assertEqual(set(a.nodes()), {"a"})
+        # The token was not used.
+        joined = call("join", token, "--data", data, "--name", "b")
+        self.assertEqual(joined.returncode, 0, joined.stderr)
+        self.assertEqual(set(a.nodes()), {"a", "b"})
 
     def test_a_killed_node_is_seen_to_die_and_to_come_back(self):
         a, b = self.cluster("a", "b")

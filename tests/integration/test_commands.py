@@ -331,6 +331,13 @@ class Commands(unittest.TestCase):
         self.assertLessEqual(demo["overlap"], 1)
         self.assertEqual([row["name"] for row in demo["rows"]],
                          ["spark", "m3ultra", "disaggregated", "joint", "relay", "relay-q8"])
+        self.assertEqual(len(demo["joined"]), 2)
+        planner = demo["planner"]
+        self.assertIn("decode=local:0-32", planner["plan"])
+        self.assertGreaterEqual({"single", "disaggregated", "joint", "relay"}, {planner["shape"]})
+        self.assertLess(0, planner["predicted_s"])
+        # It weighed at least every machine alone and what two of them can do.
+        self.assertGreaterEqual(len(planner["weighed"]), 5)
         spark, m3ultra = demo["rows"][:2]
         for row in demo["rows"]:
             self.assertLess(0, row["prefill_s"])
