@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/version.h"
 
 namespace baton::cluster {
 
@@ -22,10 +23,12 @@ Link::Link(net::EventLoop& loop, std::shared_ptr<net::Connection> connection, Di
       greeting_(loop),
       heard_at_(now()) {}
 
+std::string own_software() { return std::format("baton {}", version()); }
+
 std::shared_ptr<Link> Link::start(net::EventLoop& loop, std::shared_ptr<net::Connection> connection,
                                   DialledBy dialled_by, Events events) {
   auto link = std::shared_ptr<Link>(new Link(loop, std::move(connection), dialled_by, std::move(events)));
-  link->say(Hello{.software = "baton"});
+  link->say(Hello{.software = own_software()});
   link->connection_->start(link);
   link->greeting_.start(Duration(kGreetingTimeout), [link = link.get()] {
     link->reason_ = Error{ErrorCode::kTimeout, "the peer does not greet", {}};

@@ -13,6 +13,9 @@
 
 namespace baton::cluster {
 
+// What a node says it runs: "baton 0.1.0".
+std::string own_software();
+
 enum class DialledBy { kUs, kPeer };
 
 class Link : public net::ConnectionHandler, public std::enable_shared_from_this<Link> {

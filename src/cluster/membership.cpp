@@ -94,11 +94,11 @@ Result<void> Membership::begin() {
     // Even one that has run out says who this is.
     if (claims && claims->subject == identity().fingerprint()) TRY(use_certificate(*der));
   }
-  listener_ = TRY(
-      transport_->listen(options_.listen,
-                         {.is_trusted = [this](const net::Fingerprint& key) { return lets_in(key); },
-                          .protocols = {net::Protocol::kMembership, net::Protocol::kWork, net::Protocol::kLinkProbe}},
-                         [this](auto connection) { on_accept(std::move(connection)); }));
+  listener_ = TRY(transport_->listen(options_.listen,
+                                     {.is_trusted = [this](const net::Fingerprint& key) { return lets_in(key); },
+                                      .protocols = {net::Protocol::kMembership, net::Protocol::kWork,
+                                                    net::Protocol::kLinkProbe, net::Protocol::kModelFetch}},
+                                     [this](auto connection) { on_accept(std::move(connection)); }));
   apply_list();
   refresh_state();
   // By the timer, which forgets it where this object ends before the loop runs.
@@ -142,7 +142,7 @@ std::vector<PeerView> Membership::peers() const {
     PeerView view{.member = member};
     if (id == identity().fingerprint()) {
       view.status = PeerStatus::kSelf;
-      view.software = "baton";
+      view.software = own_software();
       if (options_.state) view.state = options_.state();
       view.state.addresses = own_addresses();
       view.address = listener_->endpoint().to_string();

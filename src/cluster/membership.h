@@ -32,6 +32,7 @@ struct MembershipOptions {
   std::function<NodeState()> state = {};                                // asked twice a second
   std::function<void(std::shared_ptr<net::Connection>)> on_work = {};   // a member has connected to do work
   std::function<void(std::shared_ptr<net::Connection>)> on_probe = {};  // a member measures its link to us
+  std::function<void(std::shared_ptr<net::Connection>)> on_fetch = {};  // a member wants one of our models
   std::function<void(const net::Fingerprint&)> on_cut_off = {};         // it is no member any more: end its work
   std::function<void(const Error&)> on_out = {};                        // this node is no member any more
   std::function<std::int64_t()> wall_clock_s = {};                      // since 1970; by default the system's
@@ -124,6 +125,8 @@ class Membership {
   // Connections.
   void on_accept(std::shared_ptr<net::Connection> connection);
   bool lets_in(const net::Fingerprint& key) const;
+  using OnConnection = std::function<void(std::shared_ptr<net::Connection>)>;
+  const OnConnection& taker_of(net::Protocol protocol) const;
   Result<void> check_worker(const net::Connection& connection) const;
   Result<void> check_dialled(const net::Connection& connection) const;
   void adopt(std::shared_ptr<net::Connection> connection, DialledBy dialled_by);

@@ -64,8 +64,18 @@ void Membership::on_accept(std::shared_ptr<net::Connection> connection) {
     log::warning("refusing work: {}", good.error().to_string());
     return;
   }
-  const auto& taken = connection->protocol() == net::Protocol::kWork ? options_.on_work : options_.on_probe;
+  const auto& taken = taker_of(connection->protocol());
   if (taken) taken(std::move(connection));
+}
+
+const Membership::OnConnection& Membership::taker_of(net::Protocol protocol) const {
+  switch (protocol) {
+    case net::Protocol::kLinkProbe: return options_.on_probe;
+    case net::Protocol::kModelFetch: return options_.on_fetch;
+    case net::Protocol::kWork:
+    case net::Protocol::kMembership: break;
+  }
+  return options_.on_work;
 }
 
 void Membership::adopt(std::shared_ptr<net::Connection> connection, DialledBy dialled_by) {

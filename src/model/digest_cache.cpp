@@ -110,8 +110,11 @@ std::optional<std::filesystem::path> cache_folder() {
 
 // Where an entry may be, the best place first.
 std::vector<std::filesystem::path> entry_paths(const std::filesystem::path& path) {
-  std::vector<std::filesystem::path> paths{path.string() + ".sha256"};
+  std::vector<std::filesystem::path> paths;
   std::error_code error;
+  if (path.extension() == ".gguf" && !std::filesystem::is_symlink(path, error))
+    paths.push_back(path.string() + ".sha256");
+  error.clear();
   const auto absolute = std::filesystem::absolute(path, error);
   if (const auto folder = cache_folder(); folder && !error) {
     paths.push_back(*folder / (sha256(as_byte_span(absolute.string())).hex() + ".sha256"));
@@ -161,12 +164,22 @@ Result<Sha256> model_digest(const std::filesystem::path& path) {
 
 Result<Sha256> model_digest(std::span<const std::filesystem::path> parts) {
   if (parts.size() == 1) return model_digest(parts.front());
+  std::vector<Sha256> digests;
+  for (const std::filesystem::path& part : parts) digests.push_back(TRY(model_digest(part)));
+  return digest_of_parts(digests);
+}
+
+Sha256 digest_of_parts(std::span<const Sha256> digests) {
+  if (digests.size() == 1) return digests.front();
   std::string list = "baton-parts 1\n";
-  for (const std::filesystem::path& part : parts) {
-    const Sha256 digest = TRY(model_digest(part));
-    list += digest.hex() + "\n";
-  }
+  for (const Sha256& digest : digests) list += digest.hex() + "\n";
   return sha256(as_byte_span(list));
+}
+
+void remember_digest(const std::filesystem::path& path, const Sha256& digest) {
+  const auto input = Input::open(path);
+  if (!input) return;
+  if (const auto state = input->state()) keep(path, entry_text(digest, *state));
 }
 
 }  // namespace baton::model

@@ -1,0 +1,148 @@
+#include "store/library.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/temporary_folder.h"
+#include "store/partial_file.h"
+#include "store/store.h"
+
+namespace baton::store {
+namespace {
+
+class ModelLibrary : public testing::Test {
+ protected:
+  StoreOptions options() const { return {.folder = folder_.path() / "models", .found = {}, .hub = {}}; }
+
+  // Puts a model there as a pull does.
+  StoredModel add(const std::string& name, std::string_view content) {
+    Manifest manifest{.names = {name}, .source = "hf.co/a/b:Q8_0", .pulled_s = 1, .parts = {}};
+    manifest.parts.push_back({"m.gguf", content.size(), sha256(as_byte_span(content))});
+    Staging staging = library_.stage(manifest.digest().hex()).value();
+    EXPECT_TRUE(write_file(staging.folder / "m.gguf", as_byte_span(content)));
+    return library_.adopt(std::move(staging), manifest).value();
+  }
+
+  const TemporaryFolder folder_ = TemporaryFolder::create("baton-test").value();
+  const Library library_{folder_.path() / "models"};
+  const Store store_{options()};
+};
+
+TEST_F(ModelLibrary, IsForItsOwnerAlone) {
+  add("m:1", "one");
+  struct stat status{};
+  ASSERT_EQ(::stat(library_.folder().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0700U);
+}
+
+TEST_F(ModelLibrary, FindsByNameAndDigest) {
+  const StoredModel one = add("m:1", "one");
+  add("m:2", "two");
+  EXPECT_EQ(store_.list()->size(), 2U);
+  EXPECT_EQ(store_.find("m:1")->digest, one.digest);
+  EXPECT_EQ(store_.find("M:1")->digest, one.digest);
+  EXPECT_EQ(store_.find(one.digest->hex().substr(0, 8))->digest, one.digest);
+  EXPECT_EQ(store_.find("sha256:" + one.digest->hex())->digest, one.digest);
+  EXPECT_EQ(store_.find("hf.co/A/B")->names.size(), 1U);
+  EXPECT_EQ(store_.find("hf.co/a/b:q8_0")->bytes, 3U);
+  EXPECT_EQ(store_.find("m:3").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store_.find(one.digest->hex().substr(0, 7)).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ModelLibrary, RemovesTheFilesWithTheLastName) {
+  const StoredModel one = add("m:1", "one");
+  ASSERT_TRUE(store_.copy("m:1", "alias"));
+  EXPECT_EQ(store_.find("alias")->digest, one.digest);
+  ASSERT_TRUE(store_.remove("m:1"));
+  EXPECT_TRUE(std::filesystem::exists(one.parts.front()));
+  EXPECT_EQ(store_.find("m:1").error().code, ErrorCode::kNotFound);
+  ASSERT_TRUE(store_.remove("alias"));
+  EXPECT_FALSE(std::filesystem::exists(one.parts.front()));
+  EXPECT_EQ(store_.remove("alias").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ModelLibrary, GivesANameToOneModelOnly) {
+  add("m:1", "one");
+  const StoredModel two = add("m:1", "two");
+  EXPECT_EQ(store_.find("m:1")->digest, two.digest);
+  EXPECT_EQ(store_.list()->size(), 2U);
+  // The other has no name left, and is called by its digest.
+  const std::string digest = sha256(as_byte_span("one")).hex();
+  EXPECT_TRUE(store_.remove(digest.substr(0, 12)));
+  EXPECT_EQ(store_.list()->size(), 1U);
+}
+
+TEST_F(ModelLibrary, LeavesOtherFilesAlone) {
+  const auto file = folder_.path() / "mine.gguf";
+  ASSERT_TRUE(write_file(file, as_byte_span("x")));
+  EXPECT_EQ(store_.find(file.string())->origin, Origin::kFile);
+  EXPECT_EQ(store_.remove(file.string()).error().code, ErrorCode::kRefused);
+  EXPECT_TRUE(std::filesystem::exists(file));
+  // And gives none of them away.
+  EXPECT_FALSE(store_.give(file.string()));
+}
+
+TEST_F(ModelLibrary, TrustsNoManifest) {
+  const StoredModel one = add("m:1", "one");
+  const auto path = one.parts.front().parent_path() / kManifestFile;
+  const std::string good = read_text_file(path).value();
+  std::string leads_out = good;
+  leads_out.replace(leads_out.find("m.gguf"), 6, "../m.x");
+  std::string of_another = good;
+  const std::size_t sum = of_another.find("\"sha256\": \"") + 11;
+  of_another[sum] = of_another[sum] == '0' ? '1' : '0';
+  for (const std::string& bad : {std::string("{"), leads_out, of_another, std::string("{\"version\":2}")}) {
+    ASSERT_TRUE(write_file(path, as_byte_span(bad)));
+    EXPECT_EQ(library_.read_manifest(*one.digest).error().code, ErrorCode::kCorrupt) << bad;
+    EXPECT_TRUE(store_.list()->empty());
+  }
+  ASSERT_TRUE(write_file(path, as_byte_span(good)));
+  ASSERT_TRUE(write_file(one.parts.front(), as_byte_span("on")));
+  EXPECT_TRUE(store_.list()->empty());
+}
+
+TEST_F(ModelLibrary, LetsOneCollectAModelAtATime) {
+  const Staging mine = library_.stage("key").value();
+  EXPECT_EQ(library_.stage("key").error().code, ErrorCode::kNoCapacity);
+  EXPECT_TRUE(library_.stage("other"));
+}
+
+TEST(PartialFile, GoesOnWhereAnEarlierOneEnded) {
+  const auto folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "m.gguf";
+  {
+    PartialFile part = PartialFile::open(path, {}, [](auto) {}).value();
+    ASSERT_TRUE(part.restart("\"v1\""));
+    ASSERT_TRUE(part.write(as_byte_span("abc")));
+  }
+  PartialFile part = PartialFile::open(path, {}, [](auto) {}).value();
+  EXPECT_EQ(part.size(), 3U);
+  EXPECT_EQ(part.version(), "\"v1\"");
+  ASSERT_TRUE(part.write(as_byte_span("def")));
+  EXPECT_EQ(part.digest(), sha256(as_byte_span("abcdef")));
+  ASSERT_TRUE(part.commit());
+  EXPECT_EQ(read_text_file(path).value(), "abcdef");
+  EXPECT_FALSE(std::filesystem::exists(path.string() + ".part.of"));
+}
+
+TEST(PartialFile, ForgetsAnotherVersion) {
+  const auto folder = TemporaryFolder::create("baton-test").value();
+  PartialFile part = PartialFile::open(folder.path() / "m", {}, [](auto) {}).value();
+  ASSERT_TRUE(part.write(as_byte_span("abc")));
+  ASSERT_TRUE(part.restart("new"));
+  ASSERT_TRUE(part.write(as_byte_span("x")));
+  EXPECT_EQ(part.size(), 1U);
+  EXPECT_EQ(part.digest(), sha256(as_byte_span("x")));
+}
+
+TEST(FreeSpace, IsLookedAtBefore) {
+  const auto folder = TemporaryFolder::create("baton-test").value();
+  EXPECT_TRUE(check_free_space(folder.path(), 1));
+  const auto full = check_free_space(folder.path(), std::uint64_t{1} << 60);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, ErrorCode::kIo);
+}
+
+}  // namespace
+}  // namespace baton::store

@@ -1,0 +1,46 @@
+// Gives this node's models to other members of its cluster.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/connection.h"
+#include "net/event_loop.h"
+#include "store/fetch_messages.h"
+
+namespace baton::store {
+
+// A model with where its parts lie, in the offer's order.
+struct GivenModel {
+  Offer offer;
+  std::vector<std::filesystem::path> paths;
+};
+
+// Lives on the loop's thread; the loop must outlive it. Files are read on a thread of each connection.
+class ModelGiver {
+ public:
+  // `find` is called on any thread, also several at once: kNotFound or kRefused where the model is not given away.
+  // While `is_busy`, asked on the loop's thread, a model goes out at a trickle, so that it delays no work.
+  ModelGiver(net::EventLoop& loop, std::function<Result<GivenModel>(const std::string& name)> find,
+             std::function<bool()> is_busy);
+  ~ModelGiver();
+  ModelGiver(const ModelGiver&) = delete;
+  ModelGiver& operator=(const ModelGiver&) = delete;
+
+  // A member, whose certificate was judged, wants a model.
+  void adopt(std::shared_ptr<net::Connection> connection);
+  // It is no member any more.
+  void cut_off(const net::Fingerprint& peer);
+
+ private:
+  class Giving;
+
+  net::EventLoop& loop_;
+  std::function<Result<GivenModel>(const std::string&)> find_;
+  std::function<bool()> is_busy_;
+  std::vector<std::weak_ptr<Giving>> givings_;
+};
+
+}  // namespace baton::store

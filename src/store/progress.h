@@ -1,0 +1,30 @@
+// How far a pull has come.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace baton::store {
+
+enum class PullPhase {
+  kAsking,       // what there is, and how large
+  kChecking,     // what an earlier pull has left here
+  kDownloading,  //
+  kWaiting,      // the other side is gone or busy: it is asked again soon
+  kFinishing,    // everything is here: written down and opened once
+};
+
+struct PullProgress {
+  PullPhase phase = PullPhase::kAsking;
+  std::string from = {};          // "hf.co/OWNER/REPO:QUANT", "node spark", a URL
+  std::string file = {};          // the part under way
+  std::string problem = {};       // kWaiting: what happened
+  std::uint64_t bytes_done = 0;   // of all parts
+  std::uint64_t bytes_total = 0;  // 0: not known yet
+};
+
+// Called on the thread that pulls, about ten times a second and at every change of phase.
+using OnProgress = std::function<void(const PullProgress&)>;
+
+}  // namespace baton::store

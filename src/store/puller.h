@@ -1,0 +1,53 @@
+// One pull: from a name to a model in the library. For the sources of this room.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "store/download.h"
+#include "store/library.h"
+#include "store/model_taker.h"
+#include "store/store.h"
+
+namespace baton::store {
+
+class Puller {
+ public:
+  Puller(const Library& library, const HubOptions& hub, const PullOptions& options)
+      : library_(library), hub_(hub), options_(options) {}
+
+  Result<StoredModel> pull_from_hub(const HubName& name, const std::string& called);
+  Result<StoredModel> pull_from_url(const std::string& url);
+  Result<StoredModel> pull_from_member(const std::string& node, const std::string& model);
+  // Whoever of them has it; kNotFound where nobody has.
+  Result<StoredModel> pull_from_members(const std::string& model);
+
+ private:
+  // What is wanted, before a byte has come.
+  struct Wanted {
+    Manifest manifest;      // digests of what the other side does not tell are zero
+    std::vector<Url> urls;  // where each part is; none from a member
+    bool knows_digests = true;
+  };
+
+  Result<StoredModel> pull_files(Wanted wanted, const std::string& key);
+  Result<StoredModel> take(ModelTaker& taker, const Offer& offer, const std::string& called);
+  Result<void> take_part(ModelTaker& taker, const Offer& offer, std::uint32_t index, const std::filesystem::path& path);
+  // Whether an earlier pull has finished this part.
+  Result<bool> is_here(const std::filesystem::path& path, const ManifestPart& part);
+  Result<StoredModel> finish(Staging staging, Manifest manifest);
+
+  void begin(const std::string& from, std::uint64_t bytes_total);
+  void enter(PullPhase phase, const std::string& file);
+  void tell(std::uint64_t bytes_of_part);
+  DownloadEvents events();
+
+  const Library& library_;
+  const HubOptions& hub_;
+  const PullOptions& options_;
+  PullProgress progress_;
+  std::uint64_t bytes_before_part_ = 0;
+  TimePoint next_telling_{};
+};
+
+}  // namespace baton::store
