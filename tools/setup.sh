@@ -22,17 +22,24 @@ nlohmann-json3-dev 3.11
 libminja-dev 0
 "
 # What the build does without where no source has it: prefill on the CPU is then as fast as ggml alone, nodes do not
-# find each other on the local network, and the tests that hold answers against their schemas are skipped.
+# find each other on the local network, the server has no chat page, and the tests that hold answers against their
+# schemas are skipped.
 kWishedPackages="
 libdnnl-dev 3.7
 libavahi-compat-libdnssd-dev 0
 python3-jsonschema 3.2
+nodejs 18
+npm 9
 "
 # A second kind of device for the tests: ggml's Vulkan backend on Mesa's driver that computes on the CPU. Mesa 22.3 (the
 # one of Debian 12) frees buffers that it still uses.
 kTestDevicePackages="
 mesa-vulkan-drivers 24
 libggml0-backend-vulkan 0.27
+"
+# For the tests of the chat page.
+kBrowserPackages="
+chromium 0
 "
 kLintPackages="
 clang-format-19 0
@@ -69,10 +76,14 @@ has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
 # A ggml that the developer built stands in for the package.
 brings_own_ggml() { [[ -n ${CMAKE_PREFIX_PATH:-} || -n ${ggml_DIR:-} ]]; }
 
+# Node.js that came by other means than Debian's packages, with its own npm.
+brings_own_npm() { command -v node >/dev/null && command -v npm >/dev/null; }
+
 # Whether the package, or one of its alternatives, is installed at its least version.
 is_installed() {
   local least=$2 name status version
   [[ $1 == libggml-dev ]] && brings_own_ggml && return 0
+  [[ $1 == nodejs || $1 == npm ]] && brings_own_npm && return 0
   for name in ${1//|/ }; do
     # shellcheck disable=SC2016
     read -r status version < <(dpkg-query -W -f '${db:Status-Abbrev} ${Version}\n' "$name" 2>/dev/null) || continue
@@ -297,7 +308,7 @@ set_up() {
   if [[ ${BATON_SKIP_SETUP:-} == 1 ]]; then echo "BATON_SKIP_SETUP is set: nothing installed"; return; fi
   if has_apt; then
     install_table "$kBuildPackages"
-    install_table "$(wishes_to_be_had)"
+    if ! install_table "$(wishes_to_be_had)"; then echo "Going on without some of what is only wished for." >&2; fi
     if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
     set_up_own_openssl
   elif command -v brew >/dev/null; then
@@ -331,6 +342,12 @@ set_up_test_device() {
   if ! install_table "$kTestDevicePackages"; then echo "The software device could not be installed." >&2; fi
   missing=$(missing_packages "$kTestDevicePackages" | awk '{ print $1 }' | paste -sd ' ' -)
   if [[ -n $missing ]]; then echo "Tests on a second device will be skipped, for want of $missing" >&2; fi
+}
+
+# The tests that want it are skipped without.
+set_up_test_browser() {
+  if [[ ${BATON_SKIP_SETUP:-} == 1 ]] || ! has_apt || command -v chromium >/dev/null; then return; fi
+  if ! install_table "$kBrowserPackages"; then echo "Tests of the chat page will be skipped, for want of chromium" >&2; fi
 }
 
 # Sets up only where something is missing: a tenth of a second when nothing is.

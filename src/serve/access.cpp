@@ -4,6 +4,8 @@
 
 #include <boost/asio/ip/address.hpp>
 
+#include "serve/page.h"
+
 namespace baton::serve {
 
 namespace {
@@ -23,7 +25,7 @@ std::string_view without_port(std::string_view host) {
   return host.substr(0, host.find(':'));
 }
 
-bool is_public(std::string_view path) { return path == "/health" || path == "/ready"; }
+bool is_public(std::string_view path) { return path == "/health" || path == "/ready" || is_page_path(path); }
 
 }  // namespace
 

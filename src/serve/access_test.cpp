@@ -29,6 +29,7 @@ TEST(Access, AsksForAKeyWhereThereAreAny) {
   EXPECT_EQ(status(access, request({{"authorization", "Bearer another-key-of-some-length"}})), 200);
   EXPECT_EQ(status(access, request({{"x-api-key", "a-key-of-some-length"}})), 200);
   EXPECT_EQ(status(access, request({}, "/health")), 200);
+  EXPECT_EQ(status(access, request({}, "/")), 200);
 }
 
 TEST(Access, AnswersNoPageOfAnotherOrigin) {

@@ -120,6 +120,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     result.cached_tokens = request_->cached_tokens();
     result.new_tokens = new_tokens_;
     result.queue_s = seconds(started_at_ - queued_at_);
+    result.shape = asked_.request.plan.shape();
+    result.plan = asked_.request.plan.to_string();
+    result.recovered = recovered_;
     if (new_tokens_ > 0) {
       result.prefill_s = seconds(first_token_at_ - started_at_);
       result.decode_s = seconds(last_token_at_ - first_token_at_);

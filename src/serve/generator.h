@@ -64,6 +64,9 @@ struct AnswerEnd {
   double queue_s = 0;
   double prefill_s = 0;  // from its start to its first token
   double decode_s = 0;
+  std::string shape = {};  // of the plan it ran by
+  std::string plan = {};   // that plan, as Plan::to_string() has it
+  bool recovered = false;  // a machine of it was lost
 };
 
 struct AnswerRequest {

@@ -1,5 +1,6 @@
 #include "serve/http_server.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -45,6 +46,19 @@ std::string lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
   return result;
+}
+
+// Many systems let a process have 1,024 unless it asks for more.
+void allow_descriptors(std::size_t connections) {
+  constexpr rlim_t kOthers = 256;  // files, other nodes, helpers
+  const rlim_t wanted = connections + kOthers;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+    log::warning("this process may have {} open files, too few for {} connections: raise the limit (ulimit -Hn)",
+                 limit.rlim_cur, connections);
+  }
 }
 
 // What a broken request is told; nothing where there is nobody to tell.
@@ -352,6 +366,8 @@ struct HttpServer::Impl {
         response.keep_alive(keep_alive);
         response.body() = reply.take();
         response.prepare_payload();
+        // It would be that of a body which is not sent (RFC 9110, 8.6).
+        if (response.result() == http::status::not_modified) response.erase(http::field::content_length);
         if (head) response.body().clear();
         reply.header_sent = true;
         http::response_serializer<http::string_body> serializer(response);
@@ -449,6 +465,7 @@ HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(Options options) {
   const net::Endpoint listen = options.listen;
+  allow_descriptors(options.limits.connections);
   auto impl = std::make_unique<Impl>(std::move(options));
   error_code error;
   tcp::endpoint endpoint(tcp::v6(), listen.port);

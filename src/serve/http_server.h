@@ -26,7 +26,7 @@ struct HttpLimits {
   std::size_t header_bytes = 16 << 10;
   std::size_t body_bytes = 32 << 20;
   std::size_t all_bodies_bytes = 128 << 20;  // of all connections together, as their headers announce them
-  std::size_t connections = 256;             // more are told to come back later
+  std::size_t connections = 2048;            // more are told to come back later
   Duration header_time = std::chrono::seconds(10);
   Duration body_time = std::chrono::seconds(30);
   Duration idle_time = std::chrono::seconds(75);   // of a connection between two requests
@@ -86,7 +86,8 @@ class HttpServer {
     Gate gate;
   };
 
-  // Listens and starts its thread.
+  // Listens and starts its thread. Lets this process have as many descriptors as that many connections take, as far as
+  // its hard limit goes.
   static Result<std::unique_ptr<HttpServer>> start(Options options);
   // Closes every connection and ends the thread; replies that somebody still holds go nowhere from now on.
   ~HttpServer();

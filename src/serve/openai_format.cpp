@@ -1,5 +1,6 @@
 #include "serve/openai_format.h"
 
+#include <cmath>
 #include <format>
 
 #include "serve/json.h"
@@ -49,6 +50,22 @@ std::string usage_json(const Usage& usage) {
       .integer("completion_tokens", usage.new_tokens)
       .integer("total_tokens", std::int64_t{usage.prompt_tokens} + usage.new_tokens)
       .raw("prompt_tokens_details", JsonObject().integer("cached_tokens", usage.cached_tokens).str())
+      .str();
+}
+
+// Not OpenAI's: how the answer was made.
+std::string course_json(const AnswerEnd& end) {
+  const auto milliseconds = [](double seconds) { return std::round(seconds * 1e6) / 1e3; };
+  return JsonObject()
+      .text("shape", end.shape)
+      .text("plan", end.plan)
+      .flag("recovered", end.recovered)
+      .number("queue_ms", milliseconds(end.queue_s))
+      .number("prefill_ms", milliseconds(end.prefill_s))
+      .number("decode_ms", milliseconds(end.decode_s))
+      .integer("prompt_tokens", end.prompt_tokens)
+      .integer("cached_tokens", end.cached_tokens)
+      .integer("completion_tokens", end.new_tokens)
       .str();
 }
 
@@ -117,7 +134,7 @@ class ChatFormat : public Format {
       JsonObject item;
       item.integer("index", static_cast<std::int64_t>(index)).raw("message", message.str());
       add_logprobs(item, choice.scores);
-      item.text("finish_reason", finish_reason(choice.end.reason));
+      item.text("finish_reason", finish_reason(choice.end.reason)).raw("baton", course_json(choice.end));
       items.push_back(item.str());
     }
     return head("chat.completion")
@@ -151,7 +168,9 @@ class ChatFormat : public Format {
     return events;
   }
   std::string end_of_choice(std::size_t choice, const AnswerEnd& end) override {
-    return event(delta_choice(choice, "{}", {}).text("finish_reason", finish_reason(end.reason)).str());
+    JsonObject item = delta_choice(choice, "{}", {});
+    item.text("finish_reason", finish_reason(end.reason)).raw("baton", course_json(end));
+    return event(item.str());
   }
 
  protected:
@@ -190,6 +209,7 @@ class CompletionFormat : public Format {
       const std::string echo = echo_of(index);
       items.push_back(item(index, echo + choice.text, choice.scores, echo.size())
                           .text("finish_reason", finish_reason(choice.end.reason))
+                          .raw("baton", course_json(choice.end))
                           .str());
     }
     return head("text_completion")
@@ -205,7 +225,9 @@ class CompletionFormat : public Format {
     return event(item(choice, echo + piece.text, piece.scores, offset).null("finish_reason").str());
   }
   std::string end_of_choice(std::size_t choice, const AnswerEnd& end) override {
-    return event(item(choice, "", {}, 0).text("finish_reason", finish_reason(end.reason)).str());
+    JsonObject last = item(choice, "", {}, 0);
+    last.text("finish_reason", finish_reason(end.reason)).raw("baton", course_json(end));
+    return event(last.str());
   }
 
  protected:

@@ -32,6 +32,8 @@ class OpenAi : public testing::Test {
     made.end.reason = reason;
     made.end.prompt_tokens = 5;
     made.end.new_tokens = new_tokens;
+    made.end.decode_s = 0.0120004;
+    made.end.shape = "single";
     return made;
   }
   static std::vector<Choice> two_choices() {
@@ -103,6 +105,8 @@ TEST_F(OpenAi, WritesWholeAnswers) {
   EXPECT_EQ(body["choices"][0]["text"].get<std::string>(), "one \"quoted\"");
   EXPECT_EQ(body["choices"][0]["finish_reason"].get<std::string>(), "stop");
   EXPECT_EQ(body["choices"][1]["finish_reason"].get<std::string>(), "length");
+  EXPECT_EQ(body["choices"][1]["baton"]["shape"].get<std::string>(), "single");
+  EXPECT_EQ(to_json(body["choices"][1]["baton"]["decode_ms"]), "12");
   EXPECT_EQ(body["usage"]["prompt_tokens"].get<std::int64_t>(), 5);
   EXPECT_EQ(body["usage"]["completion_tokens"].get<std::int64_t>(), 7);
 }
@@ -122,7 +126,9 @@ TEST_F(OpenAi, WritesStreamsAsServerSentEvents) {
   }
   ASSERT_EQ(events.size(), 4U);
   EXPECT_EQ(parse_json(events[0]).value()["choices"][0]["text"].get<std::string>(), "a\n\nb");
-  EXPECT_EQ(parse_json(events[1]).value()["choices"][0]["finish_reason"].get<std::string>(), "stop");
+  const Json last = parse_json(events[1]).value()["choices"][0];
+  EXPECT_EQ(last["finish_reason"].get<std::string>(), "stop");
+  EXPECT_EQ(last["baton"]["completion_tokens"].get<std::int64_t>(), 1);
   EXPECT_EQ(parse_json(events[2]).value()["usage"]["total_tokens"].get<std::int64_t>(), 6);
   EXPECT_EQ(events[3], "[DONE]");
 }

@@ -14,6 +14,7 @@
 #include "serve/metrics.h"
 #include "serve/ollama.h"
 #include "serve/openai.h"
+#include "serve/page.h"
 #include "serve/responses.h"
 
 namespace baton::serve {
@@ -65,7 +66,7 @@ struct Server::Impl {
   // One of `parse` and `answer`: a request for text, or one that is answered at once.
   struct Route {
     std::string_view method;
-    std::string_view path;  // one that ends with '/' stands for all that begin so
+    std::string_view path;  // one that ends with '/' stands for all that begin so, but the root for itself alone
     Parse parse = nullptr;
     Answer answer = nullptr;
     ErrorBody error_body = openai::error_body;
@@ -103,6 +104,8 @@ struct Server::Impl {
         {.method = "GET", .path = "/api/cluster", .answer = &Impl::show_cluster},
         {.method = "GET", .path = "/v1/models", .answer = &Impl::list_models},
         {.method = "GET", .path = "/v1/models/", .answer = &Impl::show_model},
+        {.method = "GET", .path = "/", .answer = &Impl::show_page},
+        {.method = "GET", .path = "/assets/", .answer = &Impl::show_page},
         {.method = "GET", .path = "/health", .answer = &Impl::show_health},
         {.method = "GET", .path = "/ready", .answer = &Impl::show_health},
         {.method = "GET", .path = "/metrics", .answer = &Impl::show_metrics},
@@ -111,8 +114,8 @@ struct Server::Impl {
   }
 
   static bool matches(const Route& route, std::string_view path) {
-    return route.path.ends_with('/') ? path.starts_with(route.path) && path.size() > route.path.size()
-                                     : path == route.path;
+    const bool is_folder = route.path.size() > 1 && route.path.ends_with('/');
+    return is_folder ? path.starts_with(route.path) && path.size() > route.path.size() : path == route.path;
   }
   // Where one may ask in no such way, `allowed` says how.
   static const Route* find_route(const HttpRequest& request, std::string& allowed) {
@@ -236,6 +239,9 @@ struct Server::Impl {
     send(reply, status, route.error_body(status, error));
   }
 
+  void show_page(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    metrics.count_http(send_page_file(page_files(), request, *reply));
+  }
   void list_models(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, openai::model_list(*model));
   }

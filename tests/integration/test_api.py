@@ -1,12 +1,11 @@
 import json
-import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import threading
 import unittest
 
+import npm
 from api_server import ApiServer, status_of
 from cluster import BATON, Cluster
 from test_chat import GOLDEN, TEMPLATE, with_template
@@ -341,23 +340,13 @@ class Clients(unittest.TestCase):
     """The clients that people use, as they are published."""
 
     def test_the_clients_of_others(self):
-        if shutil.which("npm") is None or shutil.which("node") is None:
-            self.skipTest("npm is not installed: the clients of others are not tried")
-        folder = ROOT / "tests/clients"
         with Cluster() as machines:
             work = machines.folder / "clients"
-            shutil.copytree(folder, work, ignore=shutil.ignore_patterns("node_modules"))
-            installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=work,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
-            if installed.returncode != 0:
-                self.skipTest(f"npm cannot install the clients: {installed.stdout[-300:]}")
+            npm.install(ROOT / "tests/clients", work)
             model = machines.folder / "chat.gguf"
             with_template(GOLDEN, model, TEMPLATE)
             with ApiServer(machines, model) as server:
-                tests = sorted(path.name for path in work.glob("*.test.js"))
-                tried = subprocess.run(["node", "--test", *tests], cwd=work, env={**os.environ, "BATON_API": server.url},
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-                self.assertEqual(tried.returncode, 0, tried.stdout)
+                npm.run_tests(work, sorted(path.name for path in work.glob("*.test.js")), BATON_API=server.url)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 about an answer is the server's doing."""
 
 import json
-import os
-import shutil
-import subprocess
 import unittest
 
+import npm
 from api_server import ApiServer
 from cluster import ROOT, Cluster
 from test_chat import GOLDEN, with_template
@@ -267,22 +265,14 @@ class Clients(unittest.TestCase):
     """The clients that people use, as they are published."""
 
     def test_the_clients_of_others_read_the_calls(self):
-        if shutil.which("npm") is None or shutil.which("node") is None:
-            self.skipTest("npm is not installed: the clients of others are not tried")
         with Cluster() as machines:
             work = machines.folder / "clients"
-            shutil.copytree(ROOT / "tests/clients", work, ignore=shutil.ignore_patterns("node_modules"))
-            installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=work,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
-            if installed.returncode != 0:
-                self.skipTest(f"npm cannot install the clients: {installed.stdout[-300:]}")
+            npm.install(ROOT / "tests/clients", work)
             model = machines.folder / "tools.gguf"
             with_template(GOLDEN, model, template("qwen25"))
             with ApiServer(machines, model, "--ctx", "8192") as server:
-                tests = sorted(str(path.relative_to(work)) for path in work.glob("tools/*.test.js"))
-                tried = subprocess.run(["node", "--test", *tests], cwd=work, env={**os.environ, "BATON_API": server.url},
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-                self.assertEqual(tried.returncode, 0, tried.stdout)
+                npm.run_tests(work, sorted(path.relative_to(work) for path in work.glob("tools/*.test.js")),
+                              BATON_API=server.url)
 
 
 if __name__ == "__main__":
