@@ -111,8 +111,14 @@ Result<void> run(const RunFlags& flags) {
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
   ClusterPeers peers;
-  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(folder));
-  request.plan = TRY(flags.plan.plan_for(layers, identity.fingerprint().to_string(), peers.nodes()));
+  const bool drafts_elsewhere = !flags.speculation.draft_on.empty();
+  if (flags.plan.wants_others() || drafts_elsewhere) peers = TRY(ClusterPeers::read(folder));
+  const std::string own_fingerprint = identity.fingerprint().to_string();
+  request.plan = TRY(flags.plan.plan_for(layers, own_fingerprint, peers.nodes()));
+  if (drafts_elsewhere) {
+    request.draft_on =
+        TRY(flags.plan.peer_for("--draft-on", flags.speculation.draft_on, own_fingerprint, peers.nodes()));
+  }
   for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.max_new_tokens = flags.max_new_tokens;
   request.sampler = flags.sampler;
@@ -147,9 +153,9 @@ Result<void> run(const RunFlags& flags) {
   const auto loop = TRY(net::EventLoop::create());
   const auto make_node = [&](node::NodeOptions node_options) -> Result<std::unique_ptr<node::Node>> {
     // The digest is what peers compare; alone, nobody asks for it.
-    const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
+    const Sha256 digest = alone && !drafts_elsewhere ? Sha256{} : TRY(model->digest());
     auto executor = TRY(start_executor(model, options));
-    node_options.draft = TRY(flags.speculation.load_draft(draft, executor->engine(), request.plan));
+    node_options.draft = TRY(flags.speculation.load_draft_for(request.plan, draft, executor->engine()));
     return node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options));
   };
   if (dialogue) {
@@ -260,6 +266,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf -p 'The sea is'\n"
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run large.gguf -p 'The sea is' --draft small.gguf\n"
+      "  baton run large.gguf -f long.txt --prefill-on spark --draft-on spark   # started with --draft small.gguf\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
