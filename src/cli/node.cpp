@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "cli/speculation_flags.h"
 #include "cli/text_output.h"
 
 namespace baton::cli {
@@ -24,6 +25,7 @@ struct NodeFlags {
   std::string layers;
   std::uint32_t sequences = engine::EngineOptions{}.sequences;
   bool quiet = false;
+  SpeculationFlags guessing;
   DeviceFlags device;
   LinkFlags link;
 };
@@ -43,6 +45,7 @@ Result<void> run_node(const NodeFlags& flags) {
   options.sequences = flags.sequences;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
   const auto model = TRY(engine::Model::open(flags.model));
+  const auto draft = TRY(flags.guessing.open_draft(*model));
   const Sha256 digest = TRY(model->digest());
 
   const auto loop = TRY(net::EventLoop::create());
@@ -58,7 +61,9 @@ Result<void> run_node(const NodeFlags& flags) {
   node_options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
   node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
   node_options.emulate_link = TRY(flags.link.link_emulation());
-  node = TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+  auto executor = TRY(start_executor(model, options));
+  node_options.draft = TRY(flags.guessing.load_draft(draft, executor->engine()));
+  node = TRY(node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options)));
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
   if (const std::string& host = node->endpoint()->host; host == "0.0.0.0" || host == "::") {
     std::fputs("baton: give other machines a name or an address of this one in place of the zeros\n", stderr);
@@ -93,13 +98,16 @@ void add_node(CLI::App& app, Action& chosen) {
           "How many long requests at once find room in layers with a sliding window, which keep little of each")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
+  flags->guessing.add_model_to(*command);
   flags->device.context_tokens = kDefaultContextTokens;
   flags->device.add_to(*command);
   flags->link.add_interface_to(*command);
   command->footer(
       "Prints its address as host:port#fingerprint, which is what --peer and --prefill-on take. On SIGINT\n"
       "or SIGTERM it tells its peers that it goes, and ends with status 0.\n\n"
-      "Example:\n  baton node model.gguf --listen 0.0.0.0:8771 --trust 3f1c...");
+      "Examples:\n"
+      "  baton node model.gguf --listen 0.0.0.0:8771 --trust 3f1c...\n"
+      "  baton node large.gguf --trust 3f1c... --draft small.gguf   # and guesses for 'baton run --draft-on'");
   command->callback([&chosen, flags] { chosen = [flags] { return run_node(*flags); }; });
 }
 

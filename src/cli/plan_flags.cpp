@@ -29,6 +29,42 @@ Result<std::vector<plan::NodeRef>> parse_peers(const std::vector<std::string>& t
   return peers;
 }
 
+// Those given by --peer come first.
+std::vector<plan::NodeRef> with_members(std::vector<plan::NodeRef> nodes, const std::vector<plan::NodeRef>& members) {
+  for (const plan::NodeRef& member : members) {
+    if (!std::ranges::contains(nodes, member.name, &plan::NodeRef::name)) nodes.push_back(member);
+  }
+  return nodes;
+}
+
+// One of the nodes, or one that is given by its address.
+Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text,
+                                const std::vector<plan::NodeRef>& nodes) {
+  if (text.find('#') != std::string::npos) {
+    if (std::ranges::contains(nodes, kAddressedPeer, &plan::NodeRef::name)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  std::format("a --peer cannot be called '{}' where {} gives an address", kAddressedPeer, flag));
+    }
+    return parse_peer(std::format("{}={}", kAddressedPeer, text));
+  }
+  const auto found = std::ranges::find(nodes, text, &plan::NodeRef::name);
+  if (found != nodes.end()) return *found;
+  return fail(
+      ErrorCode::kInvalidArgument,
+      std::format("{} '{}' is neither host:port#fingerprint, as 'baton node' prints it there, nor the name of a "
+                  "--peer or of a node of this machine's cluster",
+                  flag, text));
+}
+
+Result<void> check_is_other(const plan::NodeRef& peer, std::string_view own_fingerprint) {
+  if (peer.fingerprint != own_fingerprint) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("{} has this machine's own fingerprint ({}...): give the one that the other machine's "
+                          "'baton node' printed; two nodes on one machine need a --home each",
+                          peer.name == kAddressedPeer ? peer.address : std::format("peer '{}'", peer.name),
+                          own_fingerprint.substr(0, 12)));
+}
+
 }  // namespace
 
 void PlanFlags::add_to(CLI::App& command) {
@@ -50,49 +86,33 @@ void PlanFlags::add_to(CLI::App& command) {
 Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view own_fingerprint,
                                        const std::vector<plan::NodeRef>& members) const {
   plan::Plan asked = TRY(asked_plan(layers, members));
-  for (const plan::NodeRef& peer : asked.nodes) {
-    if (peer.fingerprint == own_fingerprint) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("{} has this machine's own fingerprint ({}...): give the one that the other machine's "
-                              "'baton node' printed; two nodes on one machine need a --home each",
-                              peer.name == kAddressedPeer ? peer.address : std::format("peer '{}'", peer.name),
-                              own_fingerprint.substr(0, 12)));
-    }
-  }
+  for (const plan::NodeRef& peer : asked.nodes) TRY(check_is_other(peer, own_fingerprint));
   return asked;
 }
 
+Result<plan::NodeRef> PlanFlags::peer_for(std::string_view flag, const std::string& text,
+                                          std::string_view own_fingerprint,
+                                          const std::vector<plan::NodeRef>& members) const {
+  plan::NodeRef peer = TRY(find_peer(flag, text, with_members(TRY(parse_peers(peers)), members)));
+  TRY(check_is_other(peer, own_fingerprint));
+  return peer;
+}
+
 Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const {
-  std::vector<plan::NodeRef> nodes = TRY(parse_peers(peers));
-  for (const plan::NodeRef& member : members) {
-    if (!std::ranges::contains(nodes, member.name, &plan::NodeRef::name)) nodes.push_back(member);
-  }
+  std::vector<plan::NodeRef> nodes = with_members(TRY(parse_peers(peers)), members);
   if (!plan.empty()) return plan::parse_plan(plan, nodes, layers);
   if (prefill_on.empty()) {
     if (split) return fail(ErrorCode::kInvalidArgument, "--split says where --prefill-on ends: give that too");
     return plan::Plan::single(layers);
   }
-  std::string name = prefill_on;
-  if (name.find('#') != std::string::npos) {
-    if (std::ranges::contains(nodes, kAddressedPeer, &plan::NodeRef::name)) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("a --peer cannot be called '{}' where --prefill-on gives an address", kAddressedPeer));
-    }
-    nodes.push_back(TRY(parse_peer(std::format("{}={}", kAddressedPeer, prefill_on))));
-    name = kAddressedPeer;
-  } else if (!std::ranges::contains(nodes, name, &plan::NodeRef::name)) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        std::format("--prefill-on '{}' is neither host:port#fingerprint, as 'baton node' prints it there, nor the "
-                    "name of a --peer or of a node of this machine's cluster",
-                    name));
-  }
+  const plan::NodeRef reader = TRY(find_peer("--prefill-on", prefill_on, nodes));
   const std::uint32_t end = split.value_or(layers);
   if (end == 0 || end > layers) {
     return fail(ErrorCode::kInvalidArgument, std::format("--split is a layer from 1 to {}, not {}", layers, end));
   }
   const std::string rest = end < layers ? std::format(",local:{}-{}", end, layers) : "";
-  return plan::parse_plan(std::format("prefill={}:0-{}{};decode=local:0-{}", name, end, rest, layers), nodes, layers);
+  return plan::parse_plan(std::format("prefill={}:0-{}{};decode=local:0-{}", reader.name, end, rest, layers), {reader},
+                          layers);
 }
 
 Result<plan::NodeRef> parse_peer(std::string_view text) {

@@ -30,6 +30,9 @@ struct PlanFlags {
                               const std::vector<plan::NodeRef>& members = {}) const;
   // Whether it names anybody else at all.
   bool wants_others() const { return !plan.empty() || !prefill_on.empty(); }
+  // The peer that another flag names as --prefill-on does. Errors: the same.
+  Result<plan::NodeRef> peer_for(std::string_view flag, const std::string& text, std::string_view own_fingerprint,
+                                 const std::vector<plan::NodeRef>& members = {}) const;
 
  private:
   Result<plan::Plan> asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const;

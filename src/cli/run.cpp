@@ -140,11 +140,16 @@ Result<void> run(const RunFlags& flags) {
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
   request.max_new_tokens = flags.max_new_tokens;
   auto read = ClusterPeers::read(folder);
-  if (!read && flags.plan.wants_others()) return std::unexpected(read.error());
+  const bool drafts_elsewhere = !flags.speculation.draft_on.empty();
+  if (!read && (flags.plan.wants_others() || drafts_elsewhere)) return std::unexpected(read.error());
   if (!read) log::warning("this machine works alone: {}", read.error().to_string());
   const ClusterPeers peers = std::move(read).value_or(ClusterPeers());
   RunPlan planned = TRY(plan_of(flags, *model, identity, peers, request));
   request.plan = planned.plan;
+  if (drafts_elsewhere) {
+    request.draft_on = TRY(flags.plan.peer_for("--draft-on", flags.speculation.draft_on,
+                                               identity.fingerprint().to_string(), peers.nodes()));
+  }
   for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.sampler = flags.sampler;
   if (tokenizer && !flags.ignore_eos) request.end_tokens = tokenizer->vocabulary().end_tokens();
@@ -178,9 +183,9 @@ Result<void> run(const RunFlags& flags) {
   const auto loop = TRY(net::EventLoop::create());
   const auto make_node = [&](node::NodeOptions node_options) -> Result<std::unique_ptr<node::Node>> {
     // The digest is what peers compare; alone, nobody asks for it.
-    const Sha256 digest = alone ? Sha256{} : TRY(model->digest());
+    const Sha256 digest = alone && !drafts_elsewhere ? Sha256{} : TRY(model->digest());
     auto executor = TRY(start_executor(model, options));
-    node_options.draft = TRY(flags.speculation.load_draft(draft, executor->engine(), request.plan));
+    node_options.draft = TRY(flags.speculation.load_draft_for(request.plan, draft, executor->engine()));
     return node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options));
   };
   if (dialogue) {
@@ -308,6 +313,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf -p 'The sea is'\n"
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run large.gguf -p 'The sea is' --draft small.gguf\n"
+      "  baton run large.gguf -f long.txt --prefill-on spark --draft-on spark   # started with --draft small.gguf\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c...\n"
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"

@@ -66,72 +66,66 @@ DraftText::DraftText(Engine& engine, Sampler sampler, std::uint32_t vocabulary, 
       sequence_(std::move(sequence)),
       logits_(engine.shape().vocabulary_size) {}
 
-std::uint32_t DraftText::unread() const { return static_cast<std::uint32_t>(text_.size() - right_); }
+std::uint32_t DraftText::unread() const { return static_cast<std::uint32_t>(known_ - std::min(known_, cached_)); }
 
-// Rows behind the first wrong guess are written over. The text's last token is computed again where it has been,
-// because its logits are wanted.
-void DraftText::forget_what_was_wrong() {
-  const std::size_t most = std::min(cached_.size(), text_.size() - 1);
-  while (right_ < most && cached_[right_] == text_[right_]) ++right_;
-  right_ = static_cast<std::uint32_t>(std::min<std::size_t>(right_, most));
-  // A window may have moved too far to go back into.
-  if (!engine_.can_continue_at(sequence_, {0, engine_.shape().layer_count}, right_)) right_ = 0;
-  cached_.resize(right_);
+// Rows behind a wrong guess are written over.
+void DraftText::go_on_with(Token token) {
+  if (known_ == text_.size() || text_[known_] != token) {
+    text_.resize(known_);
+    text_.push_back(token);
+    cached_ = std::min(cached_, known_);
+  }
+  ++known_;
 }
 
-Result<void> DraftText::compute(std::span<const Token> tokens, WantedLogits logits, LayerObserver* observer) {
+// The last token is computed again where it has been, because its logits are wanted.
+void DraftText::leave_the_last_to_compute() {
+  cached_ = std::min(cached_, text_.size() - 1);
+  // A window may have moved too far to go back into.
+  const auto position = static_cast<std::uint32_t>(cached_);
+  if (!engine_.can_continue_at(sequence_, {0, engine_.shape().layer_count}, position)) cached_ = 0;
+}
+
+Result<void> DraftText::compute(std::size_t end, WantedLogits logits, LayerObserver* observer) {
+  const std::size_t most = engine_.options().max_chunk_tokens;
+  while (end - cached_ > most) TRY(compute(cached_ + most, WantedLogits::kNone, observer));
+  const auto tokens = std::span(text_).subspan(cached_, end - cached_);
   const auto count = static_cast<std::uint32_t>(tokens.size());
   const BatchSpan span{.sequence = &sequence_,
-                       .first_position = static_cast<std::uint32_t>(cached_.size()),
+                       .first_position = static_cast<std::uint32_t>(cached_),
                        .token_count = count,
                        .logits = logits,
                        .rows = count <= kMostStepRows ? SpanRows::kAsSteps : SpanRows::kTogether};
   const Batch batch{.layers = {0, engine_.shape().layer_count}, .spans = {&span, 1}, .tokens = tokens, .hidden = {}};
   const std::span<float> wanted = logits == WantedLogits::kNone ? std::span<float>() : std::span(logits_);
   TRY(engine_.forward(batch, {.hidden = {}, .logits = wanted}, observer));
-  cached_.insert(cached_.end(), tokens.begin(), tokens.end());
+  cached_ = end;
   return {};
 }
 
 Result<void> DraftText::read(std::span<const Token> news, LayerObserver* observer) {
-  text_.insert(text_.end(), news.begin(), news.end());
+  for (const Token token : news) go_on_with(token);
   readable_ = readable_ && std::ranges::all_of(news, [this](Token token) {
                 return token >= 0 && static_cast<std::uint32_t>(token) < vocabulary_;
               });
-  if (!readable_ || text_.empty() || text_.size() > sequence_.capacity()) return {};
-  forget_what_was_wrong();
+  if (!readable_ || text_.empty() || known_ > sequence_.capacity()) return {};
+  leave_the_last_to_compute();
   // The last token is left to the guess.
-  const std::size_t end = text_.size() - 1;
-  while (cached_.size() + kMostStepRows < end) {
-    const std::size_t count = std::min<std::size_t>(engine_.options().max_chunk_tokens, end - cached_.size());
-    TRY(compute(std::span(text_).subspan(cached_.size(), count), WantedLogits::kNone, observer));
-    right_ = static_cast<std::uint32_t>(cached_.size());
-  }
+  if (cached_ + kMostStepRows < known_ - 1) TRY(compute(known_ - 1, WantedLogits::kNone, observer));
   return {};
 }
 
 Result<std::vector<Token>> DraftText::guess(std::uint32_t most, LayerObserver* observer) {
   TRY(read({}, observer));
-  if (!readable_ || text_.empty() || most == 0 || text_.size() > sequence_.capacity()) return std::vector<Token>();
-  const std::size_t end = text_.size();
-  most = std::min(most, sequence_.capacity() - static_cast<std::uint32_t>(end) + 1);
-  // Guesses stand behind the text as long as it takes to draw them: a sampler looks at what came before.
-  Result<void> drawn;
-  while (drawn && text_.size() < end + most) {
-    drawn = compute(std::span(text_).subspan(cached_.size()), WantedLogits::kLast, observer);
-    if (!drawn) break;
-    const auto token = sampler_.sample(std::span(logits_).first(vocabulary_), text_.size(), text_);
-    if (token) {
-      text_.push_back(*token);
-    } else {
-      drawn = std::unexpected(token.error());
-    }
+  if (!readable_ || text_.empty() || most == 0 || known_ > sequence_.capacity()) return std::vector<Token>();
+  const std::size_t end = std::min<std::size_t>(known_ + most, sequence_.capacity() + 1);
+  // Guesses stand behind the text: a sampler looks at what came before.
+  while (text_.size() < end) {
+    TRY(compute(text_.size(), WantedLogits::kLast, observer));
+    text_.push_back(TRY(sampler_.sample(std::span(logits_).first(vocabulary_), text_.size(), text_)));
   }
-  std::vector<Token> guessed(text_.begin() + static_cast<std::ptrdiff_t>(end), text_.end());
-  text_.resize(end);
-  right_ = static_cast<std::uint32_t>(std::min<std::size_t>(end, cached_.size()));
-  if (!drawn) return std::unexpected(drawn.error());
-  return guessed;
+  return std::vector<Token>(text_.begin() + static_cast<std::ptrdiff_t>(known_),
+                            text_.begin() + static_cast<std::ptrdiff_t>(end));
 }
 
 }  // namespace baton::engine

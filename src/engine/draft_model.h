@@ -30,7 +30,8 @@ class DraftText {
   // The text goes on with `news`: computes what is not yet in the cache, in chunks. The observer may cancel that.
   Result<void> read(std::span<const Token> news, LayerObserver* observer = nullptr);
   // What follows the text, `most` tokens of it, at most as many as its cells hold. None where the text has a token that
-  // the draft model does not know. Costs a pass for each token, the first of which reads what was not read.
+  // the draft model does not know. Costs a pass for each token, the first of which reads what was not read; but nothing
+  // for tokens that were guessed before and have not been wrong since.
   Result<std::vector<Token>> guess(std::uint32_t most, LayerObserver* observer = nullptr);
 
   // Tokens of the text that the next guess has to read first.
@@ -38,17 +39,19 @@ class DraftText {
 
  private:
   DraftText(Engine& engine, Sampler sampler, std::uint32_t vocabulary, Sequence sequence);
-  void forget_what_was_wrong();
-  Result<void> compute(std::span<const Token> tokens, WantedLogits logits, LayerObserver* observer);
+  void go_on_with(Token token);
+  void leave_the_last_to_compute();
+  // Rows of the text up to there that the cache does not have.
+  Result<void> compute(std::size_t end, WantedLogits logits, LayerObserver* observer);
 
   Engine& engine_;
   Sampler sampler_;
   std::uint32_t vocabulary_;  // tokens that both models have
   Sequence sequence_;
-  std::vector<Token> text_;
-  std::vector<Token> cached_;  // tokens whose rows the cache has: the text's, and guesses behind them
-  std::uint32_t right_ = 0;    // of those, known to be the text's
-  bool readable_ = true;       // every token of the text is in the vocabulary
+  std::vector<Token> text_;  // and behind it what was guessed last, as far as it may still be right
+  std::size_t known_ = 0;    // tokens of the text alone
+  std::size_t cached_ = 0;   // tokens of both whose rows the cache has
+  bool readable_ = true;     // every token of the text is in the vocabulary
   std::vector<float> logits_;
 };
 

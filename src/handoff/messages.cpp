@@ -30,8 +30,10 @@ Result<void> check_lengths(const Open& open) {
   return {};
 }
 
-Result<void> check_extensions(const std::vector<Extension>& extensions, std::string_view what) {
-  const auto critical = std::ranges::find_if(extensions, &Extension::critical);
+Result<void> check_extensions(const std::vector<Extension>& extensions, std::string_view what,
+                              std::optional<std::uint16_t> known = std::nullopt) {
+  const auto critical = std::ranges::find_if(
+      extensions, [&](const Extension& extension) { return extension.critical() && extension.id != known; });
   if (critical == extensions.end()) return {};
   return fail(ErrorCode::kUnsupported,
               std::format("{} needs extension {:#06x}, which this version of baton does not know", what, critical->id));
@@ -39,8 +41,10 @@ Result<void> check_extensions(const std::vector<Extension>& extensions, std::str
 
 }  // namespace
 
+bool wants_guesses(const Open& open) { return std::ranges::contains(open.extensions, kGuessExtension, &Extension::id); }
+
 Result<void> check(const Open& open, std::uint32_t layers) {
-  TRY(check_extensions(open.extensions, "the transfer"));
+  TRY(check_extensions(open.extensions, "the transfer", kGuessExtension));
   TRY(check_lengths(open));
   if (layers == 0 || layers > kMaxLayers) return wrong(std::format("a model has 1 to {} layers", kMaxLayers));
   if (const auto valid = open.plan.validate(layers); !valid) return wrong(valid.error().message);
@@ -70,6 +74,7 @@ Result<void> check(const Open& open, std::uint32_t layers) {
   if ((open.prompt_tokens - open.prefix_tokens) / open.chunk_tokens >= wire::kMaxChunks) {
     return wrong("the prompt has too many chunks");
   }
+  if (wants_guesses(open) && open.receiver != plan::kCoordinator) return wrong("only a coordinator asks for guesses");
   if (open.codec != DType::kF16 && open.codec != DType::kQ8_0 && open.codec != DType::kQ4_0) {
     return wrong(std::format("KV does not travel as {}", dtype_name(open.codec)));
   }
@@ -101,8 +106,8 @@ std::size_t IdHash::operator()(const Id& id) const {
 
 std::string_view message_name(const Body& body) {
   static constexpr std::array<std::string_view, std::variant_size_v<Body>> kNames = {
-      "Hello",    "Open",    "Prompt", "Resume",   "Credit", "Step",   "Commit",   "Cancel", "Ping",
-      "Accepted", "Refused", "Slice",  "Progress", "Done",   "Failed", "Released", "Pong"};
+      "Hello",    "Open",    "Prompt", "Resume",   "Credit", "Step",   "Draft",    "Commit", "Cancel", "Ping",
+      "Accepted", "Refused", "Slice",  "Progress", "Done",   "Failed", "Released", "Pong",   "Guesses"};
   return kNames[body.index()];
 }
 

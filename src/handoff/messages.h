@@ -29,6 +29,7 @@ inline constexpr std::uint32_t kMaxPromptTokens = 1u << 24;
 inline constexpr std::uint32_t kMaxChunkTokens = 1u << 16;
 inline constexpr std::uint32_t kMaxLayers = 4096;
 inline constexpr std::size_t kTokensPerPromptFrame = 60'000;
+inline constexpr std::uint32_t kMostGuesses = 64;
 
 // 16 random bytes that name a transfer, a request or a decision.
 struct Id {
@@ -52,6 +53,10 @@ struct Extension {
   bool critical() const { return (id & kCriticalBit) != 0; }
   bool operator==(const Extension&) const = default;
 };
+
+// Of an Open whose receiver, the coordinator, wants its text guessed at by a small model of the sender, and no layers
+// computed. Its value says how the text is drawn (src/node writes and reads it).
+inline constexpr std::uint16_t kGuessExtension = Extension::kCriticalBit | 2;
 
 // --- both ways, first on a connection; transfer and generation are zero
 
@@ -137,6 +142,16 @@ struct Step {
   Token token = 0;
 
   bool operator==(const Step&) const = default;
+};
+
+// Only where guesses are wanted: the text goes on with these tokens from `position`, and the sender guesses `most`
+// tokens behind them. Where that is 0 it answers nothing yet.
+struct Draft {
+  std::uint32_t position = 0;
+  std::uint32_t most = 0;
+  std::vector<Token> tokens;
+
+  bool operator==(const Draft&) const = default;
 };
 
 // The receiver has all it needs; repeated until Released.
@@ -241,8 +256,17 @@ struct Pong {
   bool operator==(const Pong&) const = default;
 };
 
-using Body = std::variant<Hello, Open, Prompt, Resume, Credit, Step, Commit, Cancel, Ping, Accepted, Refused, Slice,
-                          Progress, Done, Failed, Released, Pong>;
+// What the sender guesses to stand in the text from `position`, as the latest Draft asked; it may be nothing.
+struct Guesses {
+  std::uint32_t position = 0;
+  std::uint32_t reading_us = 0;  // of the time it took: to read what had come in the Draft
+  std::vector<Token> tokens;
+
+  bool operator==(const Guesses&) const = default;
+};
+
+using Body = std::variant<Hello, Open, Prompt, Resume, Credit, Step, Draft, Commit, Cancel, Ping, Accepted, Refused,
+                          Slice, Progress, Done, Failed, Released, Pong, Guesses>;
 
 struct Message {
   TransferId transfer;
@@ -267,6 +291,9 @@ Bytes encode_slice_header(const TransferId& transfer, std::uint32_t generation, 
 // Reads one frame; every length, count, enumeration and reserved field is checked, so that encode(decode(frame)) gives
 // the frame back. kProtocol where it is malformed. A Slice borrows its payload from `frame`.
 Result<Message> decode(ByteSpan frame);
+
+// Whether it asks for guesses, and not for layers.
+bool wants_guesses(const Open& open);
 
 // Meaning, beyond form: the plan covers `layers` layers, indices and counts make sense together, no unknown critical
 // extension. kProtocol or kUnsupported.

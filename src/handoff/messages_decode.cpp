@@ -60,6 +60,13 @@ Result<std::int64_t> get_time(ByteReader& in) {
   return time_ns;
 }
 
+Result<std::vector<Token>> get_tokens(ByteReader& in, std::size_t max) {
+  std::vector<Token> tokens(TRY(get_count<std::uint32_t>(in, sizeof(Token), max, "tokens")));
+  const ByteSpan bytes = TRY(in.read_bytes(tokens.size() * sizeof(Token)));
+  if (!bytes.empty()) std::memcpy(tokens.data(), bytes.data(), bytes.size());
+  return tokens;
+}
+
 Result<WireError> get_error(ByteReader& in) {
   const auto code = TRY(in.read<std::uint8_t>());
   if (code >= wire::kErrorCodes.size()) return malformed(std::format("error code {} means nothing", code));
@@ -160,10 +167,27 @@ Result<Body> get_open(ByteReader& in) {
 Result<Body> get_prompt(ByteReader& in) {
   Prompt prompt;
   prompt.offset = TRY(in.read<std::uint32_t>());
-  prompt.tokens.resize(TRY(get_count<std::uint32_t>(in, sizeof(Token), kTokensPerPromptFrame, "tokens")));
-  const ByteSpan bytes = TRY(in.read_bytes(prompt.tokens.size() * sizeof(Token)));
-  if (!bytes.empty()) std::memcpy(prompt.tokens.data(), bytes.data(), bytes.size());
+  prompt.tokens = TRY(get_tokens(in, kTokensPerPromptFrame));
   return prompt;
+}
+
+Result<Body> get_draft(ByteReader& in) {
+  Draft draft;
+  draft.position = TRY(in.read<std::uint32_t>());
+  draft.most = TRY(in.read<std::uint32_t>());
+  if (draft.most > kMostGuesses) {
+    return malformed(std::format("{} guesses are asked for, {} are allowed", draft.most, kMostGuesses));
+  }
+  draft.tokens = TRY(get_tokens(in, kTokensPerPromptFrame));
+  return draft;
+}
+
+Result<Body> get_guesses(ByteReader& in) {
+  Guesses guesses;
+  guesses.position = TRY(in.read<std::uint32_t>());
+  guesses.reading_us = TRY(in.read<std::uint32_t>());
+  guesses.tokens = TRY(get_tokens(in, kMostGuesses));
+  return guesses;
 }
 
 Result<Body> get_accepted(ByteReader& in) {
@@ -238,6 +262,7 @@ Result<Body> get_body(Type type, ByteReader& in) {
       const auto position = TRY(in.read<std::uint32_t>());
       return Step { position, TRY(in.read<Token>()) };
     }
+    case Type::kDraft: return get_draft(in);
     case Type::kCommit: return Commit{};
     case Type::kCancel: return Cancel { TRY(get_error(in))
       };
@@ -256,6 +281,7 @@ Result<Body> get_body(Type type, ByteReader& in) {
       const auto receiver_time = TRY(get_time(in));
       return Pong { receiver_time, TRY(get_time(in)) };
     }
+    case Type::kGuesses: return get_guesses(in);
   }
   return malformed(std::format("message type {} means nothing in version 1", static_cast<unsigned>(type)));
 }

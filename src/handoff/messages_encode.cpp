@@ -18,6 +18,7 @@ struct TypeOf {
   Type operator()(const Resume&) const { return Type::kResume; }
   Type operator()(const Credit&) const { return Type::kCredit; }
   Type operator()(const Step&) const { return Type::kStep; }
+  Type operator()(const Draft&) const { return Type::kDraft; }
   Type operator()(const Commit&) const { return Type::kCommit; }
   Type operator()(const Cancel&) const { return Type::kCancel; }
   Type operator()(const Ping&) const { return Type::kPing; }
@@ -29,6 +30,7 @@ struct TypeOf {
   Type operator()(const Failed&) const { return Type::kFailed; }
   Type operator()(const Released&) const { return Type::kReleased; }
   Type operator()(const Pong&) const { return Type::kPong; }
+  Type operator()(const Guesses&) const { return Type::kGuesses; }
 };
 
 void put(ByteWriter& out, const Id& id) { out.write_bytes(id.bytes); }
@@ -50,6 +52,11 @@ void put(ByteWriter& out, const std::vector<Extension>& extensions) {
     out.write(static_cast<std::uint32_t>(extension.value.size()));
     out.write_bytes(extension.value);
   }
+}
+
+void put(ByteWriter& out, const std::vector<Token>& tokens) {
+  out.write(static_cast<std::uint32_t>(tokens.size()));
+  out.write_bytes(std::as_bytes(std::span(tokens)));
 }
 
 void put(ByteWriter& out, const plan::Stages& stages) {
@@ -116,8 +123,7 @@ struct WriteBody {
   }
   void operator()(const Prompt& prompt) {
     out.write(prompt.offset);
-    out.write(static_cast<std::uint32_t>(prompt.tokens.size()));
-    out.write_bytes(std::as_bytes(std::span(prompt.tokens)));
+    put(out, prompt.tokens);
   }
   void operator()(const Resume& resume) {
     out.write(resume.allowed_bytes);
@@ -130,6 +136,11 @@ struct WriteBody {
   void operator()(const Step& step) {
     out.write(step.position);
     out.write(step.token);
+  }
+  void operator()(const Draft& draft) {
+    out.write(draft.position);
+    out.write(draft.most);
+    put(out, draft.tokens);
   }
   void operator()(const Commit&) {}
   void operator()(const Cancel& cancel) { put(out, cancel.error); }
@@ -176,6 +187,11 @@ struct WriteBody {
   void operator()(const Pong& pong) {
     out.write(pong.receiver_time_ns);
     out.write(pong.sender_time_ns);
+  }
+  void operator()(const Guesses& guesses) {
+    out.write(guesses.position);
+    out.write(guesses.reading_us);
+    put(out, guesses.tokens);
   }
 };
 

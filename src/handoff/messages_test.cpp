@@ -69,6 +69,7 @@ std::map<std::string, Message> golden_messages() {
       {"Resume", of_transfer(Resume{1 << 20, held})},
       {"Credit", of_transfer(Credit{(1ull << 32) + 5, {held[1]}})},
       {"Step", of_transfer(Step{1000, 42})},
+      {"Draft", of_transfer(Draft{1000, 4, {42, 7}})},
       {"Commit", of_transfer(Commit{})},
       {"Cancel", of_transfer(Cancel{{ErrorCode::kCancelled, "stop"}})},
       {"Ping", of_transfer(Ping{123'456'789})},
@@ -80,6 +81,7 @@ std::map<std::string, Message> golden_messages() {
       {"Failed", of_transfer(Failed{{ErrorCode::kInternal, ""}})},
       {"Released", of_transfer(Released{})},
       {"Pong", of_transfer(Pong{123'456'789, 987'654'321})},
+      {"Guesses", of_transfer(Guesses{1002, 1500, {9}})},
   };
 }
 

@@ -55,7 +55,7 @@ void Receiver::held(const SliceKey& key, TimePoint now) {
 }
 
 Result<void> Receiver::step(std::uint32_t position, Token token) {
-  if (!flow_.steps || position != next_step_ || position >= flow_.end_position) {
+  if (!flow_.steps || wants_guesses(open_) || position != next_step_ || position >= flow_.end_position) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("a step at position {} is not possible: {} comes next", position, next_step_));
   }
@@ -65,6 +65,21 @@ Result<void> Receiver::step(std::uint32_t position, Token token) {
     steps_.pop_front();
     steps_sent_ -= std::min<std::size_t>(steps_sent_, 1);
   }
+  return {};
+}
+
+Result<void> Receiver::guess(Draft draft) {
+  const std::size_t end = std::size_t{draft.position} + draft.tokens.size();
+  if (!wants_guesses(open_) || guesses_due_ != 0 || draft.position != next_step_ || end > flow_.end_position) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("guesses behind position {} are not possible: the text ends at {}", end, next_step_));
+  }
+  if (state_ != State::kAccepted || !attached_ || generation_ != 1) {
+    return fail(ErrorCode::kUnavailable, "the connection to the node that guesses was lost");
+  }
+  next_step_ = static_cast<std::uint32_t>(end);
+  guesses_due_ = draft.most;
+  drafts_.push_back(std::move(draft));
   return {};
 }
 
@@ -111,6 +126,7 @@ void Receiver::connection_lost(TimePoint now) {
 void Receiver::detach(TimePoint now) {
   attached_ = false;
   cancel_due_.reset();
+  drafts_.clear();
   // A connection that brought nothing does not start the time for reconnecting anew.
   if (heard_) lost_at_ = now;
   // What is not whole comes again.

@@ -40,6 +40,11 @@ struct DoneReceived {
   Done done;
 };
 
+// What was asked for by guess(): as many tokens of the vocabulary or fewer.
+struct GuessesReceived {
+  Guesses guesses;
+};
+
 // The transfer is over; comes exactly once, unless the node itself ended it by cancel(). Slices that are held stay
 // good.
 struct ReceiverEnded {
@@ -53,7 +58,8 @@ struct ReceiverEnded {
   Error error;
 };
 
-using ReceiverEvent = std::variant<AcceptedByPeer, SliceReady, DoneReceived, ConnectionLost, ReceiverEnded>;
+using ReceiverEvent =
+    std::variant<AcceptedByPeer, SliceReady, DoneReceived, GuessesReceived, ConnectionLost, ReceiverEnded>;
 
 struct ReceiverLimits {
   std::uint64_t window_bytes = 16 << 20;  // staged at most; raised to four times the largest slice
@@ -102,6 +108,9 @@ class Receiver {
   // without logits are repeated on a new connection; the sender knows them by their position. kInvalidArgument where
   // the receiver does not coordinate, or the position is not the next.
   Result<void> step(std::uint32_t position, Token token);
+  // Where guesses are wanted: the text goes on, from where it was last said to end, and these are wanted next. One at a
+  // time. kUnavailable where the connection is not the first any more: what was said on it may be lost.
+  Result<void> guess(Draft draft);
   // Everything needed is here: ends in Released. kInvalidArgument unless prefill_complete(). Nothing is delivered after
   // it.
   Result<void> commit();
@@ -182,6 +191,7 @@ class Receiver {
   Events on_slice(const Slice& slice, TimePoint now);
   Events on_complete(Slot& slot, TimePoint now);
   Events on_done(const Done& done, TimePoint now);
+  Events on_guesses(const Guesses& guesses);
   void on_progress(const Progress& progress, TimePoint now);
   void on_pong(const Pong& pong, TimePoint now);
   Result<void> check_header(const SliceHeader& header) const;
@@ -227,7 +237,9 @@ class Receiver {
   bool open_due_ = false;
   bool resume_due_ = false;
   std::uint32_t prompt_sent_ = 0;
-  std::uint32_t next_step_ = 0;
+  std::uint32_t next_step_ = 0;  // or, where guesses are wanted, the end of the text
+  std::deque<Draft> drafts_;     // to be sent
+  std::uint32_t guesses_due_ = 0;
   std::deque<Step> steps_;      // the last without logits
   std::size_t steps_sent_ = 0;  // of them, in this generation
 

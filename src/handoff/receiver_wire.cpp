@@ -28,6 +28,7 @@ std::vector<ReceiverEvent> Receiver::receive(const Message& message, TimePoint n
   if (const auto* slice = std::get_if<Slice>(&body)) return on_slice(*slice, now);
   if (const auto* accepted = std::get_if<Accepted>(&body)) return on_accepted(*accepted, now);
   if (const auto* done = std::get_if<Done>(&body)) return on_done(*done, now);
+  if (const auto* guesses = std::get_if<Guesses>(&body)) return on_guesses(*guesses);
   if (const auto* progress = std::get_if<Progress>(&body)) {
     on_progress(*progress, now);
     return {};
@@ -159,6 +160,18 @@ std::vector<ReceiverEvent> Receiver::on_done(const Done& done, TimePoint now) {
   return {DoneReceived{done}};
 }
 
+// Guesses are worth nothing from a sender that lies, and what else its connection carries need not suffer for it.
+std::vector<ReceiverEvent> Receiver::on_guesses(const Guesses& guesses) {
+  const auto known = [&](Token token) { return token >= 0 && static_cast<std::size_t>(token) < widths_.logits_values; };
+  if (guesses_due_ == 0 || guesses.position != next_step_ || guesses.tokens.size() > guesses_due_ ||
+      !std::ranges::all_of(guesses.tokens, known)) {
+    return end(ReceiverEnded::Reason::kStageDead,
+               {ErrorCode::kProtocol, "the sender's guesses are not what was asked for", {}});
+  }
+  guesses_due_ = 0;
+  return {GuessesReceived{guesses}};
+}
+
 void Receiver::on_progress(const Progress& progress, TimePoint now) {
   const bool begins = progress.state == WorkState::kComputing && progress_.state != WorkState::kComputing;
   if (progress.counter > progress_.counter) note_news(now);
@@ -213,6 +226,11 @@ std::optional<Body> Receiver::next_control(TimePoint now) {
       return Resume{allowed_bytes_, ledger_.received_ranges()};
     }
     if (steps_sent_ < steps_.size()) return steps_[steps_sent_++];
+    if (!drafts_.empty()) {
+      Body draft = std::move(drafts_.front());
+      drafts_.pop_front();
+      return draft;
+    }
     if (credit_due(now)) {
       credit_wanted_at_.reset();
       allowed_bytes_ = allowed_now();

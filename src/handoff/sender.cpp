@@ -135,6 +135,10 @@ Result<void> Sender::finish(std::int64_t last_compute_end_ns, std::uint32_t late
   return {};
 }
 
+void Sender::guessed(Guesses guesses) {
+  if (attached_ && !over()) guesses_ = std::move(guesses);
+}
+
 void Sender::connection_lost(TimePoint now) {
   note_call(now);
   if (!attached_) return;
@@ -181,6 +185,7 @@ void Sender::attach(std::uint32_t generation, std::uint64_t allowed_bytes, TimeP
   sent_bytes_ = 0;
   done_sent_ = false;
   pong_.reset();
+  guesses_.reset();
   next_progress_ = now;
 
   // Whatever was not acknowledged goes again, from its first byte and in the old order.
@@ -204,6 +209,7 @@ void Sender::end(State state, Error error) {
   for (auto* queue : {&urgent_, &bulk_, &spare_}) queue->clear();
   dropped_.clear();
   pong_.reset();
+  guesses_.reset();
 }
 
 Sender::Lane& Sender::lane(SliceKind kind, std::uint32_t layer) { return lanes_[{kind, layer}]; }
@@ -249,6 +255,7 @@ std::optional<Body> Sender::next_control(TimePoint now) {
     return *accepted_;
   }
   if (!accepted_sent_) return std::nullopt;
+  if (guesses_) return std::exchange(guesses_, std::nullopt).value();
   if (now >= next_progress_) {
     next_progress_ = now + limits_.progress_interval;
     return progress_;

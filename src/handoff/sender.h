@@ -41,6 +41,12 @@ struct StepRequested {
   Token token = 0;
 };
 
+// The text goes on with `news`; guess `most` tokens behind them and hand them to guessed(), unless that is 0.
+struct GuessesWanted {
+  std::uint32_t most = 0;
+  std::vector<Token> news;
+};
+
 // The receiver has verified this slice; its payload is not read any more.
 struct Acknowledged {
   SliceKey key;
@@ -54,7 +60,8 @@ struct SenderEnded {
   Error error;  // why it was cancelled or expired
 };
 
-using SenderEvent = std::variant<Attached, PromptArrived, StepRequested, Acknowledged, ConnectionLost, SenderEnded>;
+using SenderEvent =
+    std::variant<Attached, PromptArrived, StepRequested, GuessesWanted, Acknowledged, ConnectionLost, SenderEnded>;
 
 struct SenderLimits {
   std::size_t max_fragment_bytes = kMaxFragmentBytes;
@@ -96,6 +103,9 @@ class Sender {
   void progress(std::uint64_t counter, WorkState state, std::uint32_t predicted_next_us);
   // All prefill slices have been offered (kInvalidArgument otherwise). Also where none flow.
   Result<void> finish(std::int64_t last_compute_end_ns, std::uint32_t late_ppm = 0);
+  // What was asked for by the latest GuessesWanted; a new connection is not told it again. Reading the prompt comes
+  // before, and ends in finish().
+  void guessed(Guesses guesses);
   // Ends the transfer with an error that the receiver is told.
   void fail(const Error& error);
 
@@ -159,6 +169,7 @@ class Sender {
   Events on_resume(std::uint32_t generation, const Resume& resume, TimePoint now);
   Events on_credit(const Credit& credit, TimePoint now);
   Events on_step(const Step& step, TimePoint now);
+  Events on_draft(Draft draft, TimePoint now);
   Events on_commit(std::uint32_t generation, TimePoint now);
   // Forgets what the receiver has; an error where it claims what it cannot have.
   Result<void> acknowledge(const std::vector<HeldRange>& held, Events& events);
@@ -200,12 +211,13 @@ class Sender {
   std::uint64_t sent_bytes_ = 0;        // in this generation
   std::uint64_t sent_bytes_total_ = 0;  // in all of them
 
-  std::uint32_t next_step_ = 0;
+  std::uint32_t next_step_ = 0;  // or, where guesses are wanted, the end of the text
   Progress progress_;
   std::optional<Done> done_;
   bool done_sent_ = false;
   bool last_word_due_ = false;  // Refused, Failed or Released
   std::optional<Pong> pong_;
+  std::optional<Guesses> guesses_;
 
   TimePoint last_call_{};
   TimePoint last_heard_{};

@@ -51,6 +51,7 @@ std::vector<SenderEvent> Sender::receive(const Message& message, TimePoint now) 
   if (const auto* prompt = std::get_if<Prompt>(&message.body)) return on_prompt(*prompt, now);
   if (const auto* credit = std::get_if<Credit>(&message.body)) return on_credit(*credit, now);
   if (const auto* step = std::get_if<Step>(&message.body)) return on_step(*step, now);
+  if (const auto* draft = std::get_if<Draft>(&message.body)) return on_draft(*draft, now);
   if (const auto* ping = std::get_if<Ping>(&message.body)) {
     pong_ = Pong{ping->receiver_time_ns, now.time_since_epoch().count()};
     return {};
@@ -109,12 +110,22 @@ std::vector<SenderEvent> Sender::on_credit(const Credit& credit, TimePoint now) 
 }
 
 std::vector<SenderEvent> Sender::on_step(const Step& step, TimePoint now) {
-  if (!flow_.steps || !accepted_sent_ || step.position > next_step_ || step.position >= flow_.end_position) {
+  if (!flow_.steps || wants_guesses(open_) || !accepted_sent_ || step.position > next_step_ ||
+      step.position >= flow_.end_position) {
     return broken(std::format("a step at position {} is not possible now", step.position), now);
   }
   if (step.position < next_step_) return {};
   ++next_step_;
   return {StepRequested{step.position, step.token}};
+}
+
+std::vector<SenderEvent> Sender::on_draft(Draft draft, TimePoint now) {
+  const std::size_t end = std::size_t{draft.position} + draft.tokens.size();
+  if (!wants_guesses(open_) || !accepted_sent_ || draft.position != next_step_ || end > flow_.end_position) {
+    return broken(std::format("a text that goes on from {} to {} cannot be guessed at now", draft.position, end), now);
+  }
+  next_step_ = static_cast<std::uint32_t>(end);
+  return {GuessesWanted{draft.most, std::move(draft.tokens)}};
 }
 
 std::vector<SenderEvent> Sender::on_commit(std::uint32_t generation, TimePoint now) {

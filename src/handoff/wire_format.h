@@ -20,6 +20,7 @@ enum class Type : std::uint8_t {
   kCommit = 0x15,
   kCancel = 0x16,
   kPing = 0x17,
+  kDraft = 0x18,
   kAccepted = 0x20,
   kRefused = 0x21,
   kSlice = 0x22,
@@ -28,6 +29,7 @@ enum class Type : std::uint8_t {
   kFailed = 0x25,
   kReleased = 0x26,
   kPong = 0x27,
+  kGuesses = 0x28,
 };
 
 inline constexpr std::uint32_t kMagic = 0x4e544142;  // "BATN"

@@ -72,6 +72,9 @@ void Node::end_all_work() {
   for (const auto& [id, weak] : sessions_) {
     if (const auto session = weak.lock()) session->stop({ErrorCode::kUnavailable, "the node is shutting down", {}});
   }
+  for (const auto& weak : guessers_) {
+    if (const auto guesser = weak.lock()) guesser->stop({ErrorCode::kUnavailable, "the node is shutting down", {}});
+  }
 }
 
 std::optional<net::Endpoint> Node::endpoint() const {
@@ -165,6 +168,12 @@ void Node::cut_off(const net::Fingerprint& peer) {
       session->stop({ErrorCode::kRefused, "a node of the request's plan is no member any more", {}});
     }
   }
+  for (const auto& weak : guessers_) {
+    const auto guesser = weak.lock();
+    if (guesser && guesser->open().plan.nodes.front().fingerprint == name) {
+      guesser->stop({ErrorCode::kRefused, "the node whose text it is is no member any more", {}});
+    }
+  }
   leases_.forget(name);
   exchange_->drop(peer);
 }
@@ -172,6 +181,11 @@ void Node::cut_off(const net::Fingerprint& peer) {
 Result<Exchange::OpenDecision> Node::on_open(const handoff::Open& open, const net::Fingerprint& peer) {
   TRY(check_open(open, peer));
   const TimePoint lease_end = TRY(check_right(open));
+  if (handoff::wants_guesses(open)) {
+    const auto guesser = TRY(guesser_for(open, lease_end));
+    leases_.note(open, now_());
+    return Exchange::OpenDecision{guesser, [guesser](const auto& transfer) { guesser->serve(transfer); }};
+  }
   auto session = TRY(session_for(open, lease_end));
   leases_.note(open, now_());
   TRY(session->check_serves(open.receiver));
@@ -212,6 +226,13 @@ std::uint32_t Node::kept_tokens(std::span<const Token> prompt) const {
   const PrefixNeed need{
       .tokens = static_cast<std::uint32_t>(prompt.size()), .layers = {0, host_->widths.layers()}, .origin = {}};
   return prefix_cache_->common_tokens(need, prompt);
+}
+
+Result<std::shared_ptr<Guesser>> Node::guesser_for(const handoff::Open& open, TimePoint lease_end) {
+  auto guesser = TRY(Guesser::create(*host_, open, lease_end));
+  std::erase_if(guessers_, [](const auto& weak) { return weak.expired(); });
+  guessers_.push_back(guesser);
+  return guesser;
 }
 
 Result<std::shared_ptr<Session>> Node::session_for(const handoff::Open& open, TimePoint lease_end) {

@@ -10,6 +10,7 @@
 #include "engine/executor.h"
 #include "net/transport.h"
 #include "node/exchange.h"
+#include "node/guesser.h"
 #include "node/lease.h"
 #include "node/request.h"
 #include "node/session.h"
@@ -28,7 +29,8 @@ struct NodeOptions {
   std::size_t kept_bytes = kKeptBytes;                 // of one request
   KeptPrefixes kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded;
   Surroundings surroundings = {};
-  // Of a small model that guesses this node's own texts (engine::open_draft_model); null: none.
+  // Of a small model that guesses this node's own texts, and those of others that ask (engine::open_draft_model);
+  // null: none.
   std::unique_ptr<engine::Engine> draft;
 };
 
@@ -82,6 +84,7 @@ class Node {
   Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
   // Until when this node may work for the request.
   Result<TimePoint> check_right(const handoff::Open& open) const;
+  Result<std::shared_ptr<Guesser>> guesser_for(const handoff::Open& open, TimePoint lease_end);
   Result<std::shared_ptr<Session>> session_for(const handoff::Open& open, TimePoint lease_end);
   Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
   void forget_ended_requests();
@@ -105,6 +108,7 @@ class Node {
   net::Timer quiet_timer_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
+  std::vector<std::weak_ptr<Guesser>> guessers_;                                       // likewise
   LeaseBook leases_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,10 @@ class Proposer {
   virtual ~Proposer() = default;
 
   virtual std::string_view name() const = 0;
+  // The node that guesses; empty where it is this one.
+  virtual std::string where() const { return {}; }
+  // Why there are none now; empty where there may be some.
+  virtual std::string why_silent() const { return {}; }
   // Where guesses cost time, only those are asked for that will be checked.
   enum class Cost { kNone, kTime };
   virtual Cost cost() const = 0;

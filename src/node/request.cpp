@@ -9,6 +9,7 @@
 #include "node/lease.h"
 #include "node/lookup_proposer.h"
 #include "node/prefix_names.h"
+#include "node/remote_proposer.h"
 
 namespace baton::node {
 
@@ -72,18 +73,6 @@ constexpr std::uint32_t kLeastChunkTokens = 32;
 std::uint32_t chunk_for_rest(std::uint32_t chunk_tokens, std::uint32_t rest_tokens) {
   while (chunk_tokens % 2 == 0 && chunk_tokens / 2 >= std::max(kLeastChunkTokens, rest_tokens)) chunk_tokens /= 2;
   return chunk_tokens;
-}
-
-// For a text that goes on with up to `most` tokens.
-Result<std::unique_ptr<Proposer>> make_proposer(Speculation wanted, SessionHost& host,
-                                                const engine::SamplerOptions& sampler, std::span<const Token> text,
-                                                std::uint32_t most) {
-  const bool drafts = wanted == Speculation::kDraft || (wanted == Speculation::kAuto && host.draft != nullptr);
-  if (!drafts) return std::make_unique<LookupProposer>(text);
-  if (host.draft == nullptr) return fail(ErrorCode::kInvalidArgument, "this node has no draft model");
-  const auto tokens = static_cast<std::uint32_t>(text.size()) + most;
-  auto draft = TRY(engine::DraftText::create(*host.draft, sampler, host.widths.logits_values, tokens));
-  return std::make_unique<DraftProposer>(host.loop, host.executor, host.surroundings, std::move(draft), text);
 }
 
 }  // namespace
@@ -185,13 +174,28 @@ void Request::begin_speculation(const plan::Plan& plan) {
   speculator_.reset();
   speculation_.why = why_not_speculate(options_.speculation, plan, host_.executor.engine());
   if (!speculation_.why.empty()) return;
-  auto proposer = make_proposer(options_.speculation, host_, sampler_.options(), sequence_, tokens_left());
+  auto proposer = make_proposer();
   if (!proposer) {
     speculation_.why = proposer.error().message;
     return;
   }
   speculator_ = std::make_shared<Speculator>(std::move(*proposer));
   if (plan::stage_of(plan.prefill, plan::kCoordinator) == nullptr) speculator_->prepare();
+}
+
+Result<std::unique_ptr<Proposer>> Request::make_proposer() {
+  const Speculation wanted = options_.speculation;
+  const bool has_draft = options_.draft_on || host_.draft != nullptr;
+  const bool drafts = wanted == Speculation::kDraft || (wanted == Speculation::kAuto && has_draft);
+  if (!drafts) return std::make_unique<LookupProposer>(sequence_);
+  if (!has_draft) return fail(ErrorCode::kInvalidArgument, "this node has no draft model");
+  if (options_.draft_on) {
+    return std::make_unique<RemoteProposer>(host_, open_, *options_.draft_on, sampler_.options(), sequence_,
+                                            tokens_left());
+  }
+  const auto tokens = static_cast<std::uint32_t>(sequence_.size()) + tokens_left();
+  auto text = TRY(engine::DraftText::create(*host_.draft, sampler_.options(), host_.widths.logits_values, tokens));
+  return std::make_unique<DraftProposer>(host_.loop, host_.executor, host_.surroundings, std::move(text), sequence_);
 }
 
 void Request::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) { observer_.on_prefilled(tokens, of_tokens); }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@ struct RequestOptions {
   // With kDeterministic a recovered request recomputes its tokens in the shapes that first made them.
   handoff::Determinism determinism = handoff::Determinism::kFast;
   Speculation speculation = Speculation::kAuto;
+  std::optional<plan::NodeRef> draft_on;  // whose draft model guesses; nothing: this node's
   std::string label;
 };
 
@@ -121,6 +123,7 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   void leave_workspace();
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void begin_speculation(const plan::Plan& plan);
+  Result<std::unique_ptr<Proposer>> make_proposer();
   void recover(const Error& error);
   // The text so far, as far as it need not be made again.
   std::vector<Token> text_to_go_on_with() const;

@@ -37,6 +37,13 @@ std::string why_not_speculate(Speculation wanted, const plan::Plan& plan, const 
 
 Speculator::Speculator(std::unique_ptr<Proposer> proposer) : proposer_(std::move(proposer)) {
   report_.how = proposer_->name();
+  report_.where = proposer_->where();
+}
+
+SpeculationReport Speculator::report() const {
+  SpeculationReport report = report_;
+  if (report.why.empty()) report.why = proposer_->why_silent();
+  return report;
 }
 
 // Every guess is judged by what the text became, whether a pass checked it or not: to know what guesses are worth costs

@@ -19,10 +19,10 @@ namespace baton::node {
 
 // Guessing changes no token: each is drawn from the model's own logits, as without.
 enum class Speculation {
-  kAuto,  // where it can gain and the text stays the same bit by bit: by the draft model where there is one
+  kAuto,  // where it can gain and the text stays the same bit by bit: by a draft model where there is one
   kOff,
   kLookup,  // wherever it is possible: guesses come from the text so far
-  kDraft,   // wherever it is possible: a draft model guesses
+  kDraft,   // wherever it is possible: a draft model guesses, of this node or another
 };
 
 std::string_view speculation_name(Speculation speculation);  // "auto", "off", "lookup", "draft"
@@ -30,6 +30,7 @@ Result<Speculation> parse_speculation(std::string_view name);
 
 struct SpeculationReport {
   std::string how = "off";   // or "lookup", "draft"
+  std::string where;         // the node that guesses, where it is another
   std::string why;           // where it is off, or where it ended before the text did
   std::uint32_t checks = 0;  // passes that checked guesses
   std::uint32_t guessed_tokens = 0;
@@ -59,7 +60,7 @@ class Speculator {
   // The pass with the latest draft took so long and made so many tokens: those that were right, and one more.
   void passed(std::uint32_t made, double seconds);
 
-  const SpeculationReport& report() const { return report_; }
+  SpeculationReport report() const;
 
  private:
   void take(Result<Guess> guess);

@@ -52,6 +52,7 @@ class Cluster : public testing::Test {
     std::size_t kept_bytes = kKeptBytes;
     std::optional<net::LinkEmulation> link = std::nullopt;
     KeptPrefixes kept_prefixes = KeptPrefixes::kNone;  // so that every request computes all of its prompt
+    std::shared_ptr<const engine::Model> draft = nullptr;
   };
 
   Node& add_node(const NodeSpec& spec) {
@@ -72,6 +73,7 @@ class Cluster : public testing::Test {
     node_options.kept_bytes = spec.kept_bytes;
     node_options.emulate_link = spec.link;
     node_options.kept_prefixes = spec.kept_prefixes;
+    if (spec.draft) node_options.draft = engine::Engine::create(spec.draft, options).value();
     nodes_.push_back(Node::create(*loop_, identity, std::move(executor), spec.digest, std::move(node_options)).value());
     peers_.push_back({spec.name, nodes_.back()->endpoint()->to_string(), identity.fingerprint().to_string()});
     return *nodes_.back();
