@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   cli::add_cluster(app, chosen);
   cli::add_node(app, chosen);
   cli::add_id(app, chosen);
+  cli::add_key(app, chosen);
   cli::add_plan(app, chosen);
   cli::add_bench(app, chosen);
   cli::add_logits(app, chosen);

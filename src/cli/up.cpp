@@ -20,6 +20,7 @@
 #include "cluster/link_probes.h"
 #include "node/device_rates.h"
 #include "node/node.h"
+#include "serve/api_keys.h"
 #include "serve/server.h"
 
 namespace baton::cli {
@@ -44,6 +45,8 @@ struct ClusterFlags {
 
 struct ApiFlags {
   std::string address = "127.0.0.1:8770";
+  std::uint16_t ollama_port = 0;
+  std::vector<std::string> origins;
   std::string key_file;
   std::string model_name;
   std::string template_name = "default";
@@ -90,6 +93,15 @@ cluster::NewCluster ClusterFlags::new_cluster() const {
 Result<serve::ServerOptions> ApiFlags::server_options() const {
   serve::ServerOptions options;
   options.listen = TRY(net::Endpoint::parse_listen(address));
+  if (ollama_port != 0) options.listen_too.push_back({options.listen.host, ollama_port});
+  for (const std::string& origin : origins) {
+    const bool has_scheme = origin.starts_with("http://") || origin.starts_with("https://");
+    if (!has_scheme || origin.find('/', origin.find("//") + 2) != std::string::npos) {
+      return fail(ErrorCode::kInvalidArgument,
+                  std::format("'{}' is no origin: write it as browsers do, such as https://chat.example:8443", origin));
+    }
+  }
+  options.origins = origins;
   if (!key_file.empty()) options.api_keys = TRY(serve::read_api_keys(key_file));
   options.generator.running = parallel;
   options.generator.waiting = queue;
@@ -145,6 +157,7 @@ Result<void> up(const UpFlags& flags) {
       TRY(flags.plan.plan_for(model->shape().layer_count, home->identity().fingerprint().to_string(), peers.nodes()));
   for (const std::string& line : peer_tasks(plan)) log::info("{}", line);
   serve::ServerOptions api = TRY(flags.api.server_options());
+  api.key_book = serve::key_book_path(folder);
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   for (const plan::NodeRef& node : plan.nodes) {
     const bool by_hand = !node.fingerprint.empty() &&
@@ -236,8 +249,17 @@ void ApiFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--api-key-file", key_file,
-                  "Keys that clients must send one of, one a line; needed to listen beyond this machine")
+                  "Keys that clients must send one of, one a line, beside those of 'baton key'")
       ->type_name("FILE");
+  command
+      .add_option("--ollama-port", ollama_port,
+                  "Answer at this port of the same address, too: Ollama's clients look at 11434")
+      ->check(CLI::Range(1, 65535))
+      ->type_name("PORT");
+  command
+      .add_option("--allow-origin", origins,
+                  "Answer web pages of this origin, such as https://chat.example; repeatable")
+      ->type_name("ORIGIN");
   command.add_option("--model-name", model_name, "How clients call the model; by default the file's name")
       ->type_name("NAME");
   command.add_option("--chat-template", template_name, "Which of the model's templates")
@@ -289,7 +311,7 @@ void add_up(CLI::App& app, Action& chosen) {
       "too. On SIGINT or SIGTERM it ends every answer, tells the others that it goes, and ends with status 0.\n\n"
       "Examples:\n"
       "  baton up model.gguf\n"
-      "  baton up model.gguf --api 0.0.0.0:8770 --api-key-file keys.txt\n"
+      "  baton key create laptop && baton up model.gguf --api 0.0.0.0:8770\n"
       "  baton up model.gguf --prefill-on spark   # a node of this machine's cluster, by its name");
   command->callback([&chosen, flags] { chosen = [flags] { return up(*flags); }; });
 }

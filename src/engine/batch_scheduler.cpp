@@ -278,7 +278,7 @@ void BatchScheduler::compute(Chunk& chunk, Engine& engine, const std::stop_token
   BatchSpan span = pass.span;
   if (!ends_model) span.logits = WantedLogits::kNone;
   std::vector<float> hidden(ends_model ? 0 : std::size_t{span.token_count} * engine.shape().embedding_width);
-  chunk.logits.resize(std::size_t{logit_rows({&span, 1})} * engine.shape().vocabulary_size);
+  chunk.logits.resize(std::size_t{logit_rows({&span, 1})} * head_width(engine.shape(), pass.head));
   Watcher watcher([&](std::uint32_t layer) {
     if (unwanted()) return LayerObserver::Next::kStop;
     pass.on_layer_done(layer);
@@ -286,8 +286,9 @@ void BatchScheduler::compute(Chunk& chunk, Engine& engine, const std::stop_token
   });
   const std::span<const Token> tokens =
       layers.begin == 0 ? std::span<const Token>(pass.tokens) : std::span<const Token>();
-  chunk.result = engine.forward({.layers = layers, .spans = {&span, 1}, .tokens = tokens, .hidden = chunk.hidden},
-                                {.hidden = hidden, .logits = chunk.logits}, &watcher);
+  chunk.result = engine.forward(
+      {.layers = layers, .spans = {&span, 1}, .tokens = tokens, .hidden = chunk.hidden, .head = pass.head},
+      {.hidden = hidden, .logits = chunk.logits}, &watcher);
   chunk.layer_time = (now() - began) / layers.size();
   chunk.hidden = std::move(hidden);
   chunk.next_layer = layers.end;

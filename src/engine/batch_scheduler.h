@@ -35,10 +35,11 @@ class ScheduledPass {
   Kind kind = Kind::kStep;
   LayerRange layers;
   BatchSpan span;
-  std::vector<Token> tokens;      // of the span, where layers.begin is 0
-  std::vector<float> hidden_in;   // else its activations
-  std::vector<float> hidden_out;  // made where layers.end is not the last layer's
-  std::span<const float> logits;  // made else, the rows that the span wants; good until on_done() returns
+  HeadResult head = HeadResult::kLogits;  // of a chunk
+  std::vector<Token> tokens;              // of the span, where layers.begin is 0
+  std::vector<float> hidden_in;           // else its activations
+  std::vector<float> hidden_out;          // made where layers.end is not the last layer's
+  std::span<const float> logits;  // made else, the rows that the span wants (`head`); good until on_done() returns
 
   // Any thread, before the pass and between layers. What is cancelled ends with kCancelled.
   virtual bool cancelled() const = 0;

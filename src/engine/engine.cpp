@@ -169,7 +169,7 @@ struct Engine::Impl {
     const bool at_start = batch.layers.begin == 0;
     const bool at_end = batch.layers.end == shape().layer_count;
     const std::uint64_t hidden = rows * shape().embedding_width;
-    const std::uint64_t logits = at_end ? std::uint64_t{logit_rows(batch.spans)} * shape().vocabulary_size : 0;
+    const std::uint64_t logits = at_end ? std::uint64_t{logit_rows(batch.spans)} * head_width(shape(), batch.head) : 0;
     if (!at_end && logit_rows(batch.spans) > 0) return invalid("only the last layer's pass gives logits");
     if (batch.tokens.size() != (at_start ? rows : 0)) return invalid("one token for each row is needed");
     if (batch.hidden.size() != (at_start ? 0 : hidden)) return invalid("hidden states of the wrong size");
@@ -198,6 +198,10 @@ struct Engine::Impl {
     return {};
   }
 };
+
+std::uint32_t head_width(const model::ModelShape& shape, HeadResult result) {
+  return result == HeadResult::kNormed ? shape.embedding_width : shape.vocabulary_size;
+}
 
 std::uint32_t logit_rows(std::span<const BatchSpan> spans) {
   std::uint32_t rows = 0;

@@ -70,6 +70,15 @@ struct KvView {
 
 enum class WantedLogits { kNone, kLast, kAll };
 
+// What the rows become that ask for logits.
+enum class HeadResult {
+  kLogits,
+  kNormed,  // the model ends with its output norm: what a text's embedding is made of
+};
+
+// Values in such a row.
+std::uint32_t head_width(const model::ModelShape& shape, HeadResult result);
+
 // How the rows of a span come about.
 enum class SpanRows {
   kTogether,  // as is fastest
@@ -91,11 +100,12 @@ struct Batch {
   std::span<const BatchSpan> spans;  // each of another sequence
   std::span<const Token> tokens;     // all spans' tokens in order, where layers.begin is 0
   std::span<const float> hidden;     // else their activations: [token][embedding_width]
+  HeadResult head = HeadResult::kLogits;
 };
 
 struct Outputs {
   std::span<float> hidden;  // [token][embedding_width], where layers.end is not the last layer's
-  std::span<float> logits;  // [row][vocabulary_size], rows in the order of spans; else
+  std::span<float> logits;  // [row][head_width], rows in the order of spans; else
 };
 
 // Rows of logits that these spans ask for.

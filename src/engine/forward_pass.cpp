@@ -360,18 +360,22 @@ Result<void> ForwardPass::run_layer(const Batch& batch, std::uint32_t layer) {
   return {};
 }
 
-Result<void> ForwardPass::run_head(std::span<float> logits) {
-  const std::size_t vocabulary = shape_.vocabulary_size;
+Result<void> ForwardPass::run_head(HeadResult kind, std::span<float> logits) {
+  const std::size_t width = head_width(shape_, kind);
   for (std::uint32_t first = 0; first < kept_count_; first += kHeadRows) {
     const std::uint32_t count = std::min(kHeadRows, kept_count_ - first);
     ggml_context* context = fresh_graph_context();
     ggml_cgraph* graph = ggml_new_graph_custom(context, graph_size_, false);
-    ggml_tensor* result = build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(),
-                                     rows_of(context, head_rows_, first, count), kernels_);
+    ggml_tensor* rows = rows_of(context, head_rows_, first, count);
+    ggml_tensor* result =
+        kind == HeadResult::kNormed
+            ? build_output_norm(context, graph, model_.hyperparameters(), model_.description(), weights_.head(), rows)
+            : build_head(context, graph, model_.hyperparameters(), model_.description(), weights_.head(), rows,
+                         kernels_);
     ggml_set_output(result);
     TRY(compute(graph, head_allocator_.get()));
     if (kernels_ != nullptr) TRY(kernels_->take_result());
-    ggml_backend_tensor_get(result, logits.data() + first * vocabulary, 0, count * vocabulary * sizeof(float));
+    ggml_backend_tensor_get(result, logits.data() + first * width, 0, count * width * sizeof(float));
   }
   return {};
 }
@@ -413,8 +417,9 @@ Result<void> ForwardPass::run(const Batch& batch, const Outputs& outputs, LayerO
     ggml_backend_tensor_get(hidden_, outputs.hidden.data(), 0, outputs.hidden.size_bytes());
     return {};
   }
-  TRY(run_head(outputs.logits));
-  if (emulation != nullptr && kept_count_ > 0) emulation->finish(model::head_cost(shape_, kept_count_));
+  TRY(run_head(batch.head, outputs.logits));
+  if (emulation != nullptr && kept_count_ > 0 && batch.head == HeadResult::kLogits)
+    emulation->finish(model::head_cost(shape_, kept_count_));
   return {};
 }
 

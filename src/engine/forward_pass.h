@@ -74,7 +74,7 @@ class ForwardPass {
   Result<void> run_layers(const Batch& batch, LayerObserver* observer, Emulation* emulation, std::uint32_t& done);
   Result<void> embed();
   Result<void> run_layer(const Batch& batch, std::uint32_t layer);
-  Result<void> run_head(std::span<float> logits);
+  Result<void> run_head(HeadResult kind, std::span<float> logits);
   Result<void> compute(ggml_cgraph* graph, ggml_gallocr* allocator);
   void begin_states(const Batch& batch, std::uint32_t layer);
   void end_states(const Batch& batch, std::uint32_t layer);

@@ -371,6 +371,14 @@ void build_embedding(ggml_context* context, ggml_cgraph* graph, const Hyperparam
   ggml_build_forward_expand(graph, ggml_cpy(context, rows, hidden));
 }
 
+ggml_tensor* build_output_norm(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
+                               const Description& description, const HeadWeights& weights, ggml_tensor* rows) {
+  ggml_tensor* normed =
+      normed_by(context, rows, description.norm, hyperparameters.norm_epsilon, weights.norm, weights.norm_bias);
+  ggml_build_forward_expand(graph, normed);
+  return normed;
+}
+
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
                         const Description& description, const HeadWeights& weights, ggml_tensor* rows,
                         Kernels* kernels) {

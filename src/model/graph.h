@@ -97,6 +97,10 @@ struct HeadWeights {
   ggml_tensor* output_bias = nullptr;
 };
 
+// The output norm on `rows` (F32 [embedding, n]), of the same shape.
+ggml_tensor* build_output_norm(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,
+                               const Description& description, const HeadWeights& weights, ggml_tensor* rows);
+
 // The output norm and matrix on `rows` (F32 [embedding, n]). Returns the logits, F32 [vocabulary, n]. `kernels` may be
 // nullptr.
 ggml_tensor* build_head(ggml_context* context, ggml_cgraph* graph, const Hyperparameters& hyperparameters,

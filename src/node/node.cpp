@@ -87,6 +87,13 @@ Node::Room Node::room() const {
   return {.cells = executor_->engine().free_cells() + kept, .kept_cells = kept};
 }
 
+Result<std::shared_ptr<Workspace>> Node::take_room(std::uint32_t tokens) {
+  if (prefix_cache_) return prefix_cache_->reserve(tokens);
+  auto workspace = std::make_shared<Workspace>(executor_->engine());
+  TRY(workspace->reserve(tokens));
+  return workspace;
+}
+
 void Node::when_quiet(Duration patience, net::Task task) {
   static constexpr auto kPollInterval = std::chrono::milliseconds(2);
   if (transfers() == 0 || patience <= Duration::zero()) return task();

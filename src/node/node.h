@@ -76,6 +76,11 @@ class Node {
   Room room() const;
   const engine::BatchScheduler& scheduler() const { return *scheduler_; }
 
+  // For passes that are no request's: room for so many tokens (kNoCapacity where there is none, though every kept text
+  // went), and who computes.
+  Result<std::shared_ptr<Workspace>> take_room(std::uint32_t tokens);
+  engine::BatchScheduler& scheduler() { return *scheduler_; }
+
  private:
   Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
        const Sha256& digest, const NodeOptions& options);

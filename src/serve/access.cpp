@@ -1,5 +1,6 @@
 #include "serve/access.h"
 
+#include <algorithm>
 #include <format>
 
 #include <boost/asio/ip/address.hpp>
@@ -9,16 +10,6 @@
 namespace baton::serve {
 
 namespace {
-
-// Takes as long for every wrong key of the same length.
-bool same_secret(std::string_view left, std::string_view right) {
-  if (left.size() != right.size()) return false;
-  unsigned difference = 0;
-  for (std::size_t index = 0; index < left.size(); ++index) {
-    difference |= static_cast<unsigned char>(left[index]) ^ static_cast<unsigned char>(right[index]);
-  }
-  return difference == 0;
-}
 
 std::string_view without_port(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
@@ -38,35 +29,56 @@ bool is_loopback(std::string_view host) {
   return !not_an_address && address.is_loopback();
 }
 
-std::optional<std::size_t> Access::key_of(const HttpRequest& request) const {
+std::optional<std::string> Access::owner_of(const HttpRequest& request) {
+  if (!keys_) return std::nullopt;
   std::string_view given = request.header("x-api-key");
   constexpr std::string_view kBearer = "Bearer ";
   if (const std::string_view header = request.header("authorization"); header.starts_with(kBearer)) {
     given = header.substr(kBearer.size());
   }
-  for (std::size_t index = 0; index < keys_.size(); ++index) {
-    if (same_secret(given, keys_[index])) return index;
-  }
-  return std::nullopt;
+  return keys_->owner_of(given);
 }
 
-std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) const {
+std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) {
   const std::string_view host = request.header("host");
   const std::string_view origin = request.header("origin");
-  if (!origin.empty() && origin != std::format("http://{}", host) && origin != std::format("https://{}", host)) {
-    return HttpServer::Refusal{403, std::format("web pages of another origin ('{}') are not answered", origin)};
+  const bool own = origin == std::format("http://{}", host) || origin == std::format("https://{}", host);
+  if (!origin.empty() && !own && !is_named(origin)) {
+    return HttpServer::Refusal{403, std::format("web pages of another origin ('{}') are not answered: name it with "
+                                                "--allow-origin",
+                                                origin)};
   }
-  if (keys_.empty() && reach_ == Reach::kThisMachine && !host.empty() && !is_loopback(without_port(host))) {
+  if (!keys_ && reach_ == Reach::kThisMachine && !host.empty() && !is_loopback(without_port(host))) {
     return HttpServer::Refusal{403, std::format("'{}' is not a name of this machine: ask for localhost", host)};
   }
-  if (keys_.empty() || is_public(request.path) || key_of(request)) return std::nullopt;
+  if (!keys_ || is_public(request.path) || is_preflight(request) || owner_of(request)) return std::nullopt;
   return HttpServer::Refusal{
       401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
 }
 
-std::string Access::client_of(const HttpRequest& request) const {
-  const auto key = key_of(request);
-  return key ? std::format("key {}", *key) : request.client;
+bool Access::is_named(std::string_view origin) const { return std::ranges::contains(origins_, origin); }
+
+bool Access::is_preflight(const HttpRequest& request) const {
+  return request.method == "OPTIONS" && is_named(request.header("origin")) &&
+         !request.header("access-control-request-method").empty();
+}
+
+HttpHeaders Access::headers_for(const HttpRequest& request) const {
+  const std::string_view origin = request.header("origin");
+  if (!is_named(origin)) return {};
+  HttpHeaders headers = {{"Access-Control-Allow-Origin", std::string(origin)}, {"Vary", "Origin"}};
+  if (is_preflight(request)) {
+    headers.emplace_back("Access-Control-Allow-Methods", "GET, POST");
+    const std::string_view wanted = request.header("access-control-request-headers");
+    if (!wanted.empty()) headers.emplace_back("Access-Control-Allow-Headers", std::string(wanted));
+    headers.emplace_back("Access-Control-Max-Age", "600");
+  }
+  return headers;
+}
+
+std::string Access::client_of(const HttpRequest& request) {
+  const auto owner = owner_of(request);
+  return owner ? std::format("key {}", *owner) : request.client;
 }
 
 }  // namespace baton::serve

@@ -1,4 +1,4 @@
-// Who may ask: keys, and the headers by which a web page gives itself away. Pure.
+// Who may ask: keys, and the headers by which a web page gives itself away.
 #pragma once
 
 #include <optional>
@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "serve/api_keys.h"
 #include "serve/http_server.h"
 
 namespace baton::serve {
@@ -13,18 +14,27 @@ namespace baton::serve {
 class Access {
  public:
   enum class Reach { kThisMachine, kNetwork };
-  Access(Reach reach, std::vector<std::string> keys) : reach_(reach), keys_(std::move(keys)) {}
+  // Without `keys` it asks for none. `origins`: whose web pages are answered beside our own.
+  Access(Reach reach, std::optional<KeyRing> keys, std::vector<std::string> origins = {})
+      : reach_(reach), keys_(std::move(keys)), origins_(std::move(origins)) {}
 
   // Nothing where the request may go on.
-  std::optional<HttpServer::Refusal> refuse(const HttpRequest& request) const;
+  std::optional<HttpServer::Refusal> refuse(const HttpRequest& request);
   // Whose turn a request takes: its key's, else its machine's.
-  std::string client_of(const HttpRequest& request) const;
+  std::string client_of(const HttpRequest& request);
+  // What browsers want to hear before they give an answer to a page of another origin (the Fetch standard's CORS);
+  // nothing for all others.
+  HttpHeaders headers_for(const HttpRequest& request) const;
+  // Whether a browser only asks if a page may ask.
+  bool is_preflight(const HttpRequest& request) const;
 
  private:
-  std::optional<std::size_t> key_of(const HttpRequest& request) const;
+  bool is_named(std::string_view origin) const;
+  std::optional<std::string> owner_of(const HttpRequest& request);
 
   Reach reach_;
-  std::vector<std::string> keys_;
+  std::optional<KeyRing> keys_;
+  std::vector<std::string> origins_;
 };
 
 // Whether an address, as it is listened on, is reached from this machine alone.

@@ -16,13 +16,13 @@ HttpRequest request(std::vector<std::pair<std::string, std::string>> headers, st
   return made;
 }
 
-int status(const Access& access, const HttpRequest& asked) {
+int status(Access& access, const HttpRequest& asked) {
   const auto refusal = access.refuse(asked);
   return refusal ? refusal->status : 200;
 }
 
 TEST(Access, AsksForAKeyWhereThereAreAny) {
-  const Access access(Reach::kNetwork, {"a-key-of-some-length", "another-key-of-some-length"});
+  Access access(Reach::kNetwork, KeyRing({"a-key-of-some-length", "another-key-of-some-length"}, {}));
   EXPECT_EQ(status(access, request({{"host", "box:8770"}})), 401);
   EXPECT_EQ(status(access, request({{"authorization", "Bearer wrong"}})), 401);
   EXPECT_EQ(status(access, request({{"authorization", "Basic a-key-of-some-length"}})), 401);
@@ -33,15 +33,32 @@ TEST(Access, AsksForAKeyWhereThereAreAny) {
 }
 
 TEST(Access, AnswersNoPageOfAnotherOrigin) {
-  const Access access(Reach::kThisMachine, {});
+  Access access(Reach::kThisMachine, std::nullopt);
   EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "https://evil.example"}})), 403);
   EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "null"}})), 403);
   EXPECT_EQ(status(access, request({{"host", "localhost:8770"}, {"origin", "http://localhost:8770"}})), 200);
 }
 
+TEST(Access, AnswersPagesWhoseOriginIsNamed) {
+  Access access(Reach::kNetwork, KeyRing({"a-key-of-some-length"}, {}), {"https://chat.example"});
+  const auto asked = [](const std::string& origin, std::string method) {
+    HttpRequest made = request({{"host", "box:8770"}, {"origin", origin}, {"access-control-request-method", "POST"}});
+    made.method = std::move(method);
+    return made;
+  };
+  // A browser asks first, without the key.
+  EXPECT_EQ(status(access, asked("https://chat.example", "OPTIONS")), 200);
+  EXPECT_EQ(status(access, asked("https://chat.example", "POST")), 401);
+  for (const char* origin : {"https://evil.example", "https://chat.example.evil", "http://chat.example", "null", "*"}) {
+    EXPECT_EQ(status(access, asked(origin, "OPTIONS")), 403) << origin;
+    EXPECT_TRUE(access.headers_for(asked(origin, "OPTIONS")).empty()) << origin;
+  }
+  EXPECT_EQ(access.headers_for(asked("https://chat.example", "POST")).front().second, "https://chat.example");
+}
+
 // A page's own name may be made to point to 127.0.0.1; then it is of the same origin.
 TEST(Access, KnowsItsOwnNames) {
-  const Access access(Reach::kThisMachine, {});
+  Access access(Reach::kThisMachine, std::nullopt);
   EXPECT_EQ(status(access, request({{"host", "evil.example:8770"}, {"origin", "http://evil.example:8770"}})), 403);
   for (const char* host : {"localhost", "127.0.0.1:8770", "127.1.2.3", "[::1]:8770"}) {
     EXPECT_EQ(status(access, request({{"host", host}})), 200) << host;
@@ -53,7 +70,7 @@ TEST(Access, KnowsItsOwnNames) {
 }
 
 TEST(Access, LetsEachKeyWaitItsTurn) {
-  const Access access(Reach::kNetwork, {"a-key-of-some-length", "another-key-of-some-length"});
+  Access access(Reach::kNetwork, KeyRing({"a-key-of-some-length", "another-key-of-some-length"}, {}));
   const auto first = access.client_of(request({{"x-api-key", "a-key-of-some-length"}}));
   EXPECT_NE(first, access.client_of(request({{"x-api-key", "another-key-of-some-length"}})));
   EXPECT_EQ(Access(Reach::kThisMachine, {}).client_of(request({})), "192.0.2.1");

@@ -294,9 +294,8 @@ Result<ToolUse> parse_functions(Fields& body) {
   return use;
 }
 
-// Models that let themselves be told whether to think are told by this variable of their templates. How much they may
-// think is theirs to know.
-Result<void> parse_thinking(Fields& body, text::ChatRequest& chat) {
+// How much a model may think is its own to know.
+Result<void> parse_thinking(Fields& body, const ServedModel& model, text::ChatRequest& chat) {
   const Json* value = body.take("thinking");
   if (value == nullptr) return {};
   Fields fields = TRY(Fields::of(*value, "thinking"));
@@ -304,7 +303,7 @@ Result<void> parse_thinking(Fields& body, text::ChatRequest& chat) {
   if (type != "enabled" && type != "disabled" && type != "adaptive") {
     return fields.wrong("type", std::format("is '{}', but must be enabled, disabled or adaptive", type));
   }
-  chat.variables.emplace_back("enable_thinking", type == "disabled" ? "false" : "true");
+  TRY(model.thinking().apply(type == "disabled" ? ThinkingWish::kOff : ThinkingWish::kOn, "thinking", chat));
   fields.allow({"budget_tokens", "display"});
   return fields.refuse_rest();
 }
@@ -312,10 +311,24 @@ Result<void> parse_thinking(Fields& body, text::ChatRequest& chat) {
 struct Asked {
   text::ChatRequest chat;
   AnswerForm form;
+  AnswerStart start = AnswerStart::kNewMessage;
 };
 
+// As this API has it, an assistant's message at the end is the beginning of the answer.
+Result<void> choose_start(const Fields& body, Asked& asked) {
+  if (asked.chat.messages.empty()) return body.wrong("messages", "say nothing");
+  const text::ChatMessage& last = asked.chat.messages.back();
+  if (last.role != text::Role::kAssistant) return {};
+  if (!last.tool_calls.empty()) return body.wrong("messages", "end with calls that have no results");
+  if (asked.form.tools.choice == ToolChoice::kRequired) {
+    return body.wrong("tool_choice", "cannot ask for a call where the last message is the answer's beginning");
+  }
+  asked.start = AnswerStart::kWithinLastMessage;
+  return {};
+}
+
 // The conversation, with the system's words in front, and what may be called.
-Result<Asked> parse_conversation(Fields& body) {
+Result<Asked> parse_conversation(Fields& body, const ServedModel& model) {
   Asked asked;
   if (const Json* system = body.take("system")) {
     std::string words = TRY(parse_texts(*system, "system"));
@@ -329,7 +342,8 @@ Result<Asked> parse_conversation(Fields& body) {
     TRY(parse_message(messages->get_array()[index], std::format("messages[{}]", index), asked.chat.messages));
   }
   asked.form.tools = TRY(parse_functions(body));
-  TRY(parse_thinking(body, asked.chat));
+  TRY(parse_thinking(body, model, asked.chat));
+  TRY(choose_start(body, asked));
   return asked;
 }
 
@@ -354,10 +368,10 @@ Result<ParsedRequest> parse_messages(const Json& json, const ServedModel& model)
   }
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(false) ? Delivery::kStream : Delivery::kWhole;
-  Asked asked = TRY(parse_conversation(body));
+  Asked asked = TRY(parse_conversation(body, model));
   body.allow({"metadata", "service_tier"});
   TRY(body.refuse_rest());
-  TRY(ask(model, std::move(asked.chat), std::move(asked.form), parsed));
+  TRY(ask(model, std::move(asked.chat), std::move(asked.form), parsed, asked.start));
   parsed.format = std::make_unique<Format>(model.id(), request.prompts.front().size());
   return parsed;
 }
@@ -365,10 +379,10 @@ Result<ParsedRequest> parse_messages(const Json& json, const ServedModel& model)
 Result<std::string> count_tokens(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   TRY(openai::check_model(body, model));
-  Asked asked = TRY(parse_conversation(body));
+  Asked asked = TRY(parse_conversation(body, model));
   TRY(body.refuse_rest());
   ParsedRequest parsed;
-  TRY(ask(model, std::move(asked.chat), std::move(asked.form), parsed));
+  TRY(ask(model, std::move(asked.chat), std::move(asked.form), parsed, asked.start));
   const auto tokens = static_cast<std::int64_t>(parsed.request.prompts.front().size());
   return JsonObject().integer("input_tokens", tokens).str();
 }

@@ -20,6 +20,10 @@ namespace baton::serve {
 // The most answers that one request may ask for, over all its prompts.
 inline constexpr std::size_t kMostChoices = 32;
 
+// The context of an error by which a prompt does not fit into the server's context, alone or with its answer: OpenAI's
+// clients know it by a code.
+inline constexpr std::string_view kContextLength = "context_length";
+
 // What penalties count as seen.
 enum class Penalised { kAnswer, kPromptAndAnswer };
 
@@ -32,6 +36,7 @@ struct CanonicalRequest {
   std::vector<std::string> stops;
   std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen tokens alone
   std::vector<Token> marks;                   // as AnswerRequest has them
+  std::vector<Token> further_end_tokens;      // that end an answer, beside the vocabulary's own
   std::shared_ptr<text::TokenLanguage> form;  // what every answer keeps to; null: nothing
 };
 
@@ -70,11 +75,15 @@ class AnswerFormat {
 
 enum class Delivery { kWhole, kStream };
 
+// Where OpenAI's APIs put what a type is about: chat's in a member of its own, responses' beside the type.
+enum class Nesting { kInner, kBeside };
+
 struct ParsedRequest {
   CanonicalRequest request;
   Delivery delivery = Delivery::kWhole;
   std::unique_ptr<AnswerFormat> format;
   std::optional<AnswerReading> reading;  // nothing: an answer is text as it is
+  std::optional<std::string> at_once;    // JSON, where it is known without the model: then nothing else counts
 };
 
 // "prefix-" and 24 random letters and digits.

@@ -9,7 +9,20 @@ namespace {
 
 constexpr std::size_t kLongestToolName = 64;
 
-Result<Tool> parse_tool(const Json& value, const std::string& path) {
+// What a value of type "function" says of it; `fields` are the value's own, of which the type has been taken.
+Result<Fields> function_of(const Json& value, Fields& fields, Nesting nesting) {
+  if (nesting == Nesting::kBeside) {
+    Fields same = TRY(Fields::of(value, fields.path()));
+    same.allow({"type"});
+    return same;
+  }
+  const Json* function = fields.take("function");
+  if (function == nullptr) return fields.wrong("function", "is missing");
+  TRY(fields.refuse_rest());
+  return Fields::of(*function, fields.path_of("function"));
+}
+
+Result<Tool> parse_tool(const Json& value, const std::string& path, Nesting nesting) {
   Fields fields = TRY(Fields::of(value, path));
   const std::string type = TRY(fields.required_text("type"));
   if (type != "function") {
@@ -17,10 +30,7 @@ Result<Tool> parse_tool(const Json& value, const std::string& path) {
                 std::format("'{}' is '{}': this server knows only functions", fields.path_of("type"), type),
                 fields.path_of("type"));
   }
-  const Json* function = fields.take("function");
-  if (function == nullptr) return fields.wrong("function", "is missing");
-  TRY(fields.refuse_rest());
-  Fields inner = TRY(Fields::of(*function, fields.path_of("function")));
+  Fields inner = TRY(function_of(value, fields, nesting));
   Tool tool;
   tool.name = TRY(inner.required_text("name"));
   TRY(check_tool_name(tool.name, inner.path_of("name")));
@@ -37,7 +47,7 @@ Result<Tool> parse_tool(const Json& value, const std::string& path) {
   return tool;
 }
 
-Result<void> parse_choice(const Json& value, const Fields& body, ToolUse& use) {
+Result<void> parse_choice(const Json& value, const Fields& body, Nesting nesting, ToolUse& use) {
   if (value.is_string()) {
     const std::string& choice = value.get<std::string>();
     if (choice == "none") {
@@ -54,10 +64,7 @@ Result<void> parse_choice(const Json& value, const Fields& body, ToolUse& use) {
   }
   Fields fields = TRY(Fields::of(value, body.path_of("tool_choice")));
   if (TRY(fields.required_text("type")) != "function") return fields.wrong("type", "must be 'function'");
-  const Json* function = fields.take("function");
-  if (function == nullptr) return fields.wrong("function", "is missing");
-  TRY(fields.refuse_rest());
-  Fields inner = TRY(Fields::of(*function, fields.path_of("function")));
+  Fields inner = TRY(function_of(value, fields, nesting));
   use.choice = ToolChoice::kRequired;
   use.only = TRY(inner.required_text("name"));
   return inner.refuse_rest();
@@ -82,7 +89,7 @@ std::string tool_json(std::string_view name, std::string_view description, const
   return JsonObject().text("type", "function").raw("function", function.str()).str();
 }
 
-Result<std::vector<Tool>> parse_tool_list(const Json& value, const std::string& path) {
+Result<std::vector<Tool>> parse_tool_list(const Json& value, const std::string& path, Nesting nesting) {
   if (!value.is_array()) return fail(ErrorCode::kInvalidArgument, std::format("'{}' must be an array", path), path);
   const auto& items = value.get_array();
   if (items.size() > kMostTools) {
@@ -90,16 +97,16 @@ Result<std::vector<Tool>> parse_tool_list(const Json& value, const std::string& 
   }
   std::vector<Tool> tools;
   for (std::size_t index = 0; index < items.size(); ++index) {
-    tools.push_back(TRY(parse_tool(items[index], std::format("{}[{}]", path, index))));
+    tools.push_back(TRY(parse_tool(items[index], std::format("{}[{}]", path, index), nesting)));
   }
   return tools;
 }
 
-Result<ToolUse> parse_tools(Fields& body) {
+Result<ToolUse> parse_tools(Fields& body, Nesting nesting) {
   ToolUse use;
-  if (const Json* tools = body.take("tools")) use.tools = TRY(parse_tool_list(*tools, body.path_of("tools")));
+  if (const Json* tools = body.take("tools")) use.tools = TRY(parse_tool_list(*tools, body.path_of("tools"), nesting));
   if (const Json* choice = body.take("tool_choice")) {
-    TRY(parse_choice(*choice, body, use));
+    TRY(parse_choice(*choice, body, nesting, use));
     if (use.choice == ToolChoice::kRequired && use.tools.empty()) {
       return body.wrong("tool_choice", "asks for a call, but there are no 'tools'");
     }
@@ -108,7 +115,8 @@ Result<ToolUse> parse_tools(Fields& body) {
   return use;
 }
 
-Result<void> ask(const ServedModel& model, text::ChatRequest chat, AnswerForm form, ParsedRequest& parsed) {
+Result<void> ask(const ServedModel& model, text::ChatRequest chat, AnswerForm form, ParsedRequest& parsed,
+                 AnswerStart start) {
   ToolUse& use = form.tools;
   if (use.any()) {
     if (model.can_chat() && !model.can_call()) {
@@ -131,7 +139,7 @@ Result<void> ask(const ServedModel& model, text::ChatRequest chat, AnswerForm fo
                   std::format("'tool_choice' names '{}', which is not in 'tools'", *use.only), "tool_choice");
     }
   }
-  ChatPrompt prompt = TRY(model.chat_prompt(std::move(chat)));
+  ChatPrompt prompt = TRY(model.chat_prompt(std::move(chat), start));
   if (use.any()) {
     for (const Tool& tool : use.tools) prompt.reading.functions.push_back(tool.name);
   }

@@ -27,11 +27,15 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
         detokenizer_(generator.vocabulary_, text::TextStart::kContinuation),
         stops_(asked_.stops),
         queued_at_(now()),
+        waits_since_(queued_at_),
         prompt_tokens_(static_cast<std::uint32_t>(asked_.request.prompt.size())) {}
 
   AnswerId id() const { return id_; }
   bool ended() const { return sink_ == nullptr; }
-  TimePoint queued_at() const { return queued_at_; }
+  std::uint64_t group() const { return asked_.group; }
+  // Since when nothing has been done for its request.
+  TimePoint waits_since() const { return waits_since_; }
+  void wait_anew(TimePoint since) { waits_since_ = since; }
   TimePoint started_at() const { return started_at_; }
 
   // kNoCapacity where there is no room yet, and then nothing has happened.
@@ -65,8 +69,10 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
                                         .cached_tokens = result->cached_tokens,
                                         .new_tokens = result->new_tokens,
                                         .queue_s = result->queue_s,
+                                        .prefill_s = result->prefill_s,
                                         .first_token_s = result->queue_s + result->prefill_s,
-                                        .decode_s = result->decode_s});
+                                        .decode_s = result->decode_s,
+                                        .plan_shape = std::string(asked_.request.plan.shape())});
     } else {
       generator_.metrics_.count_failure(std::string(error_code_name(result.error().code)));
     }
@@ -101,6 +107,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     if (stops_.stopped()) end(ending(EndReason::kStopText));
   }
   void on_finished(Result<node::RequestReport> report) override {
+    if (report && !report->transfer_from.empty()) count_transfer(*report);
     if (ended()) return;
     if (!report) return end(std::unexpected(report.error()));
     const std::string rest = detokenizer_.finish();
@@ -114,6 +121,11 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   }
 
  private:
+  void count_transfer(const node::RequestReport& report) {
+    TransferFigures figures{.exposed_s = report.timings.exposed_transfer_s, .payload_bytes = {}};
+    for (const auto& [peer, transfer] : report.transfer_from) figures.payload_bytes[peer] = transfer.payload_bytes;
+    generator_.metrics_.count_transfer(figures);
+  }
   AnswerEnd ending(EndReason reason) const {
     AnswerEnd result{.reason = reason, .stop_text = stops_.stopped().value_or("")};
     result.prompt_tokens = prompt_tokens_;
@@ -182,6 +194,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   std::size_t text_bytes_ = 0;
   std::size_t given_bytes_ = 0;
   TimePoint queued_at_;
+  TimePoint waits_since_;
   TimePoint started_at_{};
   TimePoint first_token_at_{};
   TimePoint last_token_at_{};
@@ -274,8 +287,15 @@ void Generator::keep_looking() {
 }
 
 void Generator::tick() {
+  // Whoever finds room now was not too late.
+  admit();
   const TimePoint time = now();
-  const auto late = [&](const auto& answer) { return time - answer->queued_at() > limits_.waiting_time; };
+  const auto late = [&](const auto& answer) {
+    const bool sibling_runs =
+        std::ranges::contains(running_, answer->group(), [](const auto& running) { return running->group(); });
+    if (sibling_runs) answer->wait_anew(time);
+    return time - answer->waits_since() > limits_.waiting_time;
+  };
   for (const auto& answer : queue_.remove_if(late)) {
     answer->end(fail(ErrorCode::kNoCapacity, "there was no room for the answer in time: come back later"));
   }
@@ -284,7 +304,7 @@ void Generator::tick() {
       answer->end(fail(ErrorCode::kTimeout, "the answer took too long"));
     }
   }
-  admit();
+  keep_looking();
 }
 
 }  // namespace baton::serve

@@ -70,7 +70,8 @@ struct AnswerEnd {
 };
 
 struct AnswerRequest {
-  std::string client;  // whose turn it is
+  std::string client;       // whose turn it is
+  std::uint64_t group = 0;  // answers to one request share it: while one of them is written, the others may wait
   node::RequestOptions request;
   std::vector<std::string> stops;
   std::vector<Token> marks;                   // control tokens that are to be seen in the text, by their names

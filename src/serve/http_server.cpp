@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <charconv>
 #include <deque>
 #include <format>
 #include <thread>
@@ -178,13 +179,18 @@ class Reply : public HttpReply {
 };
 
 template <typename Message>
+void add_headers(Message& message, const HttpHeaders& headers) {
+  for (const auto& [name, value] : headers) message.set(name, value);
+}
+
+template <typename Message>
 void set_headers(Message& message, int status, std::string_view content_type, const HttpHeaders& headers) {
   message.result(static_cast<unsigned>(status));
   message.set(http::field::server, "baton");
   message.set(http::field::cache_control, "no-store");
   message.set("X-Content-Type-Options", "nosniff");
   if (!content_type.empty()) message.set(http::field::content_type, content_type);
-  for (const auto& [name, value] : headers) message.set(name, value);
+  add_headers(message, headers);
 }
 
 }  // namespace
@@ -194,8 +200,21 @@ std::string_view HttpRequest::header(std::string_view lower_case_name) const {
   return found == headers.end() ? std::string_view() : std::string_view(found->second);
 }
 
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    unsigned value = 0;
+    const char* const digits = text.data() + at + 1;
+    const bool encoded =
+        text[at] == '%' && text.size() - at > 2 && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2;
+    decoded += encoded ? static_cast<char>(value) : text[at];
+    if (encoded) at += 2;
+  }
+  return decoded;
+}
+
 struct HttpServer::Impl {
-  explicit Impl(Options given) : options(std::move(given)), acceptor(context) {}
+  explicit Impl(Options given) : options(std::move(given)) {}
 
   // One connection, from its first byte to its last. Owned by its coroutine; listed, so that the end of the server ends
   // it.
@@ -205,11 +224,14 @@ struct HttpServer::Impl {
     beast::flat_buffer buffer;
     std::string client;
     std::string path;                // of the request; empty until its header has been read
+    HttpHeaders common_headers;      // of answers to it
     std::size_t reserved_bytes = 0;  // of all_bodies_bytes
     std::shared_ptr<Reply> reply;
   };
 
-  asio::awaitable<void> accept_all() {
+  Result<net::Endpoint> listen_at(const net::Endpoint& listen);
+
+  asio::awaitable<void> accept_all(tcp::acceptor& acceptor) {
     while (true) {
       error_code error;
       tcp::socket socket = co_await acceptor.async_accept(into(error));
@@ -264,6 +286,7 @@ struct HttpServer::Impl {
       if (error) co_return false;
     }
     connection.path.clear();
+    connection.common_headers.clear();
     co_await http::async_read_header(connection.socket, connection.buffer, parser, within(limits.header_time, error));
     if (error) {
       if (const auto refusal = refusal_for(error, false)) co_await refuse(connection, *refusal);
@@ -271,6 +294,7 @@ struct HttpServer::Impl {
     }
     HttpRequest request = without_body(parser.get(), connection.client);
     connection.path = request.path;
+    connection.common_headers = options.common_headers(request);
     if (const auto refusal = check_header(connection, parser, request)) {
       co_await refuse(connection, *refusal);
       co_return false;
@@ -363,6 +387,7 @@ struct HttpServer::Impl {
         http::response<http::string_body> response;
         response.version(version);
         set_headers(response, reply.status(), reply.content_type(), reply.headers());
+        add_headers(response, connection.common_headers);
         response.keep_alive(keep_alive);
         response.body() = reply.take();
         response.prepare_payload();
@@ -380,6 +405,7 @@ struct HttpServer::Impl {
         http::response<http::empty_body> response;
         response.version(version);
         set_headers(response, reply.status(), reply.content_type(), reply.headers());
+        add_headers(response, connection.common_headers);
         response.keep_alive(keep_alive && chunked);
         response.chunked(chunked);
         reply.header_sent = true;
@@ -409,6 +435,7 @@ struct HttpServer::Impl {
     response.version(11);
     HttpHeaders headers = refusal.headers;
     set_headers(response, refusal.status, "application/json", headers);
+    add_headers(response, connection.common_headers);
     response.keep_alive(false);
     response.body() = options.error_body(connection.path, refusal.status, refusal.message);
     response.prepare_payload();
@@ -429,7 +456,7 @@ struct HttpServer::Impl {
     error_code error;
     closing = true;
     work.reset();
-    acceptor.close(error);
+    for (tcp::acceptor& acceptor : acceptors) acceptor.close(error);
     end_connections([](const Connection& connection) { return !connection.reply || !connection.reply->ended(); });
     if (connections.empty()) return;
     farewell.expires_after(kFarewellTime);
@@ -452,8 +479,8 @@ struct HttpServer::Impl {
   const Options options;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(context);
-  tcp::acceptor acceptor;
-  net::Endpoint endpoint;
+  std::deque<tcp::acceptor> acceptors;  // where they are, coroutines use them
+  net::Endpoint endpoint;               // of the first
   std::vector<std::shared_ptr<Connection>> connections;
   std::size_t bodies_bytes = 0;
   bool closing = false;
@@ -463,36 +490,41 @@ struct HttpServer::Impl {
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<HttpServer>> HttpServer::start(Options options) {
-  const net::Endpoint listen = options.listen;
-  allow_descriptors(options.limits.connections);
-  auto impl = std::make_unique<Impl>(std::move(options));
+Result<net::Endpoint> HttpServer::Impl::listen_at(const net::Endpoint& listen) {
   error_code error;
-  tcp::endpoint endpoint(tcp::v6(), listen.port);
+  tcp::endpoint at(tcp::v6(), listen.port);
   if (!listen.host.empty()) {
-    tcp::resolver resolver(impl->context);
+    tcp::resolver resolver(context);
     const auto found = resolver.resolve(listen.host, std::to_string(listen.port), error);
     if (error || found.empty()) {
       return fail(ErrorCode::kNotFound, std::format("cannot find the address '{}': {}", listen.host, error.message()));
     }
-    endpoint = found.begin()->endpoint();
+    at = found.begin()->endpoint();
   }
   const auto check = [&](std::string_view what) -> Result<void> {
     if (!error) return {};
     return fail(error == asio::error::address_in_use ? ErrorCode::kUnavailable : ErrorCode::kIo,
                 std::format("cannot {} {}: {}", what, listen.to_string(), error.message()));
   };
-  impl->acceptor.open(endpoint.protocol(), error);
+  tcp::acceptor& acceptor = acceptors.emplace_back(context);
+  acceptor.open(at.protocol(), error);
   TRY(check("open a socket for"));
-  impl->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  impl->acceptor.bind(endpoint, error);
+  acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  acceptor.bind(at, error);
   TRY(check("listen on"));
-  impl->acceptor.listen(asio::socket_base::max_listen_connections, error);
+  acceptor.listen(asio::socket_base::max_listen_connections, error);
   TRY(check("listen on"));
-  const tcp::endpoint local = impl->acceptor.local_endpoint(error);
+  const tcp::endpoint local = acceptor.local_endpoint(error);
   TRY(check("listen on"));
-  impl->endpoint = {local.address().to_string(), local.port()};
-  asio::co_spawn(impl->context, impl->accept_all(), asio::detached);
+  asio::co_spawn(context, accept_all(acceptor), asio::detached);
+  return net::Endpoint{local.address().to_string(), local.port()};
+}
+
+Result<std::unique_ptr<HttpServer>> HttpServer::start(Options options) {
+  allow_descriptors(options.limits.connections);
+  auto impl = std::make_unique<Impl>(std::move(options));
+  impl->endpoint = TRY(impl->listen_at(impl->options.listen));
+  for (const net::Endpoint& endpoint : impl->options.listen_too) TRY(impl->listen_at(endpoint));
   impl->thread = std::jthread([raw = impl.get()] {
     name_this_thread("http");
     raw->context.run();

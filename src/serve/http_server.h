@@ -63,6 +63,9 @@ class HttpReply {
   virtual void on_gone(std::function<void()> task) = 0;
 };
 
+// "%2F" as '/' (RFC 3986, section 2.1). A '%' that begins no such thing stays.
+std::string percent_decoded(std::string_view text);
+
 class HttpServer {
  public:
   // On the server's thread, for every request that was read whole. What it throws ends the connection.
@@ -78,12 +81,17 @@ class HttpServer {
   };
   using Gate = std::function<std::optional<Refusal>(const HttpRequest& without_body)>;
 
+  // Headers that every answer to this request is to have, a refusal too.
+  using CommonHeaders = std::function<HttpHeaders(const HttpRequest& without_body)>;
+
   struct Options {
     net::Endpoint listen;
-    HttpLimits limits;
+    std::vector<net::Endpoint> listen_too = {};
+    HttpLimits limits = {};
     Handler handler;
     ErrorBody error_body;
     Gate gate;
+    CommonHeaders common_headers;
   };
 
   // Listens and starts its thread. Lets this process have as many descriptors as that many connections take, as far as
@@ -94,6 +102,7 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  // Of `listen`.
   net::Endpoint endpoint() const;
   // From any thread: runs on the server's, unless it ends before.
   void post(std::move_only_function<void()> task);

@@ -45,6 +45,7 @@ class Fields {
 
   Result<void> refuse_rest() const;
 
+  const std::string& path() const { return path_; }
   std::string path_of(std::string_view name) const;
   std::unexpected<Error> wrong(std::string_view name, std::string why) const;
 

@@ -11,6 +11,20 @@ std::string header(std::string_view name, std::string_view help, std::string_vie
   return std::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
 }
 
+// As the exposition format escapes it.
+std::string label_value(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    if (c == '\n') {
+      escaped += "\\n";
+    } else {
+      escaped += c;
+    }
+  }
+  return escaped;
+}
+
 std::string single(std::string_view name, std::string_view help, std::string_view type, double value) {
   return header(name, help, type) + std::format("{} {}\n", name, value);
 }
@@ -52,9 +66,17 @@ void Metrics::count_answer(const AnswerFigures& answer) {
   prompt_tokens_ += answer.prompt_tokens;
   cached_tokens_ += answer.cached_tokens;
   new_tokens_ += answer.new_tokens;
+  ++plans_[answer.plan_shape];
   queue_s_.add(answer.queue_s);
+  prefill_s_.add(answer.prefill_s);
   first_token_s_.add(answer.first_token_s);
   if (answer.new_tokens > 1) token_s_.add(answer.decode_s / (answer.new_tokens - 1));
+}
+
+void Metrics::count_transfer(const TransferFigures& transfer) {
+  const std::lock_guard lock(mutex_);
+  exposed_s_.add(transfer.exposed_s);
+  for (const auto& [node, bytes] : transfer.payload_bytes) link_bytes_[node] += bytes;
 }
 
 void Metrics::count_failure(const std::string& reason) {
@@ -62,16 +84,26 @@ void Metrics::count_failure(const std::string& reason) {
   ++failures_[reason];
 }
 
+void Metrics::count_embedded(std::size_t tokens) {
+  const std::lock_guard lock(mutex_);
+  ++embedded_texts_;
+  embedded_tokens_ += tokens;
+}
+
 std::string Metrics::to_text() const {
   const std::lock_guard lock(mutex_);
-  std::string text = header("baton_http_requests_total", "HTTP requests answered, by status.", "counter");
-  for (const auto& [status, count] : http_) {
-    text += std::format("baton_http_requests_total{{status=\"{}\"}} {}\n", status, count);
-  }
-  text += header("baton_answers_failed_total", "Answers that ended with an error, by its kind.", "counter");
-  for (const auto& [reason, count] : failures_) {
-    text += std::format("baton_answers_failed_total{{reason=\"{}\"}} {}\n", reason, count);
-  }
+  std::string text;
+  const auto add_by = [&](std::string_view name, std::string_view help, std::string_view label, const auto& counts) {
+    text += header(name, help, "counter");
+    for (const auto& [value, count] : counts) {
+      text += std::format("{}{{{}=\"{}\"}} {}\n", name, label, label_value(std::format("{}", value)), count);
+    }
+  };
+  add_by("baton_http_requests_total", "HTTP requests answered, by status.", "status", http_);
+  add_by("baton_answers_failed_total", "Answers that ended with an error, by its kind.", "reason", failures_);
+  add_by("baton_answers_by_plan_total", "Answers that came to their end, by the shape of their plan.", "plan", plans_);
+  add_by("baton_received_bytes_total", "Bytes of KV and hidden states received for this node's answers, by sender.",
+         "node", link_bytes_);
   const auto add = [&](std::string_view name, std::string_view help, std::string_view type, auto value) {
     text += single(name, help, type, static_cast<double>(value));
   };
@@ -80,6 +112,8 @@ std::string Metrics::to_text() const {
   add("baton_prompt_tokens_cached_total", "Of those prompt tokens, kept from earlier answers.", "counter",
       cached_tokens_);
   add("baton_generated_tokens_total", "Tokens generated for those answers.", "counter", new_tokens_);
+  add("baton_embedded_texts_total", "Texts whose vectors were made.", "counter", embedded_texts_);
+  add("baton_embedded_tokens_total", "Tokens of those texts.", "counter", embedded_tokens_);
   add("baton_answers_waiting", "Answers that wait for room.", "gauge", load_.waiting);
   add("baton_answers_running", "Answers that are being made.", "gauge", load_.running);
   add("baton_kv_cells_free", "Cells of the KV cache that an answer could have now.", "gauge", load_.free_cells);
@@ -89,6 +123,9 @@ std::string Metrics::to_text() const {
   add("baton_steps_total", "Decode steps computed in those.", "counter", load_.scheduler.steps);
   add("baton_prefill_pieces_total", "Pieces of prefill computed.", "counter", load_.scheduler.chunk_pieces);
   text += queue_s_.to_text("baton_queue_seconds", "Time that answers waited for room.");
+  text += prefill_s_.to_text("baton_prefill_seconds", "Time from an answer's start to its first token.");
+  text += exposed_s_.to_text("baton_exposed_transfer_seconds",
+                             "Time that answers waited for the network after the last computation of their prompt.");
   text += first_token_s_.to_text("baton_first_token_seconds", "Time from the request to the first token.");
   text += token_s_.to_text("baton_token_seconds", "Mean time from token to token, by answer.");
   return text;

@@ -40,8 +40,16 @@ struct AnswerFigures {
   std::uint32_t cached_tokens = 0;  // of those
   std::uint32_t new_tokens = 0;
   double queue_s = 0;
-  double first_token_s = 0;
+  double prefill_s = 0;      // from its start to its first token
+  double first_token_s = 0;  // from the request
   double decode_s = 0;
+  std::string plan_shape;  // as plan::Plan::shape() names it
+};
+
+// What crossed the network to this node for an answer.
+struct TransferFigures {
+  double exposed_s = 0;                                // for which the answer waited after the last computation
+  std::map<std::string, std::uint64_t> payload_bytes;  // by the sending node's name
 };
 
 // Any thread.
@@ -50,7 +58,10 @@ class Metrics {
   void count_http(int status);
   void set_load(const ServerLoad& load);
   void count_answer(const AnswerFigures& answer);
+  void count_transfer(const TransferFigures& transfer);
   void count_failure(const std::string& reason);
+  // A text whose vector was made.
+  void count_embedded(std::size_t tokens);
 
   std::string to_text() const;
 
@@ -58,12 +69,18 @@ class Metrics {
   mutable std::mutex mutex_;
   std::map<int, std::uint64_t> http_;
   std::map<std::string, std::uint64_t> failures_;
+  std::map<std::string, std::uint64_t> plans_;       // answers by the shape of their plan
+  std::map<std::string, std::uint64_t> link_bytes_;  // by the sending node's name
   std::uint64_t answers_ = 0;
   std::uint64_t prompt_tokens_ = 0;
   std::uint64_t cached_tokens_ = 0;
   std::uint64_t new_tokens_ = 0;
+  std::uint64_t embedded_texts_ = 0;
+  std::uint64_t embedded_tokens_ = 0;
   ServerLoad load_;
   Histogram queue_s_;
+  Histogram prefill_s_;
+  Histogram exposed_s_;
   Histogram first_token_s_;
   Histogram token_s_;
 };

@@ -1,7 +1,6 @@
 #include "serve/ollama.h"
 
 #include <chrono>
-#include <filesystem>
 #include <format>
 
 #include "serve/chat_tools.h"
@@ -12,10 +11,6 @@ namespace baton::serve::ollama {
 namespace {
 
 constexpr std::size_t kMostStops = 16;
-
-std::string time_text(std::chrono::system_clock::time_point time) {
-  return std::format("{:%FT%TZ}", std::chrono::floor<std::chrono::microseconds>(time));
-}
 
 std::int64_t nanoseconds(double duration_s) { return static_cast<std::int64_t>(duration_s * 1e9); }
 
@@ -77,14 +72,6 @@ class Format : public AnswerFormat {
   const std::string model_;
 };
 
-// "name" and "name:latest" are the same to Ollama's clients.
-Result<void> check_model(Fields& body, const ServedModel& model) {
-  const std::string wanted = TRY(body.required_text("model"));
-  if (wanted == model.id() || wanted == model.id() + ":latest") return {};
-  return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has '{}'", wanted, model.id()),
-              "model");
-}
-
 Result<void> parse_options(Fields& body, CanonicalRequest& request) {
   engine::SamplerOptions& sampler = request.sampler;
   request.penalised = Penalised::kPromptAndAnswer;
@@ -143,21 +130,20 @@ Result<void> parse_format(Fields& body, AnswerForm& form) {
   return {};
 }
 
-// True, false, or how much, as templates have their variables for it.
-Result<void> parse_think(Fields& body, text::ChatRequest& chat) {
+// True, false, or how much.
+Result<void> parse_think(Fields& body, const ServedModel& model, text::ChatRequest& chat) {
   const Json* think = body.take("think");
   if (think == nullptr) return {};
   if (think->is_boolean()) {
-    chat.variables.emplace_back("enable_thinking", think->get<bool>() ? "true" : "false");
-    return {};
+    return model.thinking().apply(think->get<bool>() ? ThinkingWish::kOn : ThinkingWish::kOff, "think", chat);
   }
   if (!think->is_string()) return body.wrong("think", "must be true, false, low, medium or high");
-  const std::string& effort = think->get<std::string>();
-  if (effort != "low" && effort != "medium" && effort != "high") {
-    return body.wrong("think", std::format("is '{}', but must be true, false, low, medium or high", effort));
+  const auto effort = effort_named(think->get<std::string>());
+  if (!effort) {
+    return body.wrong("think",
+                      std::format("is '{}', but must be true, false, low, medium or high", think->get<std::string>()));
   }
-  chat.variables.emplace_back("reasoning_effort", json_string(effort));
-  return {};
+  return model.thinking().apply(*effort, "think", chat);
 }
 
 // Calls have no ids here; templates that want some get them in the order of the conversation.
@@ -231,16 +217,21 @@ Result<ParsedRequest> parse_common(Fields& body, Kind kind, const ServedModel& m
   return parsed;
 }
 
-std::string details(const ServedModel& model) {
-  const std::string family(model.model().description().architecture);
-  return JsonObject()
-      .text("parent_model", "")
-      .text("format", "gguf")
-      .text("family", family)
-      .raw("families", std::format("[{}]", json_string(family)))
-      .text("parameter_size", "")
-      .text("quantization_level", "")
-      .str();
+// Clients that ask nothing want the model to be made ready.
+void answer_nothing(Kind kind, const ServedModel& model, ParsedRequest& parsed) {
+  JsonObject object;
+  object.text("model", model.id()).text("created_at", time_text(std::chrono::system_clock::now()));
+  if (kind == Kind::kChat) {
+    object.raw("message", R"({"role":"assistant","content":""})");
+  } else {
+    object.text("response", "");
+  }
+  parsed.at_once = object.text("done_reason", "load").flag("done", true).str();
+}
+
+bool asks_nothing(const Json* asked) {
+  if (asked == nullptr) return true;
+  return (asked->is_string() && asked->get<std::string>().empty()) || (asked->is_array() && asked->get_array().empty());
 }
 
 }  // namespace
@@ -248,11 +239,15 @@ std::string details(const ServedModel& model) {
 Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed = TRY(parse_common(body, Kind::kChat, model));
+  if (asks_nothing(body.take("messages"))) {
+    answer_nothing(Kind::kChat, model, parsed);
+    return parsed;
+  }
   text::ChatRequest chat;
   chat.messages = TRY(parse_messages(body));
   AnswerForm form;
   TRY(parse_format(body, form));
-  TRY(parse_think(body, chat));
+  TRY(parse_think(body, model, chat));
   if (const Json* tools = body.take("tools")) form.tools.tools = TRY(parse_tool_list(*tools, "tools"));
   TRY(body.refuse_rest());
   TRY(ask(model, std::move(chat), std::move(form), parsed));
@@ -262,18 +257,28 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
 Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed = TRY(parse_common(body, Kind::kGenerate, model));
+  if (asks_nothing(body.take("prompt"))) {
+    answer_nothing(Kind::kGenerate, model, parsed);
+    return parsed;
+  }
   const std::string prompt = TRY(body.required_text("prompt"));
   const auto system = TRY(body.text("system"));
   const bool raw = TRY(body.flag("raw"))
   .value_or(false);
-  if (!TRY(body.text("suffix")).value_or("").empty()) {
-    return fail(ErrorCode::kUnsupported, "'suffix' is not supported by this server", "suffix");
-  }
+  const std::string suffix = TRY(body.text("suffix"))
+  .value_or("");
   text::ChatRequest chat;
   AnswerForm form;
   TRY(parse_format(body, form));
-  TRY(parse_think(body, chat));
+  TRY(parse_think(body, model, chat));
   TRY(body.refuse_rest());
+  if (!suffix.empty()) {
+    if (form.content != ContentForm::kFree) return body.wrong("format", "cannot be asked for with 'suffix'");
+    if (system && !system->empty()) return body.wrong("system", "cannot be given with 'suffix'");
+    parsed.request.prompts.push_back(TRY(model.fill_in_prompt(prompt, suffix)));
+    parsed.request.further_end_tokens = model.fill_in_ends();
+    return parsed;
+  }
   if (raw || !model.can_chat()) {
     parsed.request.prompts.push_back(TRY(model.text_prompt(system.value_or("") + prompt)));
     parsed.request.form = TRY(model.form(form, {}));
@@ -284,45 +289,6 @@ Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model)
   chat.messages.push_back({.role = text::Role::kUser, .content = prompt});
   TRY(ask(model, std::move(chat), std::move(form), parsed));
   return parsed;
-}
-
-std::string model_list(const ServedModel& model) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(model.model().path(), error);
-  const std::string entry =
-      JsonObject()
-          .text("name", model.id())
-          .text("model", model.id())
-          .text("modified_at", time_text(std::chrono::system_clock::time_point(std::chrono::seconds(model.created()))))
-          .integer("size", error ? 0 : static_cast<std::int64_t>(size))
-          .text("digest", "")
-          .raw("details", details(model))
-          .str();
-  return JsonObject().raw("models", std::format("[{}]", entry)).str();
-}
-
-Result<std::string> show(const Json& json, const ServedModel& model) {
-  Fields body = TRY(Fields::of(json));
-  TRY(check_model(body, model));
-  body.allow({"verbose", "name"});
-  TRY(body.refuse_rest());
-  std::vector<std::string> capabilities{json_string("completion")};
-  if (model.can_call()) capabilities.push_back(json_string("tools"));
-  if (model.syntax().thinks != ThinkSyntax::kNone) capabilities.push_back(json_string("thinking"));
-  const std::string info = JsonObject()
-                               .text("general.architecture", model.model().description().architecture)
-                               .integer("context_length", model.model().shape().trained_context_tokens)
-                               .integer("block_count", model.model().shape().layer_count)
-                               .integer("embedding_length", model.model().shape().embedding_width)
-                               .str();
-  return JsonObject()
-      .text("modelfile", "")
-      .text("parameters", "")
-      .text("template", model.template_source())
-      .raw("details", details(model))
-      .raw("model_info", info)
-      .raw("capabilities", json_array(capabilities))
-      .str();
 }
 
 std::string error_body(int, const Error& error) { return JsonObject().text("error", error.message).str(); }

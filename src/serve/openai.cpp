@@ -54,23 +54,6 @@ Result<void> parse_logit_bias(Fields& body, CanonicalRequest& request, std::size
   return {};
 }
 
-Result<std::vector<text::ContentPart>> parse_parts(const Json::array_t& items, const std::string& path) {
-  std::vector<text::ContentPart> parts;
-  for (std::size_t index = 0; index < items.size(); ++index) {
-    Fields part = TRY(Fields::of(items[index], std::format("{}[{}]", path, index)));
-    const std::string type = TRY(part.required_text("type"));
-    if (type != "text" && type != "input_text" && type != "output_text") {
-      return fail(ErrorCode::kUnsupported,
-                  std::format("'{}' is '{}': this server reads only text", part.path_of("type"), type),
-                  part.path_of("type"));
-    }
-    parts.push_back({ .type = "text", .text = TRY(part.required_text("text")) });
-    part.allow({"annotations", "logprobs", "cache_control"});
-    TRY(part.refuse_rest());
-  }
-  return parts;
-}
-
 Result<std::vector<text::ToolCall>> parse_tool_calls(const Json& value, const std::string& path) {
   if (!value.is_array()) return fail(ErrorCode::kInvalidArgument, std::format("'{}' must be an array", path), path);
   std::vector<text::ToolCall> calls;
@@ -96,22 +79,19 @@ Result<std::vector<text::ToolCall>> parse_tool_calls(const Json& value, const st
 Result<void> parse_response_format(Fields& body, AnswerForm& form) {
   const Json* value = body.take("response_format");
   if (value == nullptr) return {};
-  return parse_text_format(*value, "response_format", SchemaPlace::kInner, form);
-}
-
-// Token ids, or nothing where the array holds something else.
-std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::size_t vocabulary) {
-  std::vector<Token> tokens;
-  for (const Json& item : items) {
-    const auto* id = std::get_if<std::int64_t>(&item.data);
-    if (id == nullptr || *id < 0 || static_cast<std::uint64_t>(*id) >= vocabulary) return std::nullopt;
-    tokens.push_back(static_cast<Token>(*id));
-  }
-  return tokens;
+  return parse_text_format(*value, "response_format", Nesting::kInner, form);
 }
 
 Result<void> parse_prompts(Fields& body, CanonicalRequest& request, FormatOptions& format, const ServedModel& model) {
   const Json* value = body.take("prompt");
+  const auto suffix = TRY(body.text("suffix"));
+  if (suffix && !suffix->empty()) {
+    if (value == nullptr || !value->is_string()) return body.wrong("suffix", "needs a 'prompt' that is one text");
+    request.prompts.push_back(TRY(model.fill_in_prompt(value->get<std::string>(), *suffix)));
+    request.further_end_tokens = model.fill_in_ends();
+    format.echo.push_back(value->get<std::string>());
+    return {};
+  }
   if (value == nullptr) return body.wrong("prompt", "is missing");
   const std::size_t vocabulary = model.vocabulary().size();
   const auto wrong = [&] {
@@ -141,6 +121,16 @@ Result<void> parse_prompts(Fields& body, CanonicalRequest& request, FormatOption
 
 }  // namespace
 
+std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::size_t vocabulary) {
+  std::vector<Token> tokens;
+  for (const Json& item : items) {
+    const auto* id = std::get_if<std::int64_t>(&item.data);
+    if (id == nullptr || *id < 0 || static_cast<std::uint64_t>(*id) >= vocabulary) return std::nullopt;
+    tokens.push_back(static_cast<Token>(*id));
+  }
+  return tokens;
+}
+
 Result<void> check_model(Fields& body, const ServedModel& model) {
   const std::string wanted = TRY(body.required_text("model"));
   if (wanted == model.id()) return {};
@@ -153,6 +143,17 @@ Result<void> refuse_storing(Fields& body) {
   return fail(ErrorCode::kUnsupported, "'store' cannot be true: this server stores no answers", "store");
 }
 
+Result<void> parse_effort(Fields& fields, std::string_view name, const ServedModel& model, text::ChatRequest& chat) {
+  const auto effort = TRY(fields.text(name));
+  if (!effort) return {};
+  const std::string path = fields.path_of(name);
+  if (*effort == "none") return model.thinking().apply(ThinkingWish::kOff, path, chat);
+  if (*effort == "minimal") return model.thinking().apply(ThinkingWish::kLow, path, chat);
+  const auto wish = effort_named(*effort);
+  if (!wish) return fields.wrong(name, std::format("is '{}', but must be none, minimal, low, medium or high", *effort));
+  return model.thinking().apply(*wish, path, chat);
+}
+
 Result<text::Role> parse_role(const Fields& message, const std::string& name) {
   using text::Role;
   for (const Role role : {Role::kSystem, Role::kDeveloper, Role::kUser, Role::kAssistant, Role::kTool}) {
@@ -161,47 +162,70 @@ Result<text::Role> parse_role(const Fields& message, const std::string& name) {
   return message.wrong("role", std::format("is '{}', but must be system, developer, user, assistant or tool", name));
 }
 
-Result<std::vector<text::ChatMessage>> parse_messages(const Json* value, const Fields& body, std::string_view name) {
-  if (value == nullptr) return body.wrong(name, "is missing");
-  if (!value->is_array() || value->get_array().empty()) return body.wrong(name, "must be an array of messages");
+Result<std::vector<text::ContentPart>> parse_parts(const Json::array_t& items, const std::string& path) {
+  std::vector<text::ContentPart> parts;
+  for (std::size_t index = 0; index < items.size(); ++index) {
+    Fields part = TRY(Fields::of(items[index], std::format("{}[{}]", path, index)));
+    const std::string type = TRY(part.required_text("type"));
+    if (type != "text" && type != "input_text" && type != "output_text") {
+      return fail(ErrorCode::kUnsupported,
+                  std::format("'{}' is '{}': this server reads only text", part.path_of("type"), type),
+                  part.path_of("type"));
+    }
+    parts.push_back({ .type = "text", .text = TRY(part.required_text("text")) });
+    part.allow({"annotations", "logprobs", "cache_control"});
+    TRY(part.refuse_rest());
+  }
+  return parts;
+}
+
+Result<text::ChatMessage> parse_message(const Json& value, const std::string& path) {
+  Fields fields = TRY(Fields::of(value, path));
+  if (TRY(fields.text("type")).value_or("message") != "message") {
+    return fail(ErrorCode::kUnsupported, std::format("'{}' can only be 'message'", fields.path_of("type")),
+                fields.path_of("type"));
+  }
+  fields.allow({"id", "status"});
+  text::ChatMessage message;
+  message.role = TRY(parse_role(fields, TRY(fields.required_text("role"))));
+  const bool of_assistant = message.role == text::Role::kAssistant;
+  if (const Json* content = fields.take("content")) {
+    if (content->is_string()) {
+      message.content = content->get<std::string>();
+    } else if (content->is_array()) {
+      message.content = TRY(parse_parts(content->get_array(), fields.path_of("content")));
+    } else {
+      return fields.wrong("content", "must be a string or an array of parts");
+    }
+  }
+  message.name = TRY(fields.text("name"));
+  if (of_assistant) {
+    message.reasoning_content = TRY(fields.text("reasoning_content"));
+    if (const Json* calls = fields.take("tool_calls")) {
+      message.tool_calls = TRY(parse_tool_calls(*calls, fields.path_of("tool_calls")));
+    }
+    fields.allow({"refusal", "annotations"});
+  }
+  if (message.role == text::Role::kTool) message.tool_call_id = TRY(fields.text("tool_call_id"));
+  if (std::holds_alternative<std::monostate>(message.content) && message.tool_calls.empty()) {
+    return fields.wrong("content", "is missing");
+  }
+  TRY(fields.refuse_rest());
+  return message;
+}
+
+Result<std::vector<text::ChatMessage>> parse_messages(Fields& body) {
+  const Json* value = body.take("messages");
+  if (value == nullptr) return body.wrong("messages", "is missing");
+  if (!value->is_array() || value->get_array().empty()) return body.wrong("messages", "must be an array of messages");
   std::vector<text::ChatMessage> messages;
   for (std::size_t index = 0; index < value->get_array().size(); ++index) {
-    Fields fields = TRY(Fields::of(value->get_array()[index], std::format("{}[{}]", name, index)));
-    if (TRY(fields.text("type")).value_or("message") != "message") {
-      return fail(ErrorCode::kUnsupported, std::format("'{}' can only be 'message'", fields.path_of("type")),
-                  fields.path_of("type"));
-    }
-    fields.allow({"id", "status"});
-    text::ChatMessage& message = messages.emplace_back();
-    message.role = TRY(parse_role(fields, TRY(fields.required_text("role"))));
-    const bool of_assistant = message.role == text::Role::kAssistant;
-    if (const Json* content = fields.take("content")) {
-      if (content->is_string()) {
-        message.content = content->get<std::string>();
-      } else if (content->is_array()) {
-        message.content = TRY(parse_parts(content->get_array(), fields.path_of("content")));
-      } else {
-        return fields.wrong("content", "must be a string or an array of parts");
-      }
-    }
-    message.name = TRY(fields.text("name"));
-    if (of_assistant) {
-      message.reasoning_content = TRY(fields.text("reasoning_content"));
-      if (const Json* calls = fields.take("tool_calls")) {
-        message.tool_calls = TRY(parse_tool_calls(*calls, fields.path_of("tool_calls")));
-      }
-      fields.allow({"refusal", "annotations"});
-    }
-    if (message.role == text::Role::kTool) message.tool_call_id = TRY(fields.text("tool_call_id"));
-    if (std::holds_alternative<std::monostate>(message.content) && message.tool_calls.empty()) {
-      return fields.wrong("content", "is missing");
-    }
-    TRY(fields.refuse_rest());
+    messages.push_back(TRY(parse_message(value->get_array()[index], std::format("messages[{}]", index))));
   }
   return messages;
 }
 
-Result<void> parse_text_format(const Json& value, const std::string& path, SchemaPlace place, AnswerForm& form) {
+Result<void> parse_text_format(const Json& value, const std::string& path, Nesting nesting, AnswerForm& form) {
   Fields fields = TRY(Fields::of(value, path));
   const std::string type = TRY(fields.required_text("type"));
   if (type == "text") return fields.refuse_rest();
@@ -217,7 +241,7 @@ Result<void> parse_text_format(const Json& value, const std::string& path, Schem
   }
   std::string inner_path = path;
   const Json* inner_value = &value;
-  if (place == SchemaPlace::kInner) {
+  if (nesting == Nesting::kInner) {
     inner_value = fields.take("json_schema");
     if (inner_value == nullptr) return fields.wrong("json_schema", "is missing");
     inner_path = fields.path_of("json_schema");
@@ -277,15 +301,16 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   AnswerForm form;
   TRY(parse_response_format(body, form));
   form.tools = TRY(parse_tools(body));
+  text::ChatRequest chat;
+  TRY(parse_effort(body, "reasoning_effort", model, chat));
   if (TRY(body.text("service_tier")).value_or("auto") == "priority") {
     return body.wrong("service_tier", "cannot be 'priority': there is one tier");
   }
-  text::ChatRequest chat;
   if (const Json* variables = body.take("chat_template_kwargs")) {
     if (!variables->is_object()) return body.wrong("chat_template_kwargs", "must be an object");
     for (const auto& [name, value] : variables->get_object()) chat.variables.emplace_back(name, to_json(value));
   }
-  chat.messages = TRY(parse_messages(body.take("messages"), body));
+  chat.messages = TRY(parse_messages(body));
   TRY(refuse_storing(body));
   allow_hints(body);
   TRY(body.refuse_rest());
@@ -349,12 +374,15 @@ std::string error_body(int status, const Error& error) {
                      : status == 429 ? "rate_limit_error"
                      : from_client   ? "invalid_request_error"
                                      : "server_error");
+  const bool too_long = error.context == kContextLength;
   if (from_client && !error.context.empty()) {
-    inner.text("param", error.context);
+    inner.text("param", too_long ? "messages" : error.context);
   } else {
     inner.null("param");
   }
-  inner.text("code", error_code_name(error.code));
+  // Two codes that clients of this API look for; all others are our own.
+  const bool no_model = status == 404 && error.context == "model";
+  inner.text("code", too_long ? "context_length_exceeded" : no_model ? "model_not_found" : error_code_name(error.code));
   return JsonObject().raw("error", inner.str()).str();
 }
 

@@ -23,15 +23,20 @@ std::string error_body(int status, const Error& error);
 std::string error_body(int status, std::string_view message);
 
 // For adapters that take the same parameters.
+// Token ids, or nothing where the array holds something else.
+std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::size_t vocabulary);
 Result<void> check_model(Fields& body, const ServedModel& model);
-Result<std::vector<text::ChatMessage>> parse_messages(const Json* value, const Fields& body,
-                                                      std::string_view name = "messages");
+// Takes 'messages'.
+Result<std::vector<text::ChatMessage>> parse_messages(Fields& body);
+Result<text::ChatMessage> parse_message(const Json& value, const std::string& path);
+Result<std::vector<text::ContentPart>> parse_parts(const Json::array_t& items, const std::string& path);
 Result<text::Role> parse_role(const Fields& message, const std::string& name);
-// Text, any object, or the values of a schema, which lies in a member 'json_schema' or beside the type.
-enum class SchemaPlace { kInner, kBeside };
-Result<void> parse_text_format(const Json& value, const std::string& path, SchemaPlace place, AnswerForm& form);
+// Text, any object, or the values of a schema, in a member 'json_schema' or beside the type.
+Result<void> parse_text_format(const Json& value, const std::string& path, Nesting nesting, AnswerForm& form);
 // Nothing is stored here, so nobody may count on it.
 Result<void> refuse_storing(Fields& body);
+// How much to think: "none", "minimal", "low", "medium", "high".
+Result<void> parse_effort(Fields& fields, std::string_view name, const ServedModel& model, text::ChatRequest& chat);
 Result<void> parse_sampling(Fields& body, CanonicalRequest& request, std::size_t vocabulary);
 
 }  // namespace baton::serve::openai

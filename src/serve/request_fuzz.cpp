@@ -20,10 +20,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!body) return 0;
   CanonicalRequest request;
   (void)openai::parse_sampling(*body, request, 1000);
-  (void)openai::parse_messages(body->take("messages"), *body);
+  (void)openai::parse_messages(*body);
   AnswerForm form;
   if (const Json* format = body->take("response_format")) {
-    (void)openai::parse_text_format(*format, "response_format", openai::SchemaPlace::kInner, form);
+    (void)openai::parse_text_format(*format, "response_format", Nesting::kInner, form);
   }
   (void)parse_tools(*body);
   (void)body->refuse_rest();

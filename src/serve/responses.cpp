@@ -4,204 +4,145 @@
 
 #include "serve/chat_tools.h"
 #include "serve/openai.h"
+#include "serve/responses_format.h"
 
 namespace baton::serve::responses {
 
 namespace {
 
-struct Asked {
-  std::string model;
-  std::optional<std::string> instructions;
-  std::optional<std::uint32_t> max_output_tokens;
-  double temperature = 1;
-  double top_p = 1;
-  std::string text_format = R"({"type":"text"})";
-};
-
-class Format : public AnswerFormat {
- public:
-  explicit Format(Asked asked)
-      : asked_(std::move(asked)), id_(new_id("resp")), item_id_(new_id("msg")), created_(unix_time()) {}
-
-  std::string whole(std::span<const Choice> choices) override {
-    return response(status_of(choices.front().end), &choices.front());
-  }
-  std::string begin() override {
-    const std::string empty = response("in_progress", nullptr);
-    // One by one: each takes the next number.
-    std::string events = event("response.created", JsonObject().raw("response", empty));
-    events += event("response.in_progress", JsonObject().raw("response", empty));
-    return events;
-  }
-  std::string piece(std::size_t, const Piece& piece) override {
-    std::string events;
-    if (!piece.reasoning.empty()) {
-      if (thought_.empty()) events += added(0, reasoning_item("in_progress", "[]"));
-      thought_ += piece.reasoning;
-      events += event("response.reasoning_text.delta", thought_place().text("delta", piece.reasoning));
-    }
-    if (piece.text.empty()) return events;
-    events += open_message();
-    text_ += piece.text;
-    events += event("response.output_text.delta", place().text("delta", piece.text).raw("logprobs", "[]"));
-    return events;
-  }
-  std::string end_of_choice(std::size_t, const AnswerEnd& end) override {
-    const std::string content = std::format("[{}]", part(text_));
-    std::string events = open_message();
-    events += event("response.output_text.done", place().text("text", text_).raw("logprobs", "[]"));
-    events += event("response.content_part.done", place().raw("part", part(text_)));
-    events += event("response.output_item.done",
-                    JsonObject().integer("output_index", message_index()).raw("item", item(status_of(end), content)));
-    return events;
-  }
-  std::string end(std::span<const Choice> choices) override {
-    Choice choice = choices.front();
-    choice.text = text_;
-    choice.reasoning = thought_;
-    const std::string_view status = status_of(choice.end);
-    return event(std::format("response.{}", status), JsonObject().raw("response", response(status, &choice)));
-  }
-  std::string error(const Error& error) override {
-    JsonObject object;
-    object.text("code", error_code_name(error.code)).text("message", error.message).null("param");
-    return event("error", object);
-  }
-
- private:
-  static std::string_view status_of(const AnswerEnd& end) {
-    return end.reason == EndReason::kLength ? "incomplete" : "completed";
-  }
-  static std::string part(std::string_view text) {
-    return JsonObject()
-        .text("type", "output_text")
-        .text("text", text)
-        .raw("annotations", "[]")
-        .raw("logprobs", "[]")
-        .str();
-  }
-  JsonObject place() const {
-    JsonObject object;
-    return object.text("item_id", item_id_).integer("output_index", message_index()).integer("content_index", 0);
-  }
-  JsonObject thought_place() const {
-    JsonObject object;
-    return object.text("item_id", thought_id_).integer("output_index", 0).integer("content_index", 0);
-  }
-  // Behind the thoughts, where there are any.
-  std::int64_t message_index() const { return thought_.empty() ? 0 : 1; }
-  std::string added(std::int64_t index, std::string_view made) {
-    return event("response.output_item.added", JsonObject().integer("output_index", index).raw("item", made));
-  }
-  // Ends the thoughts and begins the message, where that has not happened.
-  std::string open_message() {
-    if (message_open_) return {};
-    message_open_ = true;
-    std::string events;
-    if (!thought_.empty()) {
-      events = event("response.reasoning_text.done", thought_place().text("text", thought_));
-      events += event(
-          "response.output_item.done",
-          JsonObject().integer("output_index", 0).raw("item", reasoning_item("completed", thought_part(thought_))));
-    }
-    events += added(message_index(), item("in_progress", "[]"));
-    events += event("response.content_part.added", place().raw("part", part("")));
-    return events;
-  }
-  static std::string thought_part(std::string_view thought) {
-    return std::format("[{}]", JsonObject().text("type", "reasoning_text").text("text", thought).str());
-  }
-  std::string reasoning_item(std::string_view status, std::string_view content) const {
-    return JsonObject()
-        .text("type", "reasoning")
-        .text("id", thought_id_)
-        .text("status", status)
-        .raw("summary", "[]")
-        .raw("content", content)
-        .str();
-  }
-  std::string item(std::string_view status, std::string_view content) const {
-    return JsonObject()
-        .text("type", "message")
-        .text("id", item_id_)
-        .text("status", status)
-        .text("role", "assistant")
-        .raw("content", content)
-        .str();
-  }
-  std::string event(std::string_view type, const JsonObject& members) {
-    JsonObject object;
-    object.text("type", type).integer("sequence_number", sequence_number_++);
-    const std::string rest = members.str();
-    std::string data = object.str();
-    data.back() = ',';
-    return server_sent_event(data + rest.substr(1), type);
-  }
-  // Without a choice: the answer has only begun.
-  std::string response(std::string_view status, const Choice* choice) const {
-    JsonObject object;
-    object.text("id", id_).text("object", "response").integer("created_at", created_).text("status", status);
-    object.null("error");
-    if (status == "incomplete") {
-      object.raw("incomplete_details", R"({"reason":"max_output_tokens"})");
-    } else {
-      object.null("incomplete_details");
-    }
-    if (asked_.instructions) {
-      object.text("instructions", *asked_.instructions);
-    } else {
-      object.null("instructions");
-    }
-    if (asked_.max_output_tokens) {
-      object.integer("max_output_tokens", *asked_.max_output_tokens);
-    } else {
-      object.null("max_output_tokens");
-    }
-    object.text("model", asked_.model);
-    std::vector<std::string> output;
-    if (choice != nullptr) {
-      if (!choice->reasoning.empty()) output.push_back(reasoning_item("completed", thought_part(choice->reasoning)));
-      output.push_back(item(status, std::format("[{}]", part(choice->text))));
-    }
-    object.raw("output", json_array(output));
-    object.flag("parallel_tool_calls", false).null("previous_response_id").flag("store", false);
-    object.number("temperature", asked_.temperature).number("top_p", asked_.top_p);
-    object.raw("text", JsonObject().raw("format", asked_.text_format).str())
-        .text("tool_choice", "auto")
-        .raw("tools", "[]");
-    object.text("truncation", "disabled").raw("metadata", "{}");
-    if (choice == nullptr) return object.null("usage").str();
-    const AnswerEnd& end = choice->end;
-    object.raw("usage", JsonObject()
-                            .integer("input_tokens", end.prompt_tokens)
-                            .raw("input_tokens_details", JsonObject().integer("cached_tokens", end.cached_tokens).str())
-                            .integer("output_tokens", end.new_tokens)
-                            .raw("output_tokens_details", R"({"reasoning_tokens":0})")
-                            .integer("total_tokens", std::int64_t{end.prompt_tokens} + end.new_tokens)
-                            .str());
-    return object.str();
-  }
-
-  const Asked asked_;
-  const std::string id_;
-  const std::string item_id_;
-  const std::int64_t created_;
-  const std::string thought_id_ = new_id("rs");
-  std::int64_t sequence_number_ = 0;
-  std::string text_;
-  std::string thought_;
-  bool message_open_ = false;
-};
+using text::ChatMessage;
+using text::Role;
 
 Result<void> parse_text(Fields& body, AnswerForm& form, std::string& echoed) {
   const Json* text = body.take("text");
   if (text == nullptr) return {};
   Fields fields = TRY(Fields::of(*text, "text"));
   if (const Json* format = fields.take("format")) {
-    TRY(openai::parse_text_format(*format, "text.format", openai::SchemaPlace::kBeside, form));
+    TRY(openai::parse_text_format(*format, "text.format", Nesting::kBeside, form));
     echoed = to_json(*format);
   }
   return fields.refuse_rest();
+}
+
+Result<void> parse_reasoning(Fields& body, const ServedModel& model, text::ChatRequest& chat) {
+  const Json* reasoning = body.take("reasoning");
+  if (reasoning == nullptr) return {};
+  Fields fields = TRY(Fields::of(*reasoning, "reasoning"));
+  TRY(openai::parse_effort(fields, "effort", model, chat));
+  // Whoever wants a summary gets the thoughts themselves.
+  fields.allow({"summary"});
+  return fields.refuse_rest();
+}
+
+// An assistant's message that what comes next may still belong to; what it thought, said and called are items of their
+// own here.
+ChatMessage* open_turn(std::vector<ChatMessage>& messages) {
+  if (messages.empty() || messages.back().role != Role::kAssistant) return nullptr;
+  return &messages.back();
+}
+
+Result<void> add_thoughts(Fields& item, std::vector<ChatMessage>& messages) {
+  const Json* encrypted = item.take("encrypted_content");
+  if (encrypted != nullptr) return item.wrong("encrypted_content", "is of another server");
+  const Json* content = item.take("content");
+  std::string thoughts;
+  if (content != nullptr) {
+    if (!content->is_array()) return item.wrong("content", "must be an array");
+    for (std::size_t index = 0; index < content->get_array().size(); ++index) {
+      Fields part = TRY(Fields::of(content->get_array()[index], std::format("{}[{}]", item.path_of("content"), index)));
+      if (TRY(part.required_text("type")) != "reasoning_text") return part.wrong("type", "must be 'reasoning_text'");
+      thoughts += TRY(part.required_text("text"));
+      TRY(part.refuse_rest());
+    }
+  }
+  item.allow({"summary"});
+  messages.push_back({.role = Role::kAssistant, .reasoning_content = std::move(thoughts)});
+  return {};
+}
+
+Result<void> add_call(Fields& item, std::vector<ChatMessage>& messages) {
+  text::ToolCall call;
+  call.id = TRY(item.required_text("call_id"));
+  call.name = TRY(item.required_text("name"));
+  call.arguments_json = TRY(item.required_text("arguments"));
+  if (call.arguments_json.empty()) call.arguments_json = "{}";
+  ChatMessage* turn = open_turn(messages);
+  if (turn == nullptr) turn = &messages.emplace_back(ChatMessage{.role = Role::kAssistant});
+  turn->tool_calls.push_back(std::move(call));
+  return {};
+}
+
+Result<void> add_result(Fields& item, std::vector<ChatMessage>& messages) {
+  ChatMessage result{.role = Role::kTool};
+  result.tool_call_id = TRY(item.required_text("call_id"));
+  const Json* output = item.take("output");
+  if (output == nullptr) return item.wrong("output", "is missing");
+  if (output->is_string()) {
+    result.content = output->get<std::string>();
+  } else if (output->is_array()) {
+    result.content = TRY(openai::parse_parts(output->get_array(), item.path_of("output")));
+  } else {
+    return item.wrong("output", "must be a string or an array of parts");
+  }
+  messages.push_back(std::move(result));
+  return {};
+}
+
+Result<void> add_item(const Json& value, const std::string& path, std::vector<ChatMessage>& messages) {
+  Fields item = TRY(Fields::of(value, path));
+  const std::string type = TRY(item.text("type"))
+  .value_or("message");
+  if (type == "message") {
+    ChatMessage message = TRY(openai::parse_message(value, path));
+    ChatMessage* turn = open_turn(messages);
+    // Thoughts come before what they led to.
+    const bool only_thought = turn != nullptr && std::holds_alternative<std::monostate>(turn->content) &&
+                              turn->tool_calls.empty() && message.role == Role::kAssistant;
+    if (only_thought) {
+      turn->content = std::move(message.content);
+    } else {
+      messages.push_back(std::move(message));
+    }
+    return {};
+  }
+  item.allow({"id", "status"});
+  if (type == "function_call") {
+    TRY(add_call(item, messages));
+  } else if (type == "function_call_output") {
+    TRY(add_result(item, messages));
+  } else if (type == "reasoning") {
+    TRY(add_thoughts(item, messages));
+  } else {
+    return fail(ErrorCode::kUnsupported,
+                std::format("'{}' is '{}': messages, functions' calls and their outputs, and reasoning are read here",
+                            item.path_of("type"), type),
+                item.path_of("type"));
+  }
+  return item.refuse_rest();
+}
+
+Result<void> parse_input(Fields& body, std::vector<ChatMessage>& messages) {
+  const Json* input = body.take("input");
+  if (input != nullptr && input->is_string()) {
+    messages.push_back({.role = Role::kUser, .content = input->get<std::string>()});
+    return {};
+  }
+  if (input == nullptr) return body.wrong("input", "is missing");
+  if (!input->is_array() || input->get_array().empty()) {
+    return body.wrong("input", "must be a string or an array of items");
+  }
+  for (std::size_t index = 0; index < input->get_array().size(); ++index) {
+    TRY(add_item(input->get_array()[index], std::format("input[{}]", index), messages));
+  }
+  return {};
+}
+
+Result<ToolUse> parse_functions(Fields& body, Asked& asked) {
+  if (const Json* tools = body.take("tools")) asked.tools = to_json(*tools);
+  if (const Json* choice = body.take("tool_choice")) asked.tool_choice = to_json(*choice);
+  ToolUse use = TRY(parse_tools(body, Nesting::kBeside));
+  asked.parallel_tool_calls = use.count == ToolUse::Count::kSeveral;
+  return use;
 }
 
 }  // namespace
@@ -230,25 +171,19 @@ Result<ParsedRequest> parse(const Json& json, const ServedModel& model) {
   .value_or(false) ? Delivery::kStream : Delivery::kWhole;
   AnswerForm form;
   TRY(parse_text(body, form, asked.text_format));
+  form.tools = TRY(parse_functions(body, asked));
   if (TRY(body.text("truncation")).value_or("disabled") != "disabled") {
     return fail(ErrorCode::kUnsupported, "'truncation' can only be 'disabled' on this server", "truncation");
   }
-
   text::ChatRequest chat;
-  if (asked.instructions) chat.messages.push_back({.role = text::Role::kSystem, .content = *asked.instructions});
-  const Json* input = body.take("input");
-  if (input != nullptr && input->is_string()) {
-    chat.messages.push_back({.role = text::Role::kUser, .content = input->get<std::string>()});
-  } else {
-    for (text::ChatMessage& message : TRY(openai::parse_messages(input, body, "input"))) {
-      chat.messages.push_back(std::move(message));
-    }
-  }
+  TRY(parse_reasoning(body, model, chat));
+  if (asked.instructions) chat.messages.push_back({.role = Role::kSystem, .content = *asked.instructions});
+  TRY(parse_input(body, chat.messages));
   TRY(openai::refuse_storing(body));
   body.allow({"metadata", "user", "safety_identifier", "prompt_cache_key", "service_tier"});
   TRY(body.refuse_rest());
   TRY(ask(model, std::move(chat), std::move(form), parsed));
-  parsed.format = std::make_unique<Format>(std::move(asked));
+  parsed.format = answer_format(std::move(asked));
   return parsed;
 }
 

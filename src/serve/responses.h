@@ -1,5 +1,5 @@
-// OpenAI's Responses API: /v1/responses, text alone, as its public reference describes it. Nothing is stored: a request
-// that counts on an earlier one is refused.
+// OpenAI's Responses API: /v1/responses, text and functions, as its public reference describes it. Nothing is stored: a
+// request that counts on an earlier one is refused.
 #pragma once
 
 #include "serve/canonical.h"

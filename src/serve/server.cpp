@@ -5,17 +5,19 @@
 #include <format>
 
 #include "base/error_table.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "serve/access.h"
 #include "serve/anthropic.h"
 #include "serve/conversation.h"
+#include "serve/embedder.h"
 #include "serve/json.h"
 #include "serve/metrics.h"
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/page.h"
 #include "serve/responses.h"
+#include "serve/task_worker.h"
+#include "serve/vectors.h"
 
 namespace baton::serve {
 
@@ -23,9 +25,13 @@ namespace {
 
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
-constexpr std::size_t kLeastKeyLength = 16;
 constexpr std::size_t kMostBodyBytesPerToken = 64;
 constexpr std::size_t kLeastBodyBytes = 1 << 20;
+
+bool reached_from_elsewhere(const ServerOptions& options) {
+  return !is_loopback(options.listen.host) ||
+         std::ranges::any_of(options.listen_too, [](const auto& endpoint) { return !is_loopback(endpoint.host); });
+}
 
 // Brings an answer's events from the node's loop to the HTTP server's thread.
 class Relay : public AnswerSink {
@@ -62,12 +68,16 @@ struct Server::Impl {
   };
   using ErrorBody = std::string (*)(int, const Error&);
   using Parse = Result<ParsedRequest> (*)(const Json&, const ServedModel&);
+  using ParseVectors = Result<vectors::VectorRequest> (*)(const Json&, const ServedModel&);
+  using Tell = Result<std::string> (*)(const Json&, const ServedModel&);
   using Answer = void (Impl::*)(const HttpRequest&, const std::shared_ptr<HttpReply>&);
-  // One of `parse` and `answer`: a request for text, or one that is answered at once.
+  // One of the four: a request for text, one for vectors, one about the model, or one that is answered at once.
   struct Route {
     std::string_view method;
     std::string_view path;  // one that ends with '/' stands for all that begin so, but the root for itself alone
-    Parse parse = nullptr;
+    Parse parse = nullptr;  // these three on the worker's thread
+    ParseVectors parse_vectors = nullptr;
+    Tell tell = nullptr;
     Answer answer = nullptr;
     ErrorBody error_body = openai::error_body;
   };
@@ -77,33 +87,52 @@ struct Server::Impl {
         node(of_node),
         model(std::move(of_model)),
         options(std::move(given)),
-        access(is_loopback(options.listen.host) ? Access::Reach::kThisMachine : Access::Reach::kNetwork,
-               options.api_keys),
+        access(reach(), keys(), options.origins),
         context_tokens(node.executor().engine().options().context_tokens) {}
+
+  Access::Reach reach() const {
+    return reached_from_elsewhere(options) ? Access::Reach::kNetwork : Access::Reach::kThisMachine;
+  }
+  std::optional<KeyRing> keys() const {
+    if (reach() == Access::Reach::kNetwork) return KeyRing(options.api_keys, options.key_book);
+    if (options.api_keys.empty()) return std::nullopt;
+    return KeyRing(options.api_keys, {});
+  }
 
   static const std::vector<Route>& routes() {
     static const std::vector<Route> all = {
         {.method = "POST", .path = "/v1/chat/completions", .parse = openai::parse_chat},
         {.method = "POST", .path = "/v1/completions", .parse = openai::parse_completion},
         {.method = "POST", .path = "/v1/responses", .parse = responses::parse},
+        {.method = "POST", .path = "/v1/embeddings", .parse_vectors = vectors::parse_embeddings},
+        {.method = "POST", .path = "/v1/rerank", .parse_vectors = vectors::parse_rerank},
         {.method = "POST",
          .path = "/v1/messages",
          .parse = anthropic::parse_messages,
          .error_body = anthropic::error_body},
         {.method = "POST",
          .path = "/v1/messages/count_tokens",
-         .answer = &Impl::count_tokens,
+         .tell = anthropic::count_tokens,
          .error_body = anthropic::error_body},
         {.method = "POST", .path = "/api/chat", .parse = ollama::parse_chat, .error_body = ollama::error_body},
         {.method = "POST", .path = "/api/generate", .parse = ollama::parse_generate, .error_body = ollama::error_body},
+        {.method = "POST",
+         .path = "/api/embed",
+         .parse_vectors = vectors::parse_ollama_embed,
+         .error_body = ollama::error_body},
+        {.method = "POST",
+         .path = "/api/embeddings",
+         .parse_vectors = vectors::parse_ollama_embeddings,
+         .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags},
-        {.method = "POST", .path = "/api/show", .answer = &Impl::show_tag, .error_body = ollama::error_body},
+        {.method = "POST", .path = "/api/show", .tell = ollama::show, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
         {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
         {.method = "GET", .path = "/api/plan", .answer = &Impl::show_plans},
         {.method = "GET", .path = "/api/cluster", .answer = &Impl::show_cluster},
         {.method = "GET", .path = "/v1/models", .answer = &Impl::list_models},
         {.method = "GET", .path = "/v1/models/", .answer = &Impl::show_model},
+        // Also that by which Ollama's command line sees that somebody listens.
         {.method = "GET", .path = "/", .answer = &Impl::show_page},
         {.method = "GET", .path = "/assets/", .answer = &Impl::show_page},
         {.method = "GET", .path = "/health", .answer = &Impl::show_health},
@@ -130,7 +159,7 @@ struct Server::Impl {
   std::optional<HttpServer::Refusal> refuse(const HttpRequest& request) {
     auto refusal = access.refuse(request);
     std::string allowed;
-    if (!refusal && find_route(request, allowed) == nullptr) {
+    if (!refusal && !access.is_preflight(request) && find_route(request, allowed) == nullptr) {
       refusal = allowed.empty() ? HttpServer::Refusal{404, std::format("there is nothing at '{}'", request.path)}
                                 : HttpServer::Refusal{
                                       405, std::format("'{}' takes {}", request.path, allowed), {{"Allow", allowed}}};
@@ -148,17 +177,111 @@ struct Server::Impl {
   }
 
   void handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
+    if (access.is_preflight(request)) return send(*reply, 204, {});
     std::string allowed;
     const Route& route = *find_route(request, allowed);
     if (route.answer != nullptr) return (this->*route.answer)(request, reply);
-    auto parsed = parse(route, request);
-    if (!parsed) return send_error(*reply, route, parsed.error());
-    begin(route, access.client_of(request), *std::move(parsed), std::move(reply));
+    std::string client = access.client_of(request);
+    if (route.tell != nullptr) {
+      return work<std::string>(
+          client, std::move(request.body), std::move(reply), route,
+          [this, &route](const std::string& body) -> Result<std::string> {
+            return route.tell(TRY(parse_json(body)), *model);
+          },
+          [this](std::string told, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(told)); });
+    }
+    if (route.parse_vectors != nullptr) {
+      return work<vectors::VectorRequest>(
+          client, std::move(request.body), std::move(reply), route,
+          [this, &route](const std::string& body) { return parse_vectors(route, body); },
+          [this, &route, client](vectors::VectorRequest asked, std::shared_ptr<HttpReply> to) {
+            begin_vectors(route, client, std::move(asked), std::move(to));
+          });
+    }
+    work<ParsedRequest>(
+        client, std::move(request.body), std::move(reply), route,
+        [this, &route](const std::string& body) { return parse(route, body); },
+        [this, &route, client](ParsedRequest parsed, std::shared_ptr<HttpReply> to) {
+          begin(route, client, std::move(parsed), std::move(to));
+        });
   }
 
-  Result<ParsedRequest> parse(const Route& route, const HttpRequest& request) const {
-    const Json body = TRY(parse_json(request.body));
+  // Makes something of a body on the worker's thread, and goes on with it on this one, where the client is still there.
+  template <typename Made, typename Make, typename GoOn>
+  void work(const std::string& client, std::string body, std::shared_ptr<HttpReply> reply, const Route& route,
+            Make make, GoOn go_on) {
+    const auto wanted = std::make_shared<std::atomic<bool>>(true);
+    reply->on_gone([wanted] { *wanted = false; });
+    TaskWorker::Task task;
+    task.bytes = body.size();
+    task.wanted = [wanted] { return wanted->load(); };
+    task.run = [this, body = std::move(body), reply, &route, make = std::move(make),
+                go_on = std::move(go_on)](TaskWorker::Turn turn) mutable {
+      Result<Made> made = turn == TaskWorker::Turn::kInTime
+                              ? make(body)
+                              : fail(ErrorCode::kNoCapacity, "the request was not read in time: come back later");
+      http->post([this, reply = std::move(reply), &route, made = std::move(made), go_on = std::move(go_on)]() mutable {
+        if (reply->gone()) return;
+        if (!made) return send_error(*reply, route, made.error());
+        go_on(*std::move(made), std::move(reply));
+      });
+    };
+    if (const auto accepted = worker->submit(client, std::move(task)); !accepted) {
+      send_error(*reply, route, accepted.error());
+    }
+  }
+
+  Result<vectors::VectorRequest> parse_vectors(const Route& route, const std::string& text) const {
+    vectors::VectorRequest asked = TRY(route.parse_vectors(TRY(parse_json(text)), *model));
+    for (std::vector<Token>& tokens : asked.work.texts) {
+      if (tokens.empty()) return fail(ErrorCode::kInvalidArgument, "a text has no tokens");
+      if (tokens.size() <= context_tokens) continue;
+      if (asked.too_long == vectors::TooLong::kRefuse) {
+        return fail(ErrorCode::kInvalidArgument,
+                    std::format("a text has {} tokens, and this server has room for {}", tokens.size(), context_tokens),
+                    std::string(kContextLength));
+      }
+      tokens.resize(context_tokens);
+      // What the model wants at a text's end it gets, however much of the text is left.
+      const std::vector<Token> end = model->tokenizer().end_sequence();
+      std::ranges::copy(end, tokens.end() - static_cast<std::ptrdiff_t>(end.size()));
+    }
+    return asked;
+  }
+
+  // Computes on the loop's thread, writes the answer on the worker's, sends it on this one.
+  void begin_vectors(const Route& route, const std::string& client, vectors::VectorRequest asked,
+                     std::shared_ptr<HttpReply> reply) {
+    const Embedder::Id id = next_id++;
+    reply->on_gone([this, id] {
+      loop.post([weak = embedder_of_http, id] {
+        if (const auto held = weak.lock()) held->cancel(id);
+      });
+    });
+    std::size_t tokens = 0;
+    for (const std::vector<Token>& text : asked.work.texts) tokens += text.size();
+    auto done = [this, &route, client, tokens, reply = std::move(reply),
+                 answer = std::move(asked.answer)](Result<Vectors> made) mutable {
+      http->post([this, &route, client, tokens, reply = std::move(reply), answer = std::move(answer),
+                  made = std::move(made)]() mutable {
+        if (reply->gone()) return;
+        if (!made) return send_error(*reply, route, made.error());
+        work<std::string>(
+            client, {}, std::move(reply), route,
+            [answer = std::move(answer), tokens, vectors = *std::move(made)](
+                const std::string&) mutable -> Result<std::string> { return answer(std::move(vectors), tokens); },
+            [this](std::string body, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(body)); });
+      });
+    };
+    loop.post([weak = embedder_of_http, id, work = std::move(asked.work), done = std::move(done)]() mutable {
+      if (const auto held = weak.lock()) held->start(id, std::move(work), std::move(done));
+    });
+  }
+
+  Result<ParsedRequest> parse(const Route& route, const std::string& text) const {
+    const Json body = TRY(parse_json(text));
     ParsedRequest parsed = TRY(route.parse(body, *model));
+    if (parsed.at_once) return parsed;
     CanonicalRequest& asked = parsed.request;
     if (asked.prompts.size() * asked.choices > kMostChoices) {
       return fail(ErrorCode::kInvalidArgument, std::format("at most {} answers may be asked for at once", kMostChoices),
@@ -172,7 +295,14 @@ struct Server::Impl {
     if (longest >= context_tokens) {
       return fail(ErrorCode::kInvalidArgument,
                   std::format("the prompt has {} tokens, and this server has room for {} with the answer", longest,
-                              context_tokens));
+                              context_tokens),
+                  std::string(kContextLength));
+    }
+    if (asked.max_new_tokens && *asked.max_new_tokens > context_tokens) {
+      return fail(ErrorCode::kInvalidArgument,
+                  std::format("{} new tokens do not fit into this server's context of {}", *asked.max_new_tokens,
+                              context_tokens),
+                  "max_tokens");
     }
     const auto room = context_tokens - static_cast<std::uint32_t>(longest);
     if (asked.max_new_tokens && *asked.max_new_tokens > room) {
@@ -181,7 +311,7 @@ struct Server::Impl {
           std::format("{} prompt tokens and {} new ones do not fit into this server's context of {}: ask for at "
                       "most {}",
                       longest, *asked.max_new_tokens, context_tokens, room),
-          "max_tokens");
+          std::string(kContextLength));
     }
     asked.max_new_tokens = asked.max_new_tokens.value_or(std::min(room, options.default_new_tokens));
     // Now rather than when it is its turn.
@@ -190,6 +320,7 @@ struct Server::Impl {
   }
 
   void begin(const Route& route, const std::string& client, ParsedRequest parsed, std::shared_ptr<HttpReply> reply) {
+    if (parsed.at_once) return send(*reply, 200, *std::move(parsed.at_once));
     CanonicalRequest asked = std::move(parsed.request);
     parsed.request.prompts.resize(asked.prompts.size());
     parsed.request.choices = asked.choices;
@@ -200,6 +331,7 @@ struct Server::Impl {
       const Generator::AnswerId id = next_id++;
       ids.push_back(id);
       AnswerRequest answer{.client = client,
+                           .group = ids.front(),
                            .request = options.request,
                            .stops = asked.stops,
                            .marks = asked.marks,
@@ -209,6 +341,8 @@ struct Server::Impl {
       request.prompt = asked.prompts[choice / asked.choices];
       request.max_new_tokens = *asked.max_new_tokens;
       request.end_tokens = model->vocabulary().end_tokens();
+      request.end_tokens.insert(request.end_tokens.end(), asked.further_end_tokens.begin(),
+                                asked.further_end_tokens.end());
       request.sampler = asked.sampler;
       // Answers to one prompt draw each its own.
       request.sampler.seed += choice % asked.choices;
@@ -246,27 +380,16 @@ struct Server::Impl {
     send(*reply, 200, openai::model_list(*model));
   }
   void show_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-    const std::string wanted = request.path.substr(std::string_view("/v1/models/").size());
+    const std::string wanted = percent_decoded(request.path.substr(std::string_view("/v1/models/").size()));
     if (wanted == model->id()) return send(*reply, 200, openai::model_entry(*model));
     const Error error{ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"};
     send(*reply, 404, openai::error_body(404, error));
   }
-  void count_tokens(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-    const auto body = parse_json(request.body);
-    const auto count = body ? anthropic::count_tokens(*body, *model) : std::unexpected(body.error());
-    if (count) return send(*reply, 200, *count);
-    const int status = http_status(count.error().code);
-    send(*reply, status, anthropic::error_body(status, count.error()));
-  }
   void list_tags(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    send(*reply, 200, ollama::model_list(*model));
-  }
-  void show_tag(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-    const auto body = parse_json(request.body);
-    const auto shown = body ? ollama::show(*body, *model) : std::unexpected(body.error());
-    if (shown) return send(*reply, 200, *shown);
-    const int status = http_status(shown.error().code);
-    send(*reply, status, ollama::error_body(status, shown.error()));
+    const auto list = ollama::model_list(*model);
+    if (list) return send(*reply, 200, *list);
+    const int status = http_status(list.error().code);
+    send(*reply, status, ollama::error_body(status, list.error()));
   }
   void show_version(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, JsonObject().text("version", options.version).str());
@@ -332,12 +455,15 @@ struct Server::Impl {
   node::Node& node;
   const std::unique_ptr<const ServedModel> model;
   const ServerOptions options;
-  const Access access;
+  Access access;  // on the HTTP server's thread
   const std::uint32_t context_tokens;
   Metrics metrics;
   std::shared_ptr<Generator> generator;        // on the loop's thread
   std::weak_ptr<Generator> generator_of_http;  // the same, on the HTTP server's thread, to be used on the loop's
-  std::uint64_t next_id = 1;                   // on the HTTP server's thread
+  std::shared_ptr<Embedder> embedder;          // as the generator
+  std::weak_ptr<Embedder> embedder_of_http;
+  std::uint64_t next_id = 1;  // on the HTTP server's thread
+  std::unique_ptr<TaskWorker> worker;
   std::unique_ptr<HttpServer> http;
 };
 
@@ -345,20 +471,27 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& node,
                                               std::unique_ptr<const ServedModel> model, ServerOptions options) {
-  if (!is_loopback(options.listen.host) && options.api_keys.empty()) {
+  if (reached_from_elsewhere(options) && options.api_keys.empty() && TRY(read_key_book(options.key_book)).empty()) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("{} can be reached from other machines: give the keys of those who may ask with "
-                            "--api-key-file, or listen on 127.0.0.1",
+                std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
+                            "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
                             options.listen.to_string()));
   }
   auto impl = std::make_unique<Impl>(loop, node, std::move(model), std::move(options));
   impl->generator = std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator,
                                                 impl->metrics, impl->options.planner);
   impl->generator_of_http = impl->generator;
+  impl->embedder = Embedder::create(
+      loop, node,
+      {.waiting = impl->options.generator.waiting + 1, .waiting_time = impl->options.generator.waiting_time},
+      impl->metrics);
+  impl->embedder_of_http = impl->embedder;
   HttpServer::Options http;
   http.listen = impl->options.listen;
+  http.listen_too = impl->options.listen_too;
   http.limits = impl->options.http;
   Impl* const raw = impl.get();
+  impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{.bytes = impl->options.http.all_bodies_bytes});
   // Requests may come before `http` is assigned: they wait for it.
   auto ready = std::make_shared<std::atomic<bool>>(false);
   http.handler = [raw, ready](HttpRequest request, std::shared_ptr<HttpReply> reply) {
@@ -369,6 +502,7 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
   // No prompt that fits takes more; it is read into memory before its tokens are counted.
   http.limits.body_bytes = std::clamp(impl->context_tokens * kMostBodyBytesPerToken,
                                       std::min(kLeastBodyBytes, http.limits.body_bytes), http.limits.body_bytes);
+  http.common_headers = [raw](const HttpRequest& request) { return raw->access.headers_for(request); };
   http.gate = [raw](const HttpRequest& request) { return raw->refuse(request); };
   impl->http = TRY(HttpServer::start(std::move(http)));
   ready->store(true);
@@ -379,32 +513,12 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
 Server::~Server() {
   // Its answers say farewell by the HTTP server.
   impl_->generator.reset();
+  impl_->embedder.reset();
+  // What it makes goes by the HTTP server, which still asks it.
+  impl_->worker->close();
   impl_->http.reset();
 }
 
 net::Endpoint Server::endpoint() const { return impl_->http->endpoint(); }
-
-Result<std::vector<std::string>> read_api_keys(const std::string& path) {
-  const std::string text = TRY(read_text_file(path));
-  std::vector<std::string> keys;
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    std::string line = text.substr(at, end - at);
-    at = end + 1;
-    ++number;
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-    if (line.empty() || line.starts_with('#')) continue;
-    if (line.size() < kLeastKeyLength) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          std::format("the key in line {} has fewer than {} characters and could be guessed", number, kLeastKeyLength),
-          path);
-    }
-    keys.push_back(std::move(line));
-  }
-  if (keys.empty()) return fail(ErrorCode::kNotFound, "there is no key in this file", path);
-  return keys;
-}
 
 }  // namespace baton::serve

@@ -5,6 +5,7 @@
 // a name of its own point here).
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +21,12 @@ namespace baton::serve {
 
 struct ServerOptions {
   net::Endpoint listen{"127.0.0.1", 8770};
-  std::vector<std::string> api_keys = {};  // one of them is asked of every client, where there are any
+  // Keys of which one is asked of every client, where there are any.
+  std::vector<std::string> api_keys = {};
+  // Further keys (api_keys.h), asked of clients where it listens beyond this machine; empty: none.
+  std::filesystem::path key_book = {};
+  std::vector<net::Endpoint> listen_too = {};  // as `listen` within this machine or beyond
+  std::vector<std::string> origins = {};       // whose web pages may ask, such as "https://chat.example"
   HttpLimits http = {};
   GeneratorLimits generator = {};
   // Tokens of an answer whose client does not say how many it wants.
@@ -35,7 +41,7 @@ struct ServerOptions {
 class Server {
  public:
   // On the loop's thread, as the rest of its life. The loop and the node must outlive it. kInvalidArgument where it
-  // would listen to other machines without a key.
+  // would listen to other machines while there is no key.
   static Result<std::unique_ptr<Server>> start(net::EventLoop& loop, node::Node& node,
                                                std::unique_ptr<const ServedModel> model, ServerOptions options);
   // Ends every answer and every connection.
@@ -50,9 +56,5 @@ class Server {
   explicit Server(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-// Keys from a file, one a line; empty lines and those that begin with '#' count for nothing. kInvalidArgument where a
-// key is shorter than 16 characters, kNotFound where there is no key at all.
-Result<std::vector<std::string>> read_api_keys(const std::string& path);
 
 }  // namespace baton::serve

@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kMostNodes = 1U << 19;
 constexpr std::size_t kMostRows = 1U << 12;
 constexpr std::uint64_t kMostWork = 1U << 22;
+// Of a state, from its beginning: what stands behind them is left as it is.
+constexpr std::size_t kMostPartsCutDown = 16;
 
 constexpr std::uint32_t kNever = ByteLanguage::kNever;
 
@@ -290,6 +292,33 @@ ByteLanguage::Node ByteLanguage::next(Node state, std::uint8_t byte) {
   // A rule within may have asked for so many that this one's row is gone.
   if (nodes_[state].row != kNoRow) rows_[nodes_[state].row][byte] = after;
   return after;
+}
+
+// Only along the state's spine: what a text has begun stands there, and what is inside of a choice or of another
+// repetition has not.
+ByteLanguage::Node ByteLanguage::alike(Node state, std::uint32_t length) {
+  std::vector<Node> parts;
+  Node rest = state;
+  bool changed = false;
+  const auto cut_down = [&](Node node) {
+    const Data data = nodes_[node];
+    // Each round takes a byte at least.
+    if (data.kind != Kind::kRepeat || nodes_[data.a].shortest == 0) return node;
+    const std::uint32_t least = std::min(data.least, length + 1);
+    const std::uint32_t most = data.most == kUnbounded ? kUnbounded : std::min(data.most, length + 1);
+    if (least == data.least && most == data.most) return node;
+    changed = true;
+    return repeat(data.a, least, most);
+  };
+  while (nodes_[rest].kind == Kind::kSequence && parts.size() < kMostPartsCutDown) {
+    const Data data = nodes_[rest];
+    parts.push_back(cut_down(data.a));
+    rest = data.b;
+  }
+  if (nodes_[rest].kind != Kind::kSequence) rest = cut_down(rest);
+  if (!changed) return state;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) rest = sequence(*part, rest);
+  return rest;
 }
 
 void ByteLanguage::collect(Node node, std::uint8_t byte, Node tail, std::vector<Node>& found) {

@@ -57,6 +57,9 @@ class ByteLanguage {
 
   // What may follow the byte; kNothing where it cannot come. After close() every other state has a text that ends it.
   Node next(Node state, std::uint8_t byte);
+  // A state in which the very same texts of up to `length` bytes may come next: counts that are larger than those can
+  // reach are cut down, so that a long counted text goes through few such states. What ends it may be shorter.
+  Node alike(Node state, std::uint32_t length);
   bool accepts(Node state) const { return nodes_[state].shortest == 0; }
   // Bytes of the shortest text that ends it.
   std::uint32_t shortest(Node state) const { return nodes_[state].shortest; }

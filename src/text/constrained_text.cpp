@@ -47,15 +47,18 @@ TokenLanguage::Mask TokenLanguage::make_mask(ByteLanguage::Node state, std::uint
 
 Result<TokenLanguage::Allowed> TokenLanguage::allowed(ByteLanguage::Node state, std::uint32_t tokens_left) {
   language_->begin_work();
-  auto found = masks_.find(state);
+  const ByteLanguage::Node alike = language_->alike(state, static_cast<std::uint32_t>(trie_->depth()));
+  auto found = masks_.find(alike);
   if (found == masks_.end()) {
-    Mask mask = make_mask(state, ByteLanguage::kNever);
+    Mask mask = make_mask(alike, ByteLanguage::kNever);
     if (masks_.size() * mask.bits.size() * sizeof(mask.bits[0]) >= kMostMaskBytes) masks_.clear();
-    found = masks_.emplace(state, std::move(mask)).first;
+    found = masks_.emplace(alike, std::move(mask)).first;
   }
   const std::uint32_t room = tokens_left == 0 ? 0 : tokens_left - 1;
   Allowed result{found->second.bits};
-  if (found->second.longest_rest > room && language_->shortest(state) <= tokens_left) {
+  // No token reaches what was cut down.
+  const std::uint64_t cut = language_->shortest(state) - language_->shortest(alike);
+  if (found->second.longest_rest + cut > room && language_->shortest(state) <= tokens_left) {
     short_mask_ = make_mask(state, room).bits;
     result = {short_mask_, true};
   }

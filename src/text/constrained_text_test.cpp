@@ -68,6 +68,40 @@ TEST_F(ConstrainedTextTest, EndsInTimeWhereTheRoomIsShort) {
   }
 }
 
+// However far a count is from its bounds, what may come is what may come with counts that nobody has cut down.
+TEST_F(ConstrainedTextTest, CountsAreKeptToTheLastByte) {
+  for (const auto& [least, most] :
+       {std::pair{0U, 70U}, {70U, 70U}, {50U, 90U}, {3U, 5U}, {60U, ByteLanguage::kUnbounded}}) {
+    auto language = std::make_unique<ByteLanguage>();
+    const auto letters = language->repeat(language->bytes(byte_range('a', 'z')), least, most);
+    const auto start = language->sequence({language->literal("("), letters, language->literal(")")});
+    const auto held = close(std::move(language), start);
+    ByteSource random(least + most);
+    for (const std::uint32_t room : {100U, 400U}) {
+      ConstrainedText text(held);
+      const std::string written = write(text, room, random);
+      ASSERT_TRUE(written.starts_with('(') && written.ends_with(')')) << written;
+      EXPECT_GE(written.size() - 2, least) << written;
+      EXPECT_LE(written.size() - 2, most) << written;
+    }
+  }
+}
+
+TEST_F(ConstrainedTextTest, StatesThatNoTokenTellsApartAreOne) {
+  ByteLanguage language;
+  const auto letters = language.bytes(byte_range('a', 'z'));
+  const auto state = [&](std::uint32_t least, std::uint32_t most) {
+    return language.sequence({language.repeat(letters, least, most), language.literal(")")});
+  };
+  const auto far = state(100, 2000);
+  const auto further = state(99, 1999);
+  const auto near = state(4, 1999);
+  ASSERT_TRUE(language.close(language.either({far, further, near})));
+  EXPECT_EQ(language.alike(far, 8), language.alike(further, 8));
+  EXPECT_NE(language.alike(near, 8), language.alike(further, 8));
+  EXPECT_EQ(language.alike(near, 4000), near);
+}
+
 TEST_F(ConstrainedTextTest, AMarkMayBeAControlToken) {
   const std::vector<Token> marks{end};
   const TokenTrie with_marks(vocabulary, marks);

@@ -1,5 +1,7 @@
 #include "text/marked_text.h"
 
+#include <algorithm>
+
 namespace baton::text {
 
 void MarkedText::append(std::string_view bytes, Origin origin) {
@@ -11,6 +13,13 @@ void MarkedText::append(std::string_view bytes, Origin origin) {
   } else {
     foreign_.push_back({begin, size()});
   }
+}
+
+void MarkedText::cut_to(std::size_t size) {
+  if (size >= bytes_.size()) return;
+  bytes_.resize(size);
+  std::erase_if(foreign_, [&](const TextRange& range) { return range.begin >= size; });
+  if (!foreign_.empty()) foreign_.back().end = std::min(foreign_.back().end, size);
 }
 
 }  // namespace baton::text

@@ -32,6 +32,8 @@ class MarkedText {
   const std::vector<TextRange>& foreign() const { return foreign_; }
 
   void append(std::string_view bytes, Origin origin = Origin::kTemplate);
+  // Gives up all but the first `size` bytes.
+  void cut_to(std::size_t size);
 
  private:
   std::string bytes_;

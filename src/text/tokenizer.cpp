@@ -26,9 +26,10 @@ struct Tokenizer::Impl {
 
   Result<void> find_special_tokens();
   Result<std::vector<Token>> encode(std::string_view text, const SpecialTokenFinder& finder,
-                                    std::span<const TextRange> foreign) const;
+                                    std::span<const TextRange> foreign, TokenCache* cache) const;
   // A text between special tokens, or before or after them all.
   Result<void> encode_text(std::string_view text, std::vector<Token>& tokens) const;
+  Result<void> encode_text_once(std::string_view text, std::vector<Token>& tokens, TokenCache& cache) const;
 
   Vocabulary vocabulary;
   SpecialTokenFinder in_plain_text;  // user-defined tokens
@@ -61,6 +62,16 @@ Result<void> Tokenizer::Impl::encode_text(std::string_view text, std::vector<Tok
   return sentence_piece->encode(std::string(" ").append(text), tokens);
 }
 
+Result<void> Tokenizer::Impl::encode_text_once(std::string_view text, std::vector<Token>& tokens,
+                                               TokenCache& cache) const {
+  if (cache.append_known(text, tokens)) return {};
+  std::vector<Token> made;
+  TRY(encode_text(text, made));
+  tokens.insert(tokens.end(), made.begin(), made.end());
+  cache.keep(text, std::move(made));
+  return {};
+}
+
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
@@ -78,15 +89,19 @@ Result<Tokenizer> Tokenizer::create(Vocabulary vocabulary) {
 }
 
 Result<std::vector<Token>> Tokenizer::encode(std::string_view text, SpecialTokens mode) const {
-  return impl_->encode(text, mode == SpecialTokens::kParse ? impl_->in_templates : impl_->in_plain_text, {});
+  return impl_->encode(text, mode == SpecialTokens::kParse ? impl_->in_templates : impl_->in_plain_text, {}, nullptr);
 }
 
 Result<std::vector<Token>> Tokenizer::encode(const MarkedText& text) const {
-  return impl_->encode(text.bytes(), impl_->in_templates, text.foreign());
+  return impl_->encode(text.bytes(), impl_->in_templates, text.foreign(), nullptr);
+}
+
+Result<std::vector<Token>> Tokenizer::encode(const MarkedText& text, TokenCache& cache) const {
+  return impl_->encode(text.bytes(), impl_->in_templates, text.foreign(), &cache);
 }
 
 Result<std::vector<Token>> Tokenizer::Impl::encode(std::string_view text, const SpecialTokenFinder& finder,
-                                                   std::span<const TextRange> foreign) const {
+                                                   std::span<const TextRange> foreign, TokenCache* cache) const {
   if (vocabulary.kind() == TokenizerKind::kNone) {
     return fail(ErrorCode::kUnsupported, "this model's file has no tokenizer for text: give token ids instead");
   }
@@ -98,7 +113,7 @@ Result<std::vector<Token>> Tokenizer::Impl::encode(std::string_view text, const 
     if (match && vocabulary.strips_left(match->token)) {
       before = before.substr(0, before.find_last_not_of(kWhiteSpace) + 1);
     }
-    TRY(encode_text(before, tokens));
+    TRY(cache == nullptr ? encode_text(before, tokens) : encode_text_once(before, tokens, *cache));
     if (!match) break;
     tokens.push_back(match->token);
     begin = match->position + match->length;

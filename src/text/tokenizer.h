@@ -10,6 +10,7 @@
 #include "base/layer_range.h"
 #include "base/result.h"
 #include "text/marked_text.h"
+#include "text/token_cache.h"
 #include "text/vocabulary.h"
 
 namespace baton::text {
@@ -36,6 +37,8 @@ class Tokenizer {
   // The same for a rendered conversation: control tokens are read from the template's own bytes alone, never from text
   // that is foreign to it, nor across the border of the two.
   Result<std::vector<Token>> encode(const MarkedText& text) const;
+  // The same tokens, those of texts that the cache knows without encoding them again. It must be this tokenizer's own.
+  Result<std::vector<Token>> encode(const MarkedText& text, TokenCache& cache) const;
 
   // What the model wants before and after a text: BOS, EOS or nothing.
   std::vector<Token> begin_sequence() const;

@@ -29,6 +29,13 @@ test("a text is continued", async () => {
   assert.equal(answer.done, true);
 });
 
+test("texts are embedded", async () => {
+  const { embeddings } = await client.embed({ model: "tiny", input: ["The sea", "Numbers"] });
+  assert.equal(embeddings.length, 2);
+  const { embedding } = await client.embeddings({ model: "tiny", prompt: "The sea" });
+  assert.deepEqual(embedding, embeddings[0]);
+});
+
 test("errors say what is wrong", async () => {
   await assert.rejects(client.chat({ model: "other", messages, stream: false }), /not found/);
 });

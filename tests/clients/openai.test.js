@@ -60,6 +60,17 @@ test("an answer may be given up", async () => {
   }
 });
 
+test("embeddings are floats, however they come", async () => {
+  // The client asks for base64 by itself and unpacks it.
+  const made = await client.embeddings.create({ model: "tiny", input: ["The sea", "Numbers"] });
+  const floats = await client.embeddings.create({ model: "tiny", input: ["The sea"], encoding_format: "float" });
+  assert.equal(made.data.length, 2);
+  assert.equal(made.data[0].embedding.length, floats.data[0].embedding.length);
+  for (const [index, value] of floats.data[0].embedding.entries()) {
+    assert.ok(Math.abs(value - made.data[0].embedding[index]) < 1e-6);
+  }
+});
+
 test("a response is made, whole and as a stream", async () => {
   const request = { model: "tiny", instructions: "Be kind.", input: "Hello there", temperature: 0, max_output_tokens: 16 };
   const whole = await client.responses.create(request);

@@ -16,8 +16,8 @@ from cluster import BATON, START_TIMEOUT_S
 class ApiServer:
     """Use as a context. `log` collects what it says."""
 
-    def __init__(self, cluster, model, *flags):
-        command = [BATON, "up", str(model), "--api", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--model-name", "tiny",
+    def __init__(self, cluster, model, *flags, api="127.0.0.1:0"):
+        command = [BATON, "up", str(model), "--api", api, "--listen", "127.0.0.1:0", "--model-name", "tiny",
                    "--home", str(cluster.home("local")), "--device", "CPU", "--threads", "1", "--chunk", "16", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = []

@@ -1,8 +1,12 @@
+import hashlib
 import json
 import pathlib
+import select
+import shutil
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 import npm
@@ -145,11 +149,72 @@ class Api(unittest.TestCase):
         self.assertEqual(status, 400)
         self.assertIn("never say no", answer["error"]["message"])
 
+    def test_errors_have_the_codes_that_clients_look_for(self):
+        def code(path="/v1/chat/completions", **body):
+            status, _, answer = self.server.request("POST", path, {"model": "tiny", "messages": HELLO, **body})
+            return status, answer["error"]["code"]
+
+        self.assertEqual(code(model="gpt-9"), (404, "model_not_found"))
+        self.assertEqual(self.server.request("GET", "/v1/models/gpt-9")[2]["error"]["code"], "model_not_found")
+        long = [{"role": "user", "content": "word " * 9000}]
+        self.assertEqual(code(messages=long), (400, "context_length_exceeded"))
+        self.assertEqual(code(max_tokens=8190), (400, "context_length_exceeded"))
+        self.assertEqual(code(temperature=9), (400, "invalid_argument"))
+
+    def test_asking_for_no_function_asks_for_nothing(self):
+        for body in ({"tools": []}, {"tool_choice": "none"}, {"tools": [], "tool_choice": "auto"}):
+            self.assertEqual(self.server.post("/v1/chat/completions", messages=HELLO, max_tokens=2, **body)[0], 200)
+
+    def test_more_choices_than_places_wait_for_each_other(self):
+        answer = self.chat(n=12, max_tokens=4, temperature=1)
+        self.assertEqual([choice["index"] for choice in answer["choices"]], list(range(12)))
+
+    def test_ollamas_command_line_finds_a_server(self):
+        status, _, content = self.server.request("HEAD", "/")
+        self.assertEqual((status, content), (200, b""))
+        self.assertEqual(self.server.request("GET", "/")[0], 200)
+        model = self.server.request("GET", "/api/tags")[2]["models"][0]
+        self.assertEqual(model["digest"], hashlib.sha256(self.model.read_bytes()).hexdigest())
+        self.assertEqual(model["details"]["quantization_level"], "F16")
+        shown = self.server.post("/api/show")[2]
+        self.assertEqual(shown["model_info"]["llama.context_length"], 2048)
+        self.assertEqual(shown["model_info"]["llama.embedding_length"], 64)
+        # So it asks for a model to be loaded.
+        loaded = self.server.post("/api/generate")[2]
+        self.assertEqual((loaded["done"], loaded["done_reason"], loaded["response"]), (True, "load", ""))
+        loaded = self.server.post("/api/chat", messages=[])[2]
+        self.assertEqual((loaded["done_reason"], loaded["message"]["content"]), ("load", ""))
+
+    def test_an_answer_may_go_on_from_its_beginning(self):
+        whole = self.server.post("/v1/messages", messages=HELLO, max_tokens=16, temperature=0)[2]["content"][0]["text"]
+        begun = whole[:len(whole) // 2].rstrip()
+        messages = [*HELLO, {"role": "assistant", "content": begun + " "}]
+        status, _, answer = self.server.post("/v1/messages", messages=messages, max_tokens=6, temperature=0)
+        self.assertEqual(status, 200, answer)
+        # That is what the template makes of it, without an end of the turn.
+        prompt = f"[user] Hello there[assistant] {begun}"
+        expected = self.server.post("/v1/completions", prompt=prompt, max_tokens=6, temperature=0)[2]["choices"][0]["text"]
+        self.assertEqual(answer["content"][0]["text"], expected)
+        status, _, answer = self.server.post("/v1/messages", messages=[*HELLO, {"role": "assistant", "content": " "}],
+                                             max_tokens=4)
+        self.assertEqual(status, 400, answer)
+
+    def test_a_model_that_does_not_think_is_not_asked_to(self):
+        for path, body in (("/v1/chat/completions", {"reasoning_effort": "high"}), ("/api/chat", {"think": True}),
+                           ("/v1/messages", {"max_tokens": 2, "thinking": {"type": "enabled", "budget_tokens": 1024}}),
+                           ("/v1/responses", {"reasoning": {"effort": "low"}, "input": "x"})):
+            status, _, answer = self.server.post(path, **({} if "input" in body else {"messages": HELLO}), **body)
+            self.assertEqual(status, 400, answer)
+            self.assertIn("does not think", json.dumps(answer))
+        self.assertEqual(self.server.post("/api/chat", messages=HELLO, think=False, stream=False,
+                                          options={"num_predict": 2})[0], 200)
+
     def test_models_are_listed(self):
         status, _, answer = self.server.request("GET", "/v1/models")
         self.assertEqual((status, [model["id"] for model in answer["data"]]), (200, ["tiny"]))
         self.assertEqual(self.server.request("GET", "/v1/models/tiny")[2]["object"], "model")
         self.assertEqual(self.server.request("GET", "/v1/models/other")[0], 404)
+        self.assertEqual(self.server.request("GET", "/v1/models/t%69n%79")[0], 200)
         self.assertEqual(self.server.request("GET", "/health")[2], {"status": "ok"})
 
     def test_a_client_that_goes_away_frees_its_slot(self):
@@ -185,6 +250,68 @@ class Api(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(results, [200] * 3)
+
+
+class SlowTemplates(unittest.TestCase):
+    """A template may compute for seconds. Who does not need it does not wait."""
+
+    SLOW = TEMPLATE + ("{% if rounds %}{% set n = namespace(i=0) %}{% for a in range(rounds) %}{% for b in range(rounds) %}"
+                       "{% set n.i = n.i + a %}{% endfor %}{% endfor %}{% endif %}")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.folder / "chat.gguf"
+        with_template(GOLDEN, cls.model, cls.SLOW)
+        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "2048", "--quiet")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.cluster.__exit__()
+
+    def ask_slowly(self):
+        connection = self.server.connect()
+        connection.request("POST", "/v1/chat/completions",
+                           json.dumps({"model": "tiny", "messages": HELLO, "max_tokens": 2,
+                                       "chat_template_kwargs": {"rounds": 20_000}}))
+        return connection
+
+    @staticmethod
+    def has_answer(connection):
+        return bool(select.select([connection.sock], [], [], 0)[0])
+
+    def test_others_are_answered_meanwhile(self):
+        slow = self.ask_slowly()
+        for _ in range(20):
+            self.assertEqual(self.server.request("GET", "/health")[0], 200)
+        self.assertFalse(self.has_answer(slow), "the template was not slow")
+        self.assertEqual(slow.getresponse().status, 500)
+        slow.close()
+
+    def test_streams_go_on_meanwhile(self):
+        stream = self.server.connect()
+        stream.request("POST", "/v1/completions",
+                       json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 400, "stream": True}))
+        answer = stream.getresponse()
+        answer.readline()
+        slow = self.ask_slowly()
+        self.assertTrue(answer.read().endswith(b"data: [DONE]\n\n"))
+        self.assertFalse(self.has_answer(slow), "the stream ended behind the template")
+        slow.close()
+        stream.close()
+
+    def test_who_has_gone_is_not_worked_for(self):
+        begun = time.monotonic()
+        self.ask_slowly().getresponse().read()
+        one_s = time.monotonic() - begun
+        gone = [self.ask_slowly() for _ in range(12)]
+        for connection in gone:
+            connection.close()
+        begun = time.monotonic()
+        self.assertEqual(self.server.post("/v1/chat/completions", messages=HELLO, max_tokens=2)[0], 200)
+        # Only the one that had begun was waited for.
+        self.assertLess(time.monotonic() - begun, 6 * one_s)
 
 
 class Hostile(unittest.TestCase):
@@ -301,6 +428,72 @@ class Doors(unittest.TestCase):
                 self.assertEqual(server.request("GET", "/health")[0], 200)
                 allowed = server.request("GET", "/v1/models", headers={"Authorization": "Bearer the-first-key-of-all"})
                 self.assertEqual(allowed[0], 200)
+
+    def test_keys_are_made_and_taken_back_while_it_runs(self):
+        with Cluster() as machines:
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            home = machines.home("local")
+
+            def key(*arguments):
+                return subprocess.run([BATON, "key", *arguments, "--home", str(home)], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True, timeout=60)
+
+            made = key("create", "laptop")
+            self.assertEqual(made.returncode, 0, made.stderr)
+            first = made.stdout.strip()
+            self.assertNotEqual(key("create", "laptop").returncode, 0)
+            self.assertNotIn(first, (home / "api-keys").read_text())
+            self.assertEqual((home / "api-keys").stat().st_mode & 0o777, 0o600)
+            with ApiServer(machines, model, api="0.0.0.0:0") as server:
+
+                def status(sent):
+                    return server.request("GET", "/v1/models", headers={"Authorization": f"Bearer {sent}"})[0]
+
+                self.assertEqual([status(first), status("baton-" + "a" * 32)], [200, 401])
+                second = key("create", "phone").stdout.strip()
+                self.assertEqual(status(second), 200)
+                self.assertRegex(key("ls").stdout, r"^.* laptop\n.* phone\n$")
+                self.assertEqual(key("rm", "laptop").returncode, 0)
+                self.assertEqual([status(first), status(second)], [401, 200])
+                self.assertEqual(key("rm", "phone").returncode, 0)
+                # No key at all is no open door.
+                self.assertEqual(status(second), 401)
+            self.assertNotEqual(key("rm", "nobody").returncode, 0)
+
+    def test_pages_are_answered_whose_origin_is_named(self):
+        with Cluster() as machines:
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            keys = machines.folder / "keys"
+            keys.write_text("the-first-key-of-all\n")
+            with ApiServer(machines, model, "--api-key-file", str(keys), "--allow-origin", "https://chat.example") as server:
+                origin = {"Origin": "https://chat.example"}
+                asked = {**origin, "Access-Control-Request-Method": "POST",
+                         "Access-Control-Request-Headers": "authorization, content-type"}
+                status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=asked)
+                self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (204, "https://chat.example"))
+                self.assertEqual(headers["Access-Control-Allow-Headers"], "authorization, content-type")
+                status, headers, _ = server.request("GET", "/v1/models", headers=origin)
+                self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (401, "https://chat.example"))
+                allowed = {**origin, "Authorization": "Bearer the-first-key-of-all"}
+                self.assertEqual(server.request("GET", "/v1/models", headers=allowed)[0], 200)
+                for other in ("https://evil.example", "null", "https://chat.example.evil"):
+                    status, headers, _ = server.request("GET", "/v1/models", headers={**allowed, "Origin": other})
+                    self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (403, None))
+                    self.assertNotEqual(server.request("OPTIONS", "/v1/models", headers={**asked, "Origin": other})[0], 204)
+
+    def test_a_second_port_answers_too(self):
+        with Cluster() as machines, socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            probe.close()
+            model = machines.folder / "chat.gguf"
+            with_template(GOLDEN, model, TEMPLATE)
+            with ApiServer(machines, model, "--ollama-port", str(port)) as server:
+                first = server.request("GET", "/api/tags")[2]
+                server.port = port
+                self.assertEqual(server.request("GET", "/api/tags")[2], first)
 
     def test_a_request_may_be_prefilled_elsewhere(self):
         with Cluster() as machines:

@@ -228,6 +228,38 @@ class Tools(Forms):
         status, _, answer = self.server.post("/v1/messages", messages=messages, max_tokens=4, tools=tools)
         self.assertEqual(status, 200, answer)
 
+    def test_responses_call_and_take_results(self):
+        tools = [{"type": "function", **tool["function"]} for tool in TOOLS]
+        asked = {"input": "What is the weather?", "tools": tools, "tool_choice": {"type": "function", "name": "get_weather"},
+                 "temperature": 2, "max_output_tokens": 300}
+        status, _, answer = self.server.post("/v1/responses", **asked)
+        self.assertEqual(status, 200, answer)
+        calls = [item for item in answer["output"] if item["type"] == "function_call"]
+        self.assertTrue(calls, answer)
+        jsonschema.validate(json.loads(calls[0]["arguments"]), WEATHER)
+        self.assertEqual(answer["tools"], tools)
+        events = [json.loads(event) for event in self.server.events("/v1/responses", **asked)]
+        self.assertEqual([event["sequence_number"] for event in events], list(range(len(events))))
+        done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+        self.assertEqual(events[-1]["response"]["output"], done)
+        for item in done:
+            if item["type"] != "function_call":
+                continue
+            deltas = [event["delta"] for event in events
+                      if event["type"] == "response.function_call_arguments.delta" and event["item_id"] == item["id"]]
+            self.assertEqual("".join(deltas), item["arguments"])
+            jsonschema.validate(json.loads(item["arguments"]), WEATHER)
+        history = [{"role": "user", "content": "What is the weather?"}, *answer["output"],
+                   {"type": "function_call_output", "call_id": calls[0]["call_id"], "output": "rain"}]
+        status, _, answer = self.server.post("/v1/responses", input=history, tools=tools, temperature=2, max_output_tokens=50)
+        self.assertEqual(status, 200, answer)
+        for body, param in (({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+                            ({"tools": tools, "tool_choice": {"type": "function", "name": "no"}}, "tool_choice"),
+                            ({"input": [{"type": "computer_call"}]}, "input[0].type"),
+                            ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id")):
+            status, _, answer = self.server.post("/v1/responses", **{"input": "x", **body})
+            self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
+
     def test_ollama_makes_calls_of_a_free_choice_alone(self):
         status, _, answer = self.server.post("/api/chat", messages=HELLO, tools=TOOLS, stream=False, options={"num_predict": 40})
         self.assertEqual(status, 200, answer)
@@ -248,6 +280,26 @@ class ThinkingTools(Tools):
             json.loads(choice["message"]["content"])
 
 
+    def test_every_api_can_switch_thinking_off(self):
+        # So the template says that nothing is thought; what the model is told is in the number of its tokens.
+        def prompt_tokens(path="/v1/chat/completions", **body):
+            answer = self.server.post(path, messages=HELLO, **{"max_tokens": 2, **body})[2]
+            usage = answer.get("usage", answer)
+            return usage.get("prompt_tokens") or usage.get("prompt_eval_count") or (
+                usage["input_tokens"] + usage["cache_read_input_tokens"])
+
+        on, off = prompt_tokens(), prompt_tokens(chat_template_kwargs={"enable_thinking": False})
+        self.assertNotEqual(on, off)
+        self.assertEqual(prompt_tokens(reasoning_effort="none"), off)
+        self.assertEqual(prompt_tokens(reasoning_effort="high"), on)
+        messages = "/v1/messages"
+        self.assertEqual(prompt_tokens(messages, thinking={"type": "disabled"}), off)
+        self.assertEqual(prompt_tokens(messages, thinking={"type": "enabled", "budget_tokens": 1024}), on)
+        ollama = {"stream": False, "max_tokens": None, "options": {"num_predict": 2}}
+        self.assertEqual(prompt_tokens("/api/chat", think=False, **ollama), off)
+        self.assertEqual(prompt_tokens("/api/chat", think=True, **ollama), on)
+
+
 class LlamaTools(Tools):
     name = "llama3"
 
@@ -259,6 +311,15 @@ class MistralTools(Tools):
 class HarmonyTools(Tools):
     name = "gpt_oss"
     ends = ("tool_calls", "length")
+
+    def test_thoughts_have_no_switch_but_an_amount(self):
+        # Its template knows how much, and nothing else.
+        status, _, answer = self.server.post("/api/chat", messages=HELLO, think=False, stream=False)
+        self.assertEqual(status, 400, answer)
+        self.assertIn("think", answer["error"])
+        for effort in ("low", "medium", "high"):
+            status, _, answer = self.server.post("/v1/chat/completions", messages=HELLO, reasoning_effort=effort, max_tokens=2)
+            self.assertEqual(status, 200, answer)
 
 
 class Clients(unittest.TestCase):

@@ -58,3 +58,16 @@ test("a schema gives its values", async () => {
   });
   assert.ok(["C", "F"].includes(JSON.parse(answer.choices[0].message.content).unit));
 });
+
+test("the responses API calls a function, as a stream", async () => {
+  const flat = tools.map((tool) => ({ type: "function", ...tool.function }));
+  const request = { model: "tiny", input: "Hello there", tools: flat, tool_choice: "required", temperature: 2, max_output_tokens: 400 };
+  const stream = client.responses.stream(request);
+  const response = await stream.finalResponse();
+  const call = response.output.find((item) => item.type === "function_call");
+  assert.equal(call.name, "get_weather");
+  assert.equal(typeof JSON.parse(call.arguments).city, "string");
+  const input = [{ role: "user", content: "Hello there" }, ...response.output, { type: "function_call_output", call_id: call.call_id, output: "sunny" }];
+  const next = await client.responses.create({ ...request, input, tool_choice: "none", max_output_tokens: 8 });
+  assert.equal(next.output.at(-1).type, "message");
+});

@@ -1,0 +1,67 @@
+// Vectors of texts, computed beside the answers: each text is read as a prompt is, in pieces between the steps of
+// running streams, and leaves nothing in the KV cache. Requests take turns, text by text.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/pooling.h"
+#include "net/event_loop.h"
+#include "node/node.h"
+#include "serve/metrics.h"
+
+namespace baton::serve {
+
+struct EmbedRequest {
+  std::vector<std::vector<Token>> texts;  // none is empty
+  engine::Pooling pooling = engine::Pooling::kLast;
+};
+
+// Of each text, embedding_width values; not normalised.
+using Vectors = std::vector<std::vector<float>>;
+
+struct EmbedderLimits {
+  std::size_t waiting = 64;                           // requests; more are refused
+  Duration waiting_time = std::chrono::seconds(120);  // for room for a text
+};
+
+// Lives on the loop's thread; the node must outlive it.
+class Embedder : public std::enable_shared_from_this<Embedder> {
+ public:
+  using Id = std::uint64_t;
+  using Done = std::move_only_function<void(Result<Vectors>)>;
+
+  static std::shared_ptr<Embedder> create(net::EventLoop& loop, node::Node& node, EmbedderLimits limits,
+                                          Metrics& metrics);
+  // Drops every request.
+  ~Embedder();
+
+  // Calls back on the loop's thread, later: kNoCapacity where too many wait, or a text found no room in time.
+  void start(Id id, EmbedRequest request, Done done);
+  // It is not called back any more; its cells are free within one layer of work.
+  void cancel(Id id);
+
+ private:
+  struct Job;
+  class Text;
+  class Piece;
+
+  Embedder(net::EventLoop& loop, node::Node& node, EmbedderLimits limits, Metrics& metrics);
+  void go_on();
+  Result<std::shared_ptr<Text>> begin_text(const Job& job);
+  void on_text_done(const Result<void>& result);
+  void end_front(Result<Vectors> result);
+
+  net::EventLoop& loop_;
+  node::Node& node_;
+  const EmbedderLimits limits_;
+  Metrics& metrics_;
+  std::deque<std::unique_ptr<Job>> jobs_;  // the first one's next text is under way, or is the next to be
+  std::shared_ptr<Text> text_;             // under way; null: none
+  net::Timer timer_;
+};
+
+}  // namespace baton::serve
