@@ -58,7 +58,9 @@ Result<void> run_node(const NodeFlags& flags) {
   node_options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
   node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
   node_options.emulate_link = TRY(flags.link.link_emulation());
-  node = TRY(node::Node::create(*loop, identity, TRY(start_executor(model, options)), digest, std::move(node_options)));
+  auto executor = TRY(start_executor(model, options));
+  node = TRY(node::Node::create(*loop, identity, std::move(node_options)));
+  node->add({.executor = std::move(executor), .digest = digest, .draft = nullptr});
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
   if (const std::string& host = node->endpoint()->host; host == "0.0.0.0" || host == "::") {
     std::fputs("baton: give other machines a name or an address of this one in place of the zeros\n", stderr);

@@ -33,6 +33,7 @@ struct CanonicalRequest {
   std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen tokens alone
   std::vector<Token> marks;                   // as AnswerRequest has them
   std::shared_ptr<text::TokenLanguage> form;  // what every answer keeps to; null: nothing
+  std::optional<Duration> keep_alive;         // of the model, where the client says so
 };
 
 // One answer, whole.
@@ -75,6 +76,12 @@ struct ParsedRequest {
   Delivery delivery = Delivery::kWhole;
   std::unique_ptr<AnswerFormat> format;
   std::optional<AnswerReading> reading;  // nothing: an answer is text as it is
+};
+
+// A client that wants no text, but a model loaded, or gone where it is to be kept for no time.
+struct LoadWish {
+  std::optional<Duration> keep_alive;
+  std::string answer;  // once that is so
 };
 
 // "prefix-" and 24 random letters and digits.

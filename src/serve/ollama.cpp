@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "node/keep_alive.h"
 #include "serve/chat_tools.h"
 #include "serve/openai.h"
 
@@ -220,13 +221,49 @@ Result<std::vector<text::ChatMessage>> parse_messages(Fields& body) {
   return messages;
 }
 
+// Seconds, or a duration such as "5m".
+Result<std::optional<Duration>> parse_keep_alive(Fields& body) {
+  const Json* value = body.take("keep_alive");
+  if (value == nullptr) return std::nullopt;
+  const auto time = value->is_number()   ? node::keep_alive_of(value->as<double>())
+                    : value->is_string() ? node::parse_keep_alive(value->get<std::string>())
+                                         : node::parse_keep_alive("");
+  if (!time) return body.wrong("keep_alive", "must be seconds, or a duration such as '5m'; negative: for ever");
+  return *time;
+}
+
+// `content` is the member without which there is no text to make.
+Result<std::optional<LoadWish>> parse_load(const Json& json, Kind kind, std::string_view content,
+                                           const ServedModel& model) {
+  Fields body = TRY(Fields::of(json));
+  const Json* given = body.take(content);
+  const bool empty = given == nullptr || (given->is_string() && given->get<std::string>().empty()) ||
+                     (given->is_array() && given->get_array().empty());
+  if (!empty) return std::nullopt;
+  TRY(check_model(body, model));
+  LoadWish wish;
+  wish.keep_alive = TRY(parse_keep_alive(body));
+  body.allow({"stream", "options", "format", "system", "template", "raw", "think", "tools"});
+  TRY(body.refuse_rest());
+  JsonObject object;
+  object.text("model", model.id()).text("created_at", time_text(std::chrono::system_clock::now()));
+  if (kind == Kind::kGenerate) {
+    object.text("response", "");
+  } else {
+    object.raw("message", JsonObject().text("role", "assistant").text("content", "").str());
+  }
+  object.text("done_reason", wish.keep_alive == Duration::zero() ? "unload" : "load").flag("done", true);
+  wish.answer = object.str();
+  return wish;
+}
+
 Result<ParsedRequest> parse_common(Fields& body, Kind kind, const ServedModel& model) {
   TRY(check_model(body, model));
   ParsedRequest parsed;
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(true) ? Delivery::kStream : Delivery::kWhole;
   TRY(parse_options(body, parsed.request));
-  body.allow({"keep_alive"});
+  parsed.request.keep_alive = TRY(parse_keep_alive(body));
   parsed.format = std::make_unique<Format>(kind, model.id());
   return parsed;
 }
@@ -286,19 +323,53 @@ Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model)
   return parsed;
 }
 
-std::string model_list(const ServedModel& model) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(model.model().path(), error);
-  const std::string entry =
-      JsonObject()
-          .text("name", model.id())
-          .text("model", model.id())
-          .text("modified_at", time_text(std::chrono::system_clock::time_point(std::chrono::seconds(model.created()))))
-          .integer("size", error ? 0 : static_cast<std::int64_t>(size))
-          .text("digest", "")
-          .raw("details", details(model))
-          .str();
-  return JsonObject().raw("models", std::format("[{}]", entry)).str();
+Result<std::optional<LoadWish>> parse_chat_load(const Json& body, const ServedModel& model) {
+  return parse_load(body, Kind::kChat, "messages", model);
+}
+
+Result<std::optional<LoadWish>> parse_generate_load(const Json& body, const ServedModel& model) {
+  return parse_load(body, Kind::kGenerate, "prompt", model);
+}
+
+std::string model_list(std::span<const ServedModel* const> models) {
+  std::vector<std::string> entries;
+  for (const ServedModel* model : models) {
+    const auto changed = std::chrono::system_clock::time_point(std::chrono::seconds(model->created()));
+    std::error_code error;
+    const auto size = std::filesystem::file_size(model->model().path(), error);
+    entries.push_back(JsonObject()
+                          .text("name", model->id())
+                          .text("model", model->id())
+                          .text("modified_at", time_text(changed))
+                          .integer("size", error ? 0 : static_cast<std::int64_t>(size))
+                          .text("digest", "")
+                          .raw("details", details(*model))
+                          .str());
+  }
+  return JsonObject().raw("models", json_array(entries)).str();
+}
+
+std::string running_list(std::span<const RunningModel> models) {
+  // What stays for ever has to say some time all the same.
+  static constexpr auto kLongTime = std::chrono::years(100);
+  std::vector<std::string> entries;
+  for (const RunningModel& running : models) {
+    const auto left = running.expires_in == node::kForever ? Duration(kLongTime) : running.expires_in;
+    const auto expires =
+        std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(left);
+    const auto bytes = static_cast<std::int64_t>(running.bytes);
+    entries.push_back(JsonObject()
+                          .text("name", running.model->id())
+                          .text("model", running.model->id())
+                          .integer("size", bytes)
+                          .text("digest", running.digest)
+                          .raw("details", details(*running.model))
+                          .text("expires_at", time_text(expires))
+                          .integer("size_vram", bytes)
+                          .integer("context_length", running.context_tokens)
+                          .str());
+  }
+  return JsonObject().raw("models", json_array(entries)).str();
 }
 
 Result<std::string> show(const Json& json, const ServedModel& model) {

@@ -55,30 +55,47 @@ class Relay : public AnswerSink {
 }  // namespace
 
 struct Server::Impl {
+  struct Entry;
   struct PlanQuestion {
+    Entry* entry = nullptr;
     std::uint32_t prompt_tokens = 0;
     std::uint32_t output_tokens = 0;
   };
   using ErrorBody = std::string (*)(int, const Error&);
   using Parse = Result<ParsedRequest> (*)(const Json&, const ServedModel&);
+  using ParseLoad = Result<std::optional<LoadWish>> (*)(const Json&, const ServedModel&);
   using Answer = void (Impl::*)(const HttpRequest&, const std::shared_ptr<HttpReply>&);
   // One of `parse` and `answer`: a request for text, or one that is answered at once.
   struct Route {
     std::string_view method;
     std::string_view path;  // one that ends with '/' stands for all that begin so
     Parse parse = nullptr;
+    ParseLoad parse_load = nullptr;  // asked first, where there is one
     Answer answer = nullptr;
     ErrorBody error_body = openai::error_body;
   };
 
-  Impl(net::EventLoop& of_loop, node::Node& of_node, std::unique_ptr<const ServedModel> of_model, ServerOptions given)
+  // A model, and who answers with it. The vector of them changes no more once there is an HTTP server.
+  struct Entry {
+    ServerModel model;
+    std::shared_ptr<Generator> generator;             // on the loop's thread
+    std::weak_ptr<Generator> generator_of_http = {};  // the same, on the HTTP server's thread, to be used on the loop's
+
+    const ServedModel& served() const { return *model.served; }
+  };
+
+  Impl(net::EventLoop& of_loop, std::vector<ServerModel> of_models, ServerOptions given)
       : loop(of_loop),
-        node(of_node),
-        model(std::move(of_model)),
         options(std::move(given)),
         access(is_loopback(options.listen.host) ? Access::Reach::kThisMachine : Access::Reach::kNetwork,
                options.api_keys),
-        context_tokens(node.executor().engine().options().context_tokens) {}
+        context_tokens(of_models.front().source->engine_options().context_tokens) {
+    for (ServerModel& model : of_models) {
+      auto generator = std::make_shared<Generator>(loop, *model.source, model.served->vocabulary(), options.generator,
+                                                   metrics, model.planner);
+      models.push_back({.model = std::move(model), .generator = generator, .generator_of_http = generator});
+    }
+  }
 
   static const std::vector<Route>& routes() {
     static const std::vector<Route> all = {
@@ -93,9 +110,18 @@ struct Server::Impl {
          .path = "/v1/messages/count_tokens",
          .answer = &Impl::count_tokens,
          .error_body = anthropic::error_body},
-        {.method = "POST", .path = "/api/chat", .parse = ollama::parse_chat, .error_body = ollama::error_body},
-        {.method = "POST", .path = "/api/generate", .parse = ollama::parse_generate, .error_body = ollama::error_body},
+        {.method = "POST",
+         .path = "/api/chat",
+         .parse = ollama::parse_chat,
+         .parse_load = ollama::parse_chat_load,
+         .error_body = ollama::error_body},
+        {.method = "POST",
+         .path = "/api/generate",
+         .parse = ollama::parse_generate,
+         .parse_load = ollama::parse_generate_load,
+         .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags},
+        {.method = "GET", .path = "/api/ps", .answer = &Impl::list_running, .error_body = ollama::error_body},
         {.method = "POST", .path = "/api/show", .answer = &Impl::show_tag, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
         {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
@@ -148,14 +174,41 @@ struct Server::Impl {
     std::string allowed;
     const Route& route = *find_route(request, allowed);
     if (route.answer != nullptr) return (this->*route.answer)(request, reply);
-    auto parsed = parse(route, request);
+    const auto body = parse_json(request.body);
+    if (!body) return send_error(*reply, route, body.error());
+    const auto entry = entry_for(*body);
+    if (!entry) return send_error(*reply, route, entry.error());
+    if (route.parse_load != nullptr) {
+      auto wish = route.parse_load(*body, (*entry)->served());
+      if (!wish) return send_error(*reply, route, wish.error());
+      if (*wish) return load(route, **entry, **std::move(wish), std::move(reply));
+    }
+    auto parsed = parse(route, *body, (*entry)->served());
     if (!parsed) return send_error(*reply, route, parsed.error());
-    begin(route, access.client_of(request), *std::move(parsed), std::move(reply));
+    begin(route, access.client_of(request), **entry, *std::move(parsed), std::move(reply));
   }
 
-  Result<ParsedRequest> parse(const Route& route, const HttpRequest& request) const {
-    const Json body = TRY(parse_json(request.body));
-    ParsedRequest parsed = TRY(route.parse(body, *model));
+  // The model that the body names. Where it names none, its parser says so, whichever the model.
+  Result<Entry*> entry_for(const Json& body) {
+    const std::string wanted = named_model(body);
+    if (wanted.empty() || models.size() == 1) return &models.front();
+    std::string known;
+    for (Entry& entry : models) {
+      const std::string& id = entry.served().id();
+      if (wanted == id || wanted == id + ":latest") return &entry;
+      known += std::format("{}'{}'", known.empty() ? "" : ", ", id);
+    }
+    return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has {}", wanted, known), "model");
+  }
+
+  static std::string named_model(const Json& body) {
+    auto fields = Fields::of(body);
+    const Json* name = fields ? fields->take("model") : nullptr;
+    return name != nullptr && name->is_string() ? name->get<std::string>() : "";
+  }
+
+  Result<ParsedRequest> parse(const Route& route, const Json& body, const ServedModel& model) const {
+    ParsedRequest parsed = TRY(route.parse(body, model));
     CanonicalRequest& asked = parsed.request;
     if (asked.prompts.size() * asked.choices > kMostChoices) {
       return fail(ErrorCode::kInvalidArgument, std::format("at most {} answers may be asked for at once", kMostChoices),
@@ -186,7 +239,27 @@ struct Server::Impl {
     return parsed;
   }
 
-  void begin(const Route& route, const std::string& client, ParsedRequest parsed, std::shared_ptr<HttpReply> reply) {
+  // Answers when the model is loaded, or about to go where the client wants that.
+  void load(const Route& route, Entry& entry, LoadWish wish, std::shared_ptr<HttpReply> reply) {
+    loop.post([this, &route, &entry, wish = std::move(wish), reply = std::move(reply)]() mutable {
+      // Where the generator still is, so is all of this.
+      const auto held = entry.generator_of_http.lock();
+      if (!held) return;
+      auto done = [this, &route, reply = std::move(reply),
+                   answer = std::move(wish.answer)](Result<void> loaded) mutable {
+        http->post([this, &route, reply = std::move(reply), answer = std::move(answer), loaded = std::move(loaded)] {
+          if (!loaded) return send_error(*reply, route, loaded.error());
+          send(*reply, 200, answer);
+        });
+      };
+      if (wish.keep_alive != Duration::zero()) return held->load(wish.keep_alive, std::move(done));
+      held->model().keep_alive(Duration::zero());
+      done({});
+    });
+  }
+
+  void begin(const Route& route, const std::string& client, Entry& entry, ParsedRequest parsed,
+             std::shared_ptr<HttpReply> reply) {
     CanonicalRequest asked = std::move(parsed.request);
     parsed.request.prompts.resize(asked.prompts.size());
     parsed.request.choices = asked.choices;
@@ -197,15 +270,16 @@ struct Server::Impl {
       const Generator::AnswerId id = next_id++;
       ids.push_back(id);
       AnswerRequest answer{.client = client,
-                           .request = options.request,
+                           .request = entry.model.request,
                            .stops = asked.stops,
                            .marks = asked.marks,
-                           .top_logprobs = asked.top_logprobs};
+                           .top_logprobs = asked.top_logprobs,
+                           .keep_alive = asked.keep_alive};
       node::RequestOptions& request = answer.request;
       if (asked.form) request.filter = std::make_shared<text::ConstrainedText>(asked.form);
       request.prompt = asked.prompts[choice / asked.choices];
       request.max_new_tokens = *asked.max_new_tokens;
-      request.end_tokens = model->vocabulary().end_tokens();
+      request.end_tokens = entry.served().vocabulary().end_tokens();
       request.sampler = asked.sampler;
       // Answers to one prompt draw each its own.
       request.sampler.seed += choice % asked.choices;
@@ -213,12 +287,12 @@ struct Server::Impl {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
       auto sink = std::make_shared<Relay>(*http, conversation, choice);
-      loop.post([weak = generator_of_http, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
+      loop.post([weak = entry.generator_of_http, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
         if (const auto held = weak.lock()) held->start(id, std::move(answer), std::move(sink));
       });
     }
-    conversation->on_abandoned([this, ids] {
-      loop.post([weak = generator_of_http, ids] {
+    conversation->on_abandoned([this, &entry, ids] {
+      loop.post([weak = entry.generator_of_http, ids] {
         const auto held = weak.lock();
         for (const Generator::AnswerId id : ids) {
           if (held) held->cancel(id);
@@ -236,31 +310,56 @@ struct Server::Impl {
     send(reply, status, route.error_body(status, error));
   }
 
+  std::vector<const ServedModel*> served_models() const {
+    std::vector<const ServedModel*> served;
+    for (const Entry& entry : models) served.push_back(&entry.served());
+    return served;
+  }
   void list_models(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    send(*reply, 200, openai::model_list(*model));
+    send(*reply, 200, openai::model_list(served_models()));
   }
   void show_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
     const std::string wanted = request.path.substr(std::string_view("/v1/models/").size());
-    if (wanted == model->id()) return send(*reply, 200, openai::model_entry(*model));
+    for (const Entry& entry : models) {
+      if (wanted == entry.served().id()) return send(*reply, 200, openai::model_entry(entry.served()));
+    }
     const Error error{ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"};
     send(*reply, 404, openai::error_body(404, error));
   }
+  // What a model says to the body that names it.
+  using Say = Result<std::string> (*)(const Json&, const ServedModel&);
+  void say(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply, Say what, ErrorBody error_as) {
+    const auto said = [&]() -> Result<std::string> {
+      const Json body = TRY(parse_json(request.body));
+      return what(body, TRY(entry_for(body))->served());
+    }();
+    if (said) return send(*reply, 200, *said);
+    const int status = http_status(said.error().code);
+    send(*reply, status, error_as(status, said.error()));
+  }
   void count_tokens(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-    const auto body = parse_json(request.body);
-    const auto count = body ? anthropic::count_tokens(*body, *model) : std::unexpected(body.error());
-    if (count) return send(*reply, 200, *count);
-    const int status = http_status(count.error().code);
-    send(*reply, status, anthropic::error_body(status, count.error()));
+    say(request, reply, anthropic::count_tokens, anthropic::error_body);
   }
   void list_tags(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    send(*reply, 200, ollama::model_list(*model));
+    send(*reply, 200, ollama::model_list(served_models()));
   }
   void show_tag(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-    const auto body = parse_json(request.body);
-    const auto shown = body ? ollama::show(*body, *model) : std::unexpected(body.error());
-    if (shown) return send(*reply, 200, *shown);
-    const int status = http_status(shown.error().code);
-    send(*reply, status, ollama::error_body(status, shown.error()));
+    say(request, reply, ollama::show, ollama::error_body);
+  }
+  void list_running(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+      std::vector<ollama::RunningModel> running;
+      for (const Entry& entry : models) {
+        const node::PooledModel& model = *entry.model.source;
+        if (model.loaded() == nullptr) continue;
+        running.push_back({.model = &entry.served(),
+                           .digest = model.digest()->hex(),
+                           .bytes = model.bytes(),
+                           .expires_in = model.expires_in(),
+                           .context_tokens = context_tokens});
+      }
+      return ollama::running_list(running);
+    });
   }
   void show_version(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, JsonObject().text("version", options.version).str());
@@ -269,25 +368,28 @@ struct Server::Impl {
     send(*reply, 200, R"({"status":"ok"})");
   }
   // Answers on the HTTP server's thread with what `ask` says on the loop's.
-  void ask_planner(const std::shared_ptr<HttpReply>& reply,
-                   std::move_only_function<Result<std::string>(AnswerPlanner&)> ask) {
-    loop.post([this, weak = generator_of_http, reply, ask = std::move(ask)]() mutable {
-      // Where the generator still is, so is all of this.
+  void ask_loop(const std::shared_ptr<HttpReply>& reply, ErrorBody error_as,
+                std::move_only_function<Result<std::string>()> ask) {
+    loop.post([this, weak = models.front().generator_of_http, reply, error_as, ask = std::move(ask)]() mutable {
+      // Where a generator still is, so is all of this.
       const auto held = weak.lock();
       if (!held) return;
-      Result<std::string> said = fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
-      if (options.planner != nullptr) said = ask(*options.planner);
-      http->post([this, reply = std::move(reply), said = std::move(said)] {
+      http->post([this, reply = std::move(reply), error_as, said = ask()] {
         if (said) return send(*reply, 200, *said);
         const int status = http_status(said.error().code);
-        send(*reply, status, openai::error_body(status, said.error()));
+        send(*reply, status, error_as(status, said.error()));
       });
     });
   }
-  Result<PlanQuestion> plan_question(const HttpRequest& request) const {
+  static std::unexpected<Error> nothing_planned() {
+    return fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
+  }
+  Result<PlanQuestion> plan_question(const HttpRequest& request) {
     const Json body = TRY(parse_json(request.body));
     Fields fields = TRY(Fields::of(body));
     PlanQuestion question;
+    fields.allow({"model"});
+    question.entry = TRY(entry_for(body));
     const auto prompt = TRY(fields.integer("prompt_tokens", 1, context_tokens));
     if (!prompt) return fields.wrong("prompt_tokens", "is needed: how many tokens are to be read");
     question.prompt_tokens = static_cast<std::uint32_t>(*prompt);
@@ -302,53 +404,57 @@ struct Server::Impl {
       const int status = http_status(question.error().code);
       return send(*reply, status, openai::error_body(status, question.error()));
     }
-    ask_planner(reply, [asked = *question](AnswerPlanner& planner) {
-      return planner.explain(asked.prompt_tokens, asked.output_tokens);
+    ask_loop(reply, openai::error_body, [asked = *question]() -> Result<std::string> {
+      AnswerPlanner* const planner = asked.entry->model.planner;
+      if (planner == nullptr) return nothing_planned();
+      return planner->explain(asked.prompt_tokens, asked.output_tokens);
     });
   }
   void show_plans(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_planner(reply, [](AnswerPlanner& planner) { return planner.latest(); });
+    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+      if (options.cluster == nullptr) return nothing_planned();
+      return options.cluster->latest();
+    });
   }
   void show_cluster(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_planner(reply, [](AnswerPlanner& planner) { return planner.cluster(); });
+    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+      if (options.cluster == nullptr) return nothing_planned();
+      return options.cluster->cluster();
+    });
   }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    loop.post([this, weak = generator_of_http, reply]() mutable {
-      // Where the generator still is, so is all of this.
+    loop.post([this, weak = models.front().generator_of_http, reply]() mutable {
+      // Where a generator still is, so is all of this.
       const auto held = weak.lock();
       if (!held) return;
-      held->measure();
+      ServerLoad load;
+      for (const Entry& entry : models) load += entry.generator->load_now();
+      metrics.set_load(load);
       http->post([this, reply = std::move(reply)] { send(*reply, 200, metrics.to_text(), kMetricsType); });
     });
   }
 
   net::EventLoop& loop;
-  node::Node& node;
-  const std::unique_ptr<const ServedModel> model;
   const ServerOptions options;
   const Access access;
   const std::uint32_t context_tokens;
   Metrics metrics;
-  std::shared_ptr<Generator> generator;        // on the loop's thread
-  std::weak_ptr<Generator> generator_of_http;  // the same, on the HTTP server's thread, to be used on the loop's
-  std::uint64_t next_id = 1;                   // on the HTTP server's thread
+  std::vector<Entry> models;
+  std::uint64_t next_id = 1;  // on the HTTP server's thread
   std::unique_ptr<HttpServer> http;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& node,
-                                              std::unique_ptr<const ServedModel> model, ServerOptions options) {
+Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<ServerModel> models,
+                                              ServerOptions options) {
   if (!is_loopback(options.listen.host) && options.api_keys.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("{} can be reached from other machines: give the keys of those who may ask with "
                             "--api-key-file, or listen on 127.0.0.1",
                             options.listen.to_string()));
   }
-  auto impl = std::make_unique<Impl>(loop, node, std::move(model), std::move(options));
-  impl->generator = std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator,
-                                                impl->metrics, impl->options.planner);
-  impl->generator_of_http = impl->generator;
+  auto impl = std::make_unique<Impl>(loop, std::move(models), std::move(options));
   HttpServer::Options http;
   http.listen = impl->options.listen;
   http.limits = impl->options.http;
@@ -372,7 +478,7 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
 
 Server::~Server() {
   // Its answers say farewell by the HTTP server.
-  impl_->generator.reset();
+  for (Impl::Entry& entry : impl_->models) entry.generator.reset();
   impl_->http.reset();
 }
 
