@@ -1,15 +1,11 @@
 #include "cli/chat.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <format>
-#include <iostream>
 
 #include "cli/run_printer.h"
 #include "cli/signals.h"
@@ -55,26 +51,6 @@ class AnswerPrinter : public node::RequestObserver {
   std::optional<Result<node::RequestReport>> report_;
 };
 
-void set_interrupt(int how) {
-  sigset_t interrupt;
-  sigemptyset(&interrupt);
-  sigaddset(&interrupt, SIGINT);
-  sigaddset(&interrupt, SIGTERM);
-  pthread_sigmask(how, &interrupt, nullptr);
-}
-
-// The next question; nothing at the end. Ctrl-C ends the program here.
-std::optional<std::string> read_question() {
-  std::fputs("> ", stdout);
-  std::fflush(stdout);
-  set_interrupt(SIG_UNBLOCK);
-  std::string line;
-  const bool got = static_cast<bool>(std::getline(std::cin, line));
-  set_interrupt(SIG_BLOCK);
-  if (!got || line == "/bye") return std::nullopt;
-  return line;
-}
-
 std::chrono::local_seconds local_now() {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
@@ -84,30 +60,6 @@ std::chrono::local_seconds local_now() {
 
 std::string token_text(const text::Vocabulary& vocabulary, std::optional<Token> token) {
   return token ? vocabulary.stored_text(*token) : "";
-}
-
-// One answer; the text of it, whole or as far as it came.
-Result<std::string> answer(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary,
-                           node::RequestOptions request) {
-  AnswerPrinter printer(loop, vocabulary);
-  std::shared_ptr<node::Request> running;
-  const SignalWatch signals([&] {
-    loop.post([&] {
-      if (running) running->cancel();
-    });
-  });
-  running = TRY(node.submit(std::move(request), printer));
-  loop.run();
-  running.reset();
-  // A pass that was begun for an answer nobody waits for any more has its cells until it has ended; the next answer may
-  // need them.
-  TRY(node.executor().submit([&](engine::Engine&, const std::stop_token&) { loop.post([&] { loop.stop(); }); }));
-  loop.run();
-  TRY(printer.output());
-  const auto& report = *printer.report();
-  if (!report && report.error().code != ErrorCode::kCancelled) return std::unexpected(report.error());
-  TRY(print("\n"));
-  return printer.text();
 }
 
 }  // namespace
@@ -159,28 +111,55 @@ Result<std::vector<Token>> ChatPrompter::prompt() const {
   return tokenizer_->encode(text);
 }
 
-void block_chat_signals() { set_interrupt(SIG_BLOCK); }
+void ChatPrompter::forget() {
+  std::erase_if(request_.messages,
+                [](const text::ChatMessage& message) { return message.role != text::Role::kSystem; });
+}
 
-Result<void> run_chat(net::EventLoop& loop, node::Node& node, const text::Tokenizer& tokenizer, ChatPrompter prompter,
-                      const node::RequestOptions& request, std::uint32_t context_tokens) {
-  std::fputs("Ask away; /bye or Ctrl-D ends, Ctrl-C stops an answer.\n", stderr);
-  while (auto question = read_question()) {
-    if (question->empty()) continue;
-    prompter.add_user(*std::move(question));
-    node::RequestOptions turn = request;
-    turn.prompt = TRY(prompter.prompt());
-    if (turn.prompt.size() >= context_tokens) {
-      std::fprintf(stderr, "The conversation is %zu tokens long, and --ctx is %u: start another.\n", turn.prompt.size(),
-                   context_tokens);
-      return {};
-    }
-    turn.max_new_tokens =
-        std::min(turn.max_new_tokens, context_tokens - static_cast<std::uint32_t>(turn.prompt.size()));
-    auto said = answer(loop, node, tokenizer.vocabulary(), std::move(turn));
-    if (!said) return std::unexpected(said.error());
-    prompter.add_assistant(*std::move(said));
+LocalAnswerer::LocalAnswerer(net::EventLoop& loop, node::LoadedModel& model, const text::Tokenizer& tokenizer,
+                             ChatPrompter prompter, node::RequestOptions request)
+    : loop_(loop), model_(model), tokenizer_(tokenizer), prompter_(std::move(prompter)), request_(std::move(request)) {}
+
+Result<void> LocalAnswerer::answer(std::string question) {
+  prompter_.add_user(std::move(question));
+  auto said = stream_answer();
+  if (!said) {
+    prompter_.drop_last();
+    return std::unexpected(said.error());
   }
-  return print("\n");
+  prompter_.add_assistant(*std::move(said));
+  return {};
+}
+
+// The text of it, whole or as far as it came.
+Result<std::string> LocalAnswerer::stream_answer() {
+  node::RequestOptions turn = request_;
+  turn.prompt = TRY(prompter_.prompt());
+  const std::uint32_t context_tokens = model_.engine().options().context_tokens;
+  if (turn.prompt.size() >= context_tokens) {
+    return fail(ErrorCode::kNoCapacity,
+                std::format("the conversation is {} tokens long, and --ctx is {}: /clear begins another",
+                            turn.prompt.size(), context_tokens));
+  }
+  turn.max_new_tokens = std::min(turn.max_new_tokens, context_tokens - static_cast<std::uint32_t>(turn.prompt.size()));
+  AnswerPrinter printer(loop_, tokenizer_.vocabulary());
+  std::shared_ptr<node::Request> running;
+  const SignalWatch signals([&] {
+    loop_.post([&] {
+      if (running) running->cancel();
+    });
+  });
+  running = TRY(model_.submit(std::move(turn), printer));
+  loop_.run();
+  running.reset();
+  // A pass that was begun for an answer nobody waits for any more has its cells until it has ended; the next answer may
+  // need them.
+  TRY(model_.executor().submit([&](engine::Engine&, const std::stop_token&) { loop_.post([&] { loop_.stop(); }); }));
+  loop_.run();
+  TRY(printer.output());
+  const auto& report = *printer.report();
+  if (!report && report.error().code != ErrorCode::kCancelled) return std::unexpected(report.error());
+  return printer.text();
 }
 
 }  // namespace baton::cli

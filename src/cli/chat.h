@@ -1,4 +1,4 @@
-// Conversations: a model's chat template around one prompt, or around a dialogue on the terminal.
+// Conversations with a model in this process: its chat template around one prompt, or around a dialogue.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/dialogue.h"
 #include "model/gguf.h"
 #include "node/node.h"
 #include "text/chat_template.h"
@@ -40,6 +41,9 @@ class ChatPrompter {
 
   void add_user(std::string text) { add(text::Role::kUser, std::move(text)); }
   void add_assistant(std::string text) { add(text::Role::kAssistant, std::move(text)); }
+  void drop_last() { request_.messages.pop_back(); }
+  // Of the conversation nothing is left, but what the model was told before it.
+  void forget();
   // The tokens up to where the model's answer begins.
   Result<std::vector<Token>> prompt() const;
 
@@ -53,12 +57,24 @@ class ChatPrompter {
   text::ChatRequest request_;
 };
 
-// Reads questions from the terminal and streams answers until "/bye", the end of the input or Ctrl-C where a question
-// is awaited. Ctrl-C during an answer ends the answer, a second one the program. `request` is what every turn shares,
-// all but the prompt. The KV of the conversation is kept from turn to turn, as far as its text stays the same. Call
-// block_chat_signals() before any other thread starts.
-Result<void> run_chat(net::EventLoop& loop, node::Node& node, const text::Tokenizer& tokenizer, ChatPrompter prompter,
-                      const node::RequestOptions& request, std::uint32_t context_tokens);
-void block_chat_signals();
+// Answers with that model. `request` is what every turn shares, all but the prompt. The KV of the conversation is kept
+// from turn to turn, as far as its text stays the same.
+class LocalAnswerer : public Answerer {
+ public:
+  // All borrowed must outlive it.
+  LocalAnswerer(net::EventLoop& loop, node::LoadedModel& model, const text::Tokenizer& tokenizer, ChatPrompter prompter,
+                node::RequestOptions request);
+  Result<void> answer(std::string question) override;
+  void forget() override { prompter_.forget(); }
+
+ private:
+  Result<std::string> stream_answer();
+
+  net::EventLoop& loop_;
+  node::LoadedModel& model_;
+  const text::Tokenizer& tokenizer_;
+  ChatPrompter prompter_;
+  const node::RequestOptions request_;
+};
 
 }  // namespace baton::cli

@@ -37,16 +37,16 @@ double rounded(double value) {
 
 }  // namespace
 
-class ClusterPlanner::Planned : public serve::AnswerPlan {
+class ModelPlanner::Planned : public serve::AnswerPlan {
  public:
-  Planned(ClusterPlanner& planner, plan::Decision decision, PlannedAnswer row)
+  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row)
       : planner_(planner), decision_(std::move(decision)), row_(std::move(row)) {}
   // Whatever became of it, it is promised no longer.
   ~Planned() override { planner_.planner_.finish(number_, {}); }
 
   void apply_to(node::RequestOptions& request) const override {
     request.plan = decision_.plan;
-    request.chunk_tokens = planner_.options_.planner.chunk_tokens;
+    request.chunk_tokens = planner_.options_.chunk_tokens;
   }
   void begun(std::uint64_t answer) override {
     row_.answer = answer;
@@ -70,40 +70,130 @@ class ClusterPlanner::Planned : public serve::AnswerPlan {
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
                                        .recovered = course.recovered});
-    planner_.note(row_, decision_);
+    planner_.cluster_.note(row_, decision_);
   }
 
  private:
-  ClusterPlanner& planner_;
+  ModelPlanner& planner_;
   plan::Decision decision_;
   PlannedAnswer row_;
   std::uint64_t number_ = 0;  // of what is promised; 0: nothing yet
 };
 
-ClusterPlanner::ClusterPlanner(node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes,
-                               Options options)
-    : node_(node),
-      membership_(membership),
-      probes_(probes),
-      options_(std::move(options)),
-      planner_(node.executor().engine().shape(), options_.planner) {}
+ModelPlanner::ModelPlanner(ClusterPlanner& cluster, const node::PooledModel& model,
+                           plan::RequestPlanner::Options options)
+    : cluster_(cluster), model_(model), options_(std::move(options)), planner_(model.file().shape(), options_) {}
+
+double ModelPlanner::queue_s() const {
+  const node::LoadedModel* const model = model_.loaded();
+  if (model == nullptr) return 0;
+  const double chunks_s = static_cast<double>(model->scheduler().load().waiting_chunks) * options_.chunk_tokens /
+                          model_.rates()->prefill_tokens_per_s;
+  return std::max(planner_.promised_s(cluster_.own_id(), now()), chunks_s);
+}
+
+cluster::ModelState ModelPlanner::state() const {
+  const node::LoadedModel* const model = model_.loaded();
+  const engine::EngineOptions& options = model_.engine_options();
+  const std::uint32_t layers = model_.file().shape().layer_count;
+  const LayerRange held = options.layers.value_or(LayerRange{0, layers});
+  cluster::ModelState state{.name = model_.file().path().filename().string(),
+                            .digest = model_.digest() ? model_.digest()->hex() : "",
+                            .layers_begin = held.begin,
+                            .layers_end = held.end,
+                            .layer_count = layers,
+                            .context_tokens = options.context_tokens,
+                            .chunk_tokens = options.max_chunk_tokens,
+                            .loaded = model != nullptr,
+                            .rates = {}};
+  if (const auto& known = model_.rates()) {
+    state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s,
+                   .decode_tokens_per_s = known->decode_tokens_per_s,
+                   .flops_per_second = known->rates.flops_per_second,
+                   .attention_factor = known->rates.attention_factor,
+                   .bytes_per_second = known->rates.bytes_per_second};
+  }
+  if (model != nullptr) state.free_cells = model->engine().free_cells();
+  return state;
+}
+
+Result<plan::Decision> ModelPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                            std::uint32_t most_new_tokens) const {
+  if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
+  auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
+                                             model_.file().shape().layer_count);
+  plan::Machine& here = machines.front();
+  here.rates = model_.rates()->rates;
+  here.queue_s = cluster_.queue_s();
+  here.streams = static_cast<std::uint32_t>(cluster_.running());
+  here.kept_tokens = kept_tokens;
+  return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
+}
+
+std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+                                                      std::uint32_t most_new_tokens) {
+  if (cluster_.plan_by_ == PlanBy::kFlags) return nullptr;
+  const TimePoint began = now();
+  auto decision = decide(prompt_tokens, kept_tokens, most_new_tokens);
+  if (!decision) {
+    log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
+    return nullptr;
+  }
+  PlannedAnswer row{.model = model_.name(),
+                    .shape = std::string(plan::shape_name(decision->choice.best().shape())),
+                    .plan = decision->plan.to_string(),
+                    .prompt_tokens = prompt_tokens,
+                    .planning_ms = seconds(now() - began) * 1e3};
+  if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
+  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row));
+}
+
+Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
+  const TimePoint began = now();
+  const plan::Decision decision = TRY(decide(prompt_tokens, 0, most_new_tokens));
+  const double planning_ms = seconds(now() - began) * 1e3;
+  const model::ModelShape& shape = model_.file().shape();
+  PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);
+  report.model = model_.file().path().filename().string();
+  report.prompt_tokens = prompt_tokens;
+  report.output_tokens = decision.expected_tokens;
+  report.planning_ms = planning_ms;
+  return glz::write_json(report).value_or("{}");
+}
+
+ClusterPlanner::ClusterPlanner(const node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes,
+                               PlanBy plan_by)
+    : node_(node), membership_(membership), probes_(probes), plan_by_(plan_by) {}
+
+serve::AnswerPlanner& ClusterPlanner::add(const node::PooledModel& model,
+                                          const plan::RequestPlanner::Options& options) {
+  planners_.push_back(std::make_unique<ModelPlanner>(*this, model, options));
+  return *planners_.back();
+}
+
+std::size_t ClusterPlanner::running() const {
+  std::size_t running = 0;
+  for (const auto& planner : planners_) running += planner->running();
+  return running;
+}
 
 double ClusterPlanner::queue_s() const {
-  const double chunks_s = static_cast<double>(node_.scheduler().load().waiting_chunks) * options_.planner.chunk_tokens /
-                          options_.rates.prefill_tokens_per_s;
-  return std::max(planner_.promised_s(membership_.identity().fingerprint().to_string(), now()), chunks_s);
+  double queue_s = 0;
+  for (const auto& planner : planners_) queue_s += planner->queue_s();
+  return queue_s;
 }
 
 void ClusterPlanner::describe(cluster::NodeState& state) const {
-  const plan::Rates& rates = options_.rates.rates;
-  state.rates = {.prefill_tokens_per_s = options_.rates.prefill_tokens_per_s,
-                 .decode_tokens_per_s = options_.rates.decode_tokens_per_s,
-                 .flops_per_second = rates.flops_per_second,
-                 .attention_factor = rates.attention_factor,
-                 .bytes_per_second = rates.bytes_per_second};
-  state.load.streams = static_cast<std::uint32_t>(planner_.running());
+  state.models.clear();
+  for (const auto& planner : planners_) state.models.push_back(planner->state());
+  // The others hear of so many and no more.
+  std::ranges::stable_partition(state.models, &cluster::ModelState::loaded);
+  const bool any = !state.models.empty() && state.models.front().loaded;
+  state.rates = any ? state.models.front().rates : cluster::RateState();
+  state.load.free_cells = any ? state.models.front().free_cells : 0;
+  state.load.transfers = static_cast<std::uint32_t>(node_.transfers());
+  state.load.streams = static_cast<std::uint32_t>(running());
   state.load.queue_s = rounded(queue_s());
-  state.load.free_cells = node_.executor().engine().free_cells();
   state.links.clear();
   for (const auto& [id, round_trip_ms] : membership_.round_trips_ms()) {
     const auto carried = probes_.rates(id);
@@ -111,35 +201,6 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
     state.links.push_back({id.to_string(), rounded(round_trip_ms), rounded(carried->to_bytes_per_second),
                            rounded(carried->from_bytes_per_second)});
   }
-}
-
-Result<plan::Decision> ClusterPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                              std::uint32_t most_new_tokens) const {
-  const std::uint32_t layers = node_.executor().engine().shape().layer_count;
-  auto [machines, links] = planning_machines(cluster::report(membership_).nodes, options_.model_digest, layers);
-  plan::Machine& here = machines.front();
-  here.rates = options_.rates.rates;
-  here.queue_s = queue_s();
-  here.streams = static_cast<std::uint32_t>(planner_.running());
-  here.kept_tokens = kept_tokens;
-  return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
-}
-
-std::unique_ptr<serve::AnswerPlan> ClusterPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                                        std::uint32_t most_new_tokens) {
-  if (options_.plan_by == PlanBy::kFlags) return nullptr;
-  const TimePoint began = now();
-  auto decision = decide(prompt_tokens, kept_tokens, most_new_tokens);
-  if (!decision) {
-    log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
-    return nullptr;
-  }
-  PlannedAnswer row{.shape = std::string(plan::shape_name(decision->choice.best().shape())),
-                    .plan = decision->plan.to_string(),
-                    .prompt_tokens = prompt_tokens,
-                    .planning_ms = seconds(now() - began) * 1e3};
-  if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
-  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row));
 }
 
 void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
@@ -156,22 +217,8 @@ void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
   answers_.push_back(std::move(row));
 }
 
-Result<std::string> ClusterPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
-  const TimePoint began = now();
-  const plan::Decision decision = TRY(decide(prompt_tokens, 0, most_new_tokens));
-  const double planning_ms = seconds(now() - began) * 1e3;
-  const model::ModelShape& shape = node_.executor().engine().shape();
-  PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);
-  report.model = node_.executor().engine().model().path().filename().string();
-  report.prompt_tokens = prompt_tokens;
-  report.output_tokens = decision.expected_tokens;
-  report.planning_ms = planning_ms;
-  return glz::write_json(report).value_or("{}");
-}
-
 std::string ClusterPlanner::latest() {
-  PlannedAnswers shown{.by_request = options_.plan_by == PlanBy::kRequest,
-                       .answers = {answers_.begin(), answers_.end()}};
+  PlannedAnswers shown{.by_request = plan_by_ == PlanBy::kRequest, .answers = {answers_.begin(), answers_.end()}};
   return glz::write_json(shown).value_or("{}");
 }
 

@@ -1,16 +1,15 @@
 // Chooses for every request of the API which machines of the cluster do what, and tells the others what this one is
-// worth: between the membership, which knows who is there, and the planner, which knows what is best.
+// worth: between the membership, which knows who is there, and the planners, which know what is best.
 #pragma once
 
 #include <deque>
-#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "cluster/link_probes.h"
 #include "cluster/membership.h"
-#include "node/device_rates.h"
-#include "node/node.h"
+#include "node/model_pool.h"
 #include "plan/request_planner.h"
 #include "serve/answer_planner.h"
 
@@ -19,6 +18,7 @@ namespace baton::cli {
 // An answer that was planned, as GET /api/plan shows it.
 struct PlannedAnswer {
   std::uint64_t answer = 0;
+  std::string model;
   std::string shape;
   std::string plan;
   std::uint32_t prompt_tokens = 0;
@@ -36,40 +36,62 @@ enum class PlanBy {
   kFlags,    // all run as this node was told when it started
 };
 
-// Lives on the loop's thread; node, membership and probes must outlive it.
-class ClusterPlanner : public serve::AnswerPlanner {
- public:
-  struct Options {
-    PlanBy plan_by = PlanBy::kRequest;
-    plan::RequestPlanner::Options planner;
-    std::string model_digest;
-    node::DeviceRates rates;
-  };
-  ClusterPlanner(node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes, Options options);
+class ClusterPlanner;
 
-  // What the others plan with: rates, load, links.
-  void describe(cluster::NodeState& state) const;
-  bool is_idle() const { return planner_.running() == 0; }
+// Plans the answers of one model. Lives on the loop's thread, as long as the planner of the cluster does.
+class ModelPlanner : public serve::AnswerPlanner {
+ public:
+  ModelPlanner(ClusterPlanner& cluster, const node::PooledModel& model, plan::RequestPlanner::Options options);
 
   std::unique_ptr<serve::AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
                                           std::uint32_t most_new_tokens) override;
   Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) override;
-  std::string latest() override;
-  std::string cluster() override;
+
+  // Of this machine's time: what is promised, or waits to be read.
+  double queue_s() const;
+  std::size_t running() const { return planner_.running(); }
+  cluster::ModelState state() const;
 
  private:
   class Planned;
 
   Result<plan::Decision> decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
                                 std::uint32_t most_new_tokens) const;
+
+  ClusterPlanner& cluster_;
+  const node::PooledModel& model_;
+  const plan::RequestPlanner::Options options_;
+  plan::RequestPlanner planner_;
+};
+
+// Lives on the loop's thread; node, membership and probes must outlive it.
+class ClusterPlanner : public serve::ClusterReporter {
+ public:
+  ClusterPlanner(const node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes, PlanBy plan_by);
+
+  // The model must outlive this. What is returned lives as long as this.
+  serve::AnswerPlanner& add(const node::PooledModel& model, const plan::RequestPlanner::Options& options);
+
+  // What the others plan with: models, rates, load, links.
+  void describe(cluster::NodeState& state) const;
+  bool is_idle() const { return running() == 0; }
+
+  std::string latest() override;
+  std::string cluster() override;
+
+ private:
+  friend class ModelPlanner;
+
+  std::string own_id() const { return membership_.identity().fingerprint().to_string(); }
+  std::size_t running() const;
   double queue_s() const;
   void note(PlannedAnswer answer, const plan::Decision& decision);
 
-  node::Node& node_;
+  const node::Node& node_;
   cluster::Membership& membership_;
   cluster::LinkProbes& probes_;
-  const Options options_;
-  plan::RequestPlanner planner_;
+  const PlanBy plan_by_;
+  std::vector<std::unique_ptr<ModelPlanner>> planners_;
   std::deque<PlannedAnswer> answers_;  // the latest
 };
 

@@ -62,8 +62,9 @@ Result<void> run_node(const NodeFlags& flags) {
   node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
   node_options.emulate_link = TRY(flags.link.link_emulation());
   auto executor = TRY(start_executor(model, options));
-  node_options.draft = TRY(flags.guessing.load_draft(draft, executor->engine()));
-  node = TRY(node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options)));
+  auto guessing = TRY(flags.guessing.load_draft(draft, executor->engine()));
+  node = TRY(node::Node::create(*loop, identity, std::move(node_options)));
+  node->add({.executor = std::move(executor), .digest = digest, .draft = std::move(guessing)});
   TRY(print(std::format("{}#{}\n", node->endpoint()->to_string(), identity.fingerprint().to_string())));
   if (const std::string& host = node->endpoint()->host; host == "0.0.0.0" || host == "::") {
     std::fputs("baton: give other machines a name or an address of this one in place of the zeros\n", stderr);

@@ -36,17 +36,18 @@ void add_links(std::vector<plan::Link>& links, std::uint16_t from, const std::ve
   }
 }
 
-// Where it holds the whole model.
+// Where it has loaded the whole model.
 std::optional<plan::Machine> machine_of(const cluster::NodeReport& node, const std::string& model_digest,
                                         std::uint32_t layers) {
   const cluster::NodeState& told = node.state;
-  if (told.models.empty()) return std::nullopt;
-  const cluster::ModelState& model = told.models.front();
-  if (model.digest != model_digest || model.layers_begin != 0 || model.layers_end != layers) return std::nullopt;
+  const auto model = std::ranges::find_if(told.models, [&](const cluster::ModelState& one) {
+    return one.digest == model_digest && one.loaded && one.layers_begin == 0 && one.layers_end == layers;
+  });
+  if (model == told.models.end()) return std::nullopt;
   plan::Machine machine;
-  machine.rates = {told.rates.flops_per_second, told.rates.attention_factor, told.rates.bytes_per_second};
-  machine.most_chunk_tokens = model.chunk_tokens;
-  machine.free_cells = told.load.free_cells;
+  machine.rates = {model->rates.flops_per_second, model->rates.attention_factor, model->rates.bytes_per_second};
+  machine.most_chunk_tokens = model->chunk_tokens;
+  machine.free_cells = model->free_cells;
   if (std::isfinite(told.load.queue_s)) machine.queue_s = std::max(0.0, told.load.queue_s);
   machine.streams = told.load.streams;
   return machine;

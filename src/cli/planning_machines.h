@@ -17,8 +17,9 @@ struct PlanningMachines {
   std::vector<plan::Link> links;        // by the machines' indices
 };
 
-// Of `nodes` this one, without rates where it holds another model, and those that are alive and hold the whole model
-// of this digest, all of its layers. What a node has measured of a link itself counts before what its peer tells.
+// Of `nodes` this one, without rates where it has not loaded the model, and those that are alive and have loaded the
+// whole model of this digest, all of its layers. What a node has measured of a link itself counts before what its peer
+// tells.
 PlanningMachines planning_machines(std::span<const cluster::NodeReport> nodes, const std::string& model_digest,
                                    std::uint32_t layers);
 

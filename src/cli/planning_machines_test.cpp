@@ -22,13 +22,13 @@ cluster::NodeReport node(const std::string& name, const std::string& status, con
                           .layers_end = kLayers,
                           .layer_count = kLayers,
                           .context_tokens = 4096,
-                          .chunk_tokens = 512}};
-  report.state.rates = {.prefill_tokens_per_s = 1,
-                        .decode_tokens_per_s = 1,
-                        .flops_per_second = 1e12,
-                        .attention_factor = 1,
-                        .bytes_per_second = 1e11};
-  report.state.load.free_cells = 1 << 20;
+                          .chunk_tokens = 512,
+                          .rates = {.prefill_tokens_per_s = 1,
+                                    .decode_tokens_per_s = 1,
+                                    .flops_per_second = 1e12,
+                                    .attention_factor = 1,
+                                    .bytes_per_second = 1e11},
+                          .free_cells = 1 << 20}};
   return report;
 }
 
@@ -37,13 +37,16 @@ TEST(PlanningMachines, PutsThisNodeFirstAndLeavesOutWhoCannotHelp) {
   half.state.models.front().layers_end = 16;
   cluster::NodeReport bare = node("bare", "alive");
   bare.state.models.clear();
+  cluster::NodeReport later = node("later", "alive");
+  later.state.models.front().loaded = false;
   const std::vector nodes = {node("far", "alive"),
                              node("dead", "down"),
                              node("me", "self"),
                              node("slow", "suspected"),
                              node("other", "alive", "d2"),
                              half,
-                             bare};
+                             bare,
+                             later};
   const PlanningMachines found = planning_machines(nodes, "d1", kLayers);
   ASSERT_EQ(found.machines.size(), 2u);
   EXPECT_EQ(found.machines[0].node.name, "me");

@@ -2,11 +2,15 @@
 #include <CLI/CLI.hpp>
 #include <glaze/glaze.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <format>
 #include <memory>
 
 #include "base/log.h"
+#include "cli/api_answerer.h"
+#include "cli/api_record.h"
 #include "cli/chat.h"
 #include "cli/cluster_peers.h"
 #include "cli/command.h"
@@ -18,16 +22,24 @@
 #include "cli/signals.h"
 #include "cli/speculation_flags.h"
 #include "model/vocabulary.h"
-#include "node/device_rates.h"
 #include "node/node.h"
+#include "serve/json.h"
 #include "text/tokenizer.h"
 
 namespace baton::cli {
 
 namespace {
 
+// How a node that runs already is asked.
+struct RunningNodeFlags {
+  std::string api;  // empty: as the data folder says
+  std::string key;
+  std::string model;  // empty: the node's first
+};
+
 struct RunFlags {
-  std::string model;
+  std::string model;  // empty: a node that runs is asked
+  RunningNodeFlags node;
   std::optional<std::string> prompt;
   std::optional<std::string> file;
   std::optional<std::string> tokens;
@@ -43,8 +55,9 @@ struct RunFlags {
   LinkFlags link;
   ChatFlags chat;
 
+  bool has_prompt() const { return prompt || file || tokens; }
   // Without a prompt, on a terminal, it is a conversation.
-  bool is_dialogue() const { return !prompt && !file && !tokens && !chat.raw && isatty(STDIN_FILENO) != 0; }
+  bool is_dialogue() const { return !has_prompt() && !chat.raw && isatty(STDIN_FILENO) != 0; }
 };
 
 // How long a dialogue may grow where --ctx does not say.
@@ -64,21 +77,101 @@ LayerRange own_layers(const plan::Plan& plan) {
   return range.empty() ? LayerRange{0, 1} : range;
 }
 
-Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufFile& file,
-                                       const std::optional<text::Tokenizer>& tokenizer) {
-  if (flags.is_dialogue()) return std::vector<Token>();
-  if (flags.tokens) return parse_tokens(*flags.tokens);
+// -p or -f.
+Result<std::string> prompt_text(const RunFlags& flags) {
   if (!flags.prompt && !flags.file) {
     return fail(
         ErrorCode::kInvalidArgument,
         "there is no prompt: give one with -p TEXT, -f FILE (- for a pipe) or --tokens 1,2,3, or chat on a terminal");
   }
-  if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
-  const std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.prompt;
+  std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.prompt;
   if (text.empty()) {
     return fail(ErrorCode::kInvalidArgument, "the prompt is empty: there is nothing to go on from",
                 flags.file.value_or("-p"));
   }
+  return text;
+}
+
+// Of the options that were given, those that the answers of a running node cannot keep to.
+Result<void> refuse_what_needs_a_file(const CLI::App& command) {
+  static constexpr std::array<std::string_view, 21> kForAnyAnswer = {"prompt",
+                                                                     "file",
+                                                                     "tokens",
+                                                                     "predict",
+                                                                     "temp",
+                                                                     "seed",
+                                                                     "top-k",
+                                                                     "top-p",
+                                                                     "min-p",
+                                                                     "chat",
+                                                                     "presence-penalty",
+                                                                     "frequency-penalty",
+                                                                     "raw",
+                                                                     "system",
+                                                                     "set",
+                                                                     "data",
+                                                                     "model",
+                                                                     "api",
+                                                                     "key",
+                                                                     "verbose",
+                                                                     "help"};
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_single_name();
+    if (option->count() == 0 || std::ranges::contains(kForAnyAnswer, name)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("--{} needs a model file: a node that runs answers in its own way", name));
+  }
+  return {};
+}
+
+Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
+  TRY(refuse_what_needs_a_file(command));
+  ApiAnswererOptions options{.key = flags.node.key,
+                             .model = flags.node.model,
+                             .system = flags.chat.system,
+                             .variables = flags.chat.variables,
+                             .max_new_tokens = flags.max_new_tokens,
+                             .sampler = flags.sampler};
+  const std::filesystem::path folder = TRY(flags.link.folder());
+  options.api = flags.node.api.empty() ? TRY(ApiRecord::read(folder)) : TRY(net::Endpoint::parse(flags.node.api));
+  if (flags.is_dialogue()) block_dialogue_signals();
+  auto answerer = ApiAnswerer::create(std::move(options));
+  if (!answerer) {
+    Error error = answerer.error();
+    if (error.code == ErrorCode::kUnavailable && flags.node.api.empty()) {
+      error.message += std::format(
+          "; {} says that a node runs there, but it may have been killed: start it with "
+          "'baton up MODEL', or name a model file",
+          folder.string());
+    }
+    return std::unexpected(std::move(error));
+  }
+  if (flags.is_dialogue()) {
+    remark(std::format("{}, as the node that runs here has it\n", (*answerer)->model()));
+    return run_dialogue(**answerer);
+  }
+  std::string prompt;
+  if (flags.tokens) {
+    for (const Token token : TRY(parse_tokens(*flags.tokens)))
+      prompt += std::format("{}{}", prompt.empty() ? "" : ",", token);
+    TRY((*answerer)->complete("[" + prompt + "]"));
+    return print("\n");
+  }
+  prompt = TRY(prompt_text(flags));
+  if (flags.chat.wanted()) {
+    TRY((*answerer)->answer(std::move(prompt)));
+  } else {
+    TRY((*answerer)->complete(serve::json_string(prompt)));
+  }
+  return print("\n");
+}
+
+Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufFile& file,
+                                       const std::optional<text::Tokenizer>& tokenizer) {
+  if (flags.is_dialogue()) return std::vector<Token>();
+  if (flags.tokens) return parse_tokens(*flags.tokens);
+  const std::string text = TRY(prompt_text(flags));
+  if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer: give the prompt with --tokens");
   if (flags.chat.wanted()) {
     ChatPrompter prompter = TRY(ChatPrompter::create(file, *tokenizer, flags.chat));
     prompter.add_user(text);
@@ -109,7 +202,7 @@ Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const
   // What is no codec is refused where the request is made up.
   question.options = {.codec = plan::find_codec(flags.link.codec).value_or(plan::WireCodec::kF16),
                       .chunk_tokens = flags.device.chunk_tokens,
-                      .kv_bytes_per_value = node::kv_bytes_per_value(options.cache_type)};
+                      .kv_bytes_per_value = engine::kv_bytes_per_value(options.cache_type)};
   if (flags.plan.wants_others()) return plan_by_flags(std::move(asked), peers, question);
   return plan_in_cluster(peers, question);
 }
@@ -178,19 +271,22 @@ Result<void> run(const RunFlags& flags) {
   if (flags.is_dialogue()) {
     if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer, so nobody can chat with it");
     dialogue = TRY(ChatPrompter::create(model->file(), *tokenizer, flags.chat));
-    block_chat_signals();
+    block_dialogue_signals();
   }
   const auto loop = TRY(net::EventLoop::create());
   const auto make_node = [&](node::NodeOptions node_options) -> Result<std::unique_ptr<node::Node>> {
     // The digest is what peers compare; alone, nobody asks for it.
     const Sha256 digest = alone && !drafts_elsewhere ? Sha256{} : TRY(model->digest());
     auto executor = TRY(start_executor(model, options));
-    node_options.draft = TRY(flags.speculation.load_draft_for(request.plan, draft, executor->engine()));
-    return node::Node::create(*loop, identity, std::move(executor), digest, std::move(node_options));
+    auto guessing = TRY(flags.speculation.load_draft_for(request.plan, draft, executor->engine()));
+    auto node = TRY(node::Node::create(*loop, identity, std::move(node_options)));
+    node->add({.executor = std::move(executor), .digest = digest, .draft = std::move(guessing)});
+    return node;
   };
   if (dialogue) {
     const auto node = TRY(make_node({}));
-    return run_chat(*loop, *node, *tokenizer, *std::move(dialogue), request, options.context_tokens);
+    LocalAnswerer answerer(*loop, *node->models().front(), *tokenizer, *std::move(dialogue), request);
+    return run_dialogue(answerer);
   }
   std::shared_ptr<node::Request> running;
   const SignalWatch signals([&] {
@@ -215,7 +311,7 @@ Result<void> run(const RunFlags& flags) {
       });
     };
     submitted = now();
-    running = TRY(node->submit(std::move(request), printer));
+    running = TRY(node->models().front()->submit(std::move(request), printer));
     loop->run();
     running.reset();
   }
@@ -270,7 +366,7 @@ Result<void> run(const RunFlags& flags) {
 void add_run(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<RunFlags>();
   CLI::App* command = app.add_subcommand("run", "Continue a text with a model, or chat with it");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, "GGUF file; without one, the node that 'baton up' runs here is asked");
   command->add_flag("-v,--verbose", flags->verbose, "Say who computes what and how much is sent; twice: everything");
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");
@@ -280,6 +376,13 @@ void add_run(CLI::App& app, Action& chosen) {
   prompt->excludes(file)->excludes(tokens);
   file->excludes(tokens)->type_name("FILE");
   tokens->type_name("1,2,3");
+  command->option_defaults()->group("Where a node that runs is asked");
+  command->add_option("--model", flags->node.model, "Which of its models; by default the first")->type_name("NAME");
+  command->add_option("--api", flags->node.api, "Its API's address; by default that of this machine's node")
+      ->type_name("HOST:PORT");
+  command->add_option("--key", flags->node.key, "The API's key, where it wants one")
+      ->type_name("KEY")
+      ->envname("BATON_API_KEY");
   command->option_defaults()->group("Answer");
   command->add_option("-n,--predict", flags->max_new_tokens, "Tokens to generate at most")
       ->check(CLI::Range(1U, 1U << 24))
@@ -309,6 +412,7 @@ void add_run(CLI::App& app, Action& chosen) {
   flags->link.add_to(*command);
   command->footer(
       "Examples:\n"
+      "  baton run                                # chats with the node that 'baton up' runs on this machine\n"
       "  baton run model.gguf\n"
       "  baton run model.gguf -p 'The sea is'\n"
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
@@ -319,7 +423,9 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
       "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
       "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
-  command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
+  command->callback([&chosen, flags, command] {
+    chosen = [flags, command] { return flags->model.empty() ? run_by_node(*flags, *command) : run(*flags); };
+  });
 }
 
 }  // namespace baton::cli

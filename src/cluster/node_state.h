@@ -18,6 +18,17 @@ struct DeviceState {
   bool operator==(const DeviceState&) const = default;
 };
 
+// With a model, measured here; 0 where nothing has been yet.
+struct RateState {
+  double prefill_tokens_per_s = 0;
+  double decode_tokens_per_s = 0;
+  // The planner's coefficients (src/plan/rates.h).
+  double flops_per_second = 0;
+  double attention_factor = 0;
+  double bytes_per_second = 0;
+  bool operator==(const RateState&) const = default;
+};
+
 struct ModelState {
   std::string name;
   std::string digest;  // SHA-256 of its file
@@ -26,25 +37,17 @@ struct ModelState {
   std::uint32_t layer_count = 0;
   std::uint32_t context_tokens = 0;
   std::uint32_t chunk_tokens = 0;  // the most that is computed at once
+  bool loaded = true;              // else it would have to be, before work with it could begin
+  RateState rates;
+  std::uint32_t free_cells = 0;
   bool operator==(const ModelState&) const = default;
-};
-
-// Measured here; 0 where nothing has been yet.
-struct RateState {
-  double prefill_tokens_per_s = 0;
-  double decode_tokens_per_s = 0;
-  // The planner's coefficients (src/plan/rates.h), with the first of the models.
-  double flops_per_second = 0;
-  double attention_factor = 0;
-  double bytes_per_second = 0;
-  bool operator==(const RateState&) const = default;
 };
 
 struct LoadState {
   std::uint32_t transfers = 0;
-  std::uint32_t streams = 0;  // answers that are being written for whoever asked here
-  double queue_s = 0;         // of prompts that are being read, and wait to be
-  std::uint32_t free_cells = 0;
+  std::uint32_t streams = 0;     // answers that are being written for whoever asked here
+  double queue_s = 0;            // of prompts that are being read, and wait to be
+  std::uint32_t free_cells = 0;  // of that model
   bool operator==(const LoadState&) const = default;
 };
 
@@ -61,7 +64,7 @@ struct NodeState {
   std::vector<std::string> addresses;  // host:port
   std::vector<DeviceState> devices;
   std::vector<ModelState> models;
-  RateState rates;
+  RateState rates;  // with the first of the models that are loaded
   LoadState load;
   std::vector<LinkState> links;
   bool operator==(const NodeState&) const = default;

@@ -37,6 +37,15 @@ void add(std::optional<EmulationReport>& sum, const std::optional<EmulationRepor
 
 }  // namespace
 
+SchedulerLoad& SchedulerLoad::operator+=(const SchedulerLoad& other) {
+  waiting_steps += other.waiting_steps;
+  waiting_chunks += other.waiting_chunks;
+  step_batches += other.step_batches;
+  steps += other.steps;
+  chunk_pieces += other.chunk_pieces;
+  return *this;
+}
+
 std::shared_ptr<BatchScheduler> BatchScheduler::create(Executor& executor, Post post, std::function<TimePoint()> now) {
   return std::shared_ptr<BatchScheduler>(new BatchScheduler(executor, std::move(post), std::move(now)));
 }
@@ -79,7 +88,9 @@ SchedulerLoad BatchScheduler::load() const {
 }
 
 bool BatchScheduler::steps_are_coming() const {
-  return steps_under_way_ || !steps_.empty() || (last_step_ && now_() - *last_step_ < kStepsAreComing);
+  if (steps_under_way_ || !steps_.empty()) return true;
+  const auto last_step = executor_->thread().last_step();
+  return last_step && now_() - *last_step < kStepsAreComing;
 }
 
 void BatchScheduler::drop_cancelled() {
@@ -220,7 +231,7 @@ Result<void> BatchScheduler::compute_together(const Passes& passes, std::span<co
 
 void BatchScheduler::on_steps_done(std::unique_ptr<StepBatch> batch) {
   steps_under_way_ = false;
-  last_step_ = now_();
+  if (executor_ != nullptr) executor_->thread().note_step(now_());
   delivering_ = true;
   for (std::size_t index = 0; index < batch->passes.size(); ++index) {
     ScheduledPass& pass = *batch->passes[index];

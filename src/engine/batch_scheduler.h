@@ -4,8 +4,8 @@
 // A piece is a chunk's next layers, as many as take kPieceBudget, at least one: so a stream that is being written waits
 // no longer for its next token than one piece and one batch of steps. As a chunk is cut between layers and never
 // between tokens, it has the same bits as one that ran alone; and so has a step, where Engine::steps_exactly().
-// Where nobody steps, chunks run whole, and the next waits in the executor's queue, so that the device never idles. The
-// first step of a stream that ends such a time waits for those two chunks.
+// Where nobody steps on the device, with this model or another, chunks run whole, and the next waits in the executor's
+// queue, so that the device never idles. The first step of a stream that ends such a time waits for those two chunks.
 //
 // Chunks come in the order in which they were asked for, and so do steps; a sequence asks for two chunks at a time, so
 // long prompts take turns chunk by chunk.
@@ -56,6 +56,9 @@ struct SchedulerLoad {
   std::uint64_t step_batches = 0;  // so far
   std::uint64_t steps = 0;         // in those
   std::uint64_t chunk_pieces = 0;  // so far
+
+  // Of another scheduler.
+  SchedulerLoad& operator+=(const SchedulerLoad& other);
 };
 
 // Lives on its owner's thread, to which `post` brings everything back. After close() it needs no executor any more.
@@ -124,7 +127,6 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
   std::size_t pieces_under_way_ = 0;
   bool part_under_way_ = false;  // the piece under way does not end its chunk, so no other may follow it
   bool delivering_ = false;
-  std::optional<TimePoint> last_step_;
   std::vector<float> spare_logits_;  // kept, as fresh memory of that size costs more than it holds
   SchedulerLoad load_;
 };

@@ -3,27 +3,40 @@
 #include <format>
 #include <utility>
 
-#include "base/thread.h"
-
 namespace baton::engine {
 
-Executor::Executor(std::unique_ptr<Engine> engine, std::size_t queue_limit)
+Executor::Executor(std::unique_ptr<Engine> engine, std::size_t queue_limit, std::shared_ptr<DeviceThread> thread)
     : engine_(std::move(engine)),
       queue_limit_(queue_limit),
-      thread_([this](const std::stop_token& stop) { run(stop); }) {}
+      thread_(thread ? std::move(thread) : std::make_shared<DeviceThread>()) {}
 
-Executor::~Executor() { request_stop(); }
+Executor::~Executor() {
+  request_stop();
+  std::unique_lock lock(mutex_);
+  all_called_.wait(lock, [this] { return not_over_ == 0; });
+}
 
 Result<void> Executor::submit(Job job) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (ending_) return fail(ErrorCode::kCancelled, "the engine is shutting down");
-    if (jobs_.size() >= queue_limit_) {
-      return fail(ErrorCode::kNoCapacity, std::format("{} jobs are waiting for the engine already", jobs_.size()));
-    }
-    jobs_.push_back(std::move(job));
+  const std::lock_guard lock(mutex_);
+  if (ending_) return fail(ErrorCode::kCancelled, "the engine is shutting down");
+  if (waiting_ >= queue_limit_) {
+    return fail(ErrorCode::kNoCapacity, std::format("{} jobs are waiting for the engine already", waiting_));
   }
-  ready_.notify_one();
+  ++waiting_;
+  ++not_over_;
+  thread_->submit([this, job = std::move(job)]() mutable {
+    {
+      const std::lock_guard running(mutex_);
+      --waiting_;
+    }
+    {
+      // Gone with all that it holds before the executor may be.
+      Job called = std::move(job);
+      called(*engine_, stop_.get_token());
+    }
+    const std::lock_guard over(mutex_);
+    if (--not_over_ == 0) all_called_.notify_all();
+  });
   return {};
 }
 
@@ -32,28 +45,12 @@ void Executor::request_stop() {
     const std::lock_guard lock(mutex_);
     ending_ = true;
   }
-  thread_.request_stop();
-  ready_.notify_all();
+  stop_.request_stop();
 }
 
 std::size_t Executor::queued() const {
   const std::lock_guard lock(mutex_);
-  return jobs_.size();
-}
-
-void Executor::run(const std::stop_token& stop) {
-  name_this_thread("executor");
-  while (true) {
-    Job job;
-    {
-      std::unique_lock lock(mutex_);
-      ready_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
-    }
-    job(*engine_, stop);
-  }
+  return waiting_;
 }
 
 }  // namespace baton::engine

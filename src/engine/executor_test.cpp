@@ -105,5 +105,41 @@ TEST(Executor, RunsPassesWhileOtherThreadsReserveAndRead) {
   EXPECT_EQ(all, test::run_chunks(*alone, again, tokens, 16));
 }
 
+TEST(Executor, SharesTheThreadOfItsDeviceInTheOrderOfTheJobs) {
+  std::vector<int> order;
+  std::vector<std::thread::id> threads;
+  const auto thread = std::make_shared<DeviceThread>();
+  {
+    Executor one(small_engine(), 16, thread);
+    Executor other(small_engine(), 16, thread);
+    for (int job = 0; job < 10; ++job) {
+      ASSERT_TRUE((job % 2 == 0 ? one : other).submit([&, job](Engine&, const std::stop_token&) {
+        order.push_back(job);
+        threads.push_back(std::this_thread::get_id());
+      }));
+    }
+  }
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+  EXPECT_EQ(std::ranges::count(threads, threads.front()), 10);
+}
+
+TEST(Executor, EndsWhileAnotherOfItsDeviceGoesOn) {
+  const auto thread = std::make_shared<DeviceThread>();
+  Executor stays(small_engine(), 4, thread);
+  bool told = false;
+  {
+    Executor ends(small_engine(), 4, thread);
+    ends.request_stop();
+    EXPECT_EQ(ends.submit([](Engine&, const std::stop_token&) {}).error().code, ErrorCode::kCancelled);
+  }
+  std::promise<void> called;
+  ASSERT_TRUE(stays.submit([&](Engine&, const std::stop_token& stop) {
+    told = stop.stop_requested();
+    called.set_value();
+  }));
+  called.get_future().wait();
+  EXPECT_FALSE(told);
+}
+
 }  // namespace
 }  // namespace baton::engine

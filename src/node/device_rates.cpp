@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/benchmark.h"
+#include "engine/memory_need.h"
 #include "model/cost.h"
 #include "plan/device_profiles.h"
 
@@ -112,13 +113,6 @@ std::optional<DeviceRates> checked(const RememberedRates& known) {
 
 }  // namespace
 
-double kv_bytes_per_value(engine::CacheType type) {
-  // Q8_0: blocks of 32 values with a scale of 2 bytes.
-  return type == engine::CacheType::kF16 ? 2.0 : 34.0 / 32;
-}
-
-double kv_bytes_per_value(const engine::Engine& engine) { return kv_bytes_per_value(engine.options().cache_type); }
-
 Result<DeviceRates> measure_rates(engine::Engine& engine) {
   const std::uint32_t chunk = engine.options().max_chunk_tokens;
   std::uint32_t tokens = std::min(kFirstRead, chunk);
@@ -143,7 +137,7 @@ Result<DeviceRates> measure_rates(engine::Engine& engine) {
   found.decode_tokens_per_s = std::max(TRY(write_rate(engine, written)), TRY(write_rate(engine, written)));
   timings.write = {.depth = 0, .tokens = written, .seconds = written / found.decode_tokens_per_s};
   engine.reset_emulation_report();
-  found.rates = TRY(plan::fit_rates(engine.shape(), kv_bytes_per_value(engine), timings));
+  found.rates = TRY(plan::fit_rates(engine.shape(), engine::kv_bytes_per_value(engine.options().cache_type), timings));
   return found;
 }
 

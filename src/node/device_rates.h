@@ -30,8 +30,4 @@ Result<DeviceRates> profile_rates(const model::ModelShape& shape, std::string_vi
 // written down. A file that is damaged is measured anew, with a warning; one that cannot be written costs a warning.
 Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model, const std::filesystem::path& file);
 
-// Bytes of a value in the engine's cache.
-double kv_bytes_per_value(const engine::Engine& engine);
-double kv_bytes_per_value(engine::CacheType type);
-
 }  // namespace baton::node

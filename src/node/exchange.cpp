@@ -48,11 +48,11 @@ void IncomingTransfer::wake() const {
   if (link) link->wake();
 }
 
-Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open,
+Exchange::Exchange(net::EventLoop& loop, net::Transport& transport, WidthsOf widths_of, OnOpen on_open,
                    Surroundings surroundings)
     : loop_(loop),
       transport_(transport),
-      widths_(std::move(widths)),
+      widths_of_(std::move(widths_of)),
       on_open_(std::move(on_open)),
       surroundings_(std::move(surroundings)),
       timer_(loop),
@@ -226,7 +226,9 @@ void Exchange::on_open(const std::shared_ptr<PeerLink>& link, const handoff::Mes
     link->send({message.transfer, message.generation, handoff::Refused{handoff::WireError::from(error)}});
   };
   if (closing_) return refuse({ErrorCode::kUnavailable, "the node is shutting down", {}});
-  auto machine = handoff::Sender::create(message, widths_, {.grace = kReceiverGrace}, surroundings_.now());
+  auto widths = widths_of_(open);
+  if (!widths) return refuse(widths.error());
+  auto machine = handoff::Sender::create(message, *std::move(widths), {.grace = kReceiverGrace}, surroundings_.now());
   if (!machine) return refuse(machine.error());
   const auto decision = on_open_(open, link->peer());
   if (!decision) return refuse(decision.error());

@@ -68,8 +68,10 @@ class Exchange {
   };
   using OnOpen = std::function<Result<OpenDecision>(const handoff::Open& open, const net::Fingerprint& peer)>;
 
-  // `widths` are those of this node's model.
-  Exchange(net::EventLoop& loop, net::Transport& transport, handoff::Widths widths, OnOpen on_open,
+  // The widths of the model that an Open names; an error refuses it.
+  using WidthsOf = std::function<Result<handoff::Widths>(const handoff::Open& open)>;
+
+  Exchange(net::EventLoop& loop, net::Transport& transport, WidthsOf widths_of, OnOpen on_open,
            Surroundings surroundings = {});
   ~Exchange();
 
@@ -113,7 +115,7 @@ class Exchange {
 
   net::EventLoop& loop_;
   net::Transport& transport_;
-  handoff::Widths widths_;
+  WidthsOf widths_of_;
   OnOpen on_open_;
   Surroundings surroundings_;
   net::Timer timer_;

@@ -88,7 +88,7 @@ class ExchangeTest : public testing::Test {
       side->transport = net::must(net::Transport::create(*loop_, side->identity));
       side->owner = std::make_shared<Owner>(loop_, clock_);
       side->exchange = std::make_unique<Exchange>(
-          *loop_, *side->transport, fixture::widths(),
+          *loop_, *side->transport, [](const handoff::Open&) { return fixture::widths(); },
           [side](const handoff::Open&, const net::Fingerprint&) -> Result<Exchange::OpenDecision> {
             if (side->refuses) return std::unexpected(*side->refuses);
             return Exchange::OpenDecision{side->owner,

@@ -32,6 +32,7 @@ Result<std::shared_ptr<Guesser>> Guesser::create(SessionHost& host, const handof
 Guesser::Guesser(SessionHost& host, const handoff::Open& open, TimePoint lease_end,
                  std::unique_ptr<engine::DraftText> text)
     : host_(host),
+      use_of_host_(host.use),
       open_(open),
       lease_end_(lease_end),
       proposer_(std::make_unique<DraftProposer>(host.loop, host.executor, host.surroundings, std::move(text),

@@ -36,6 +36,7 @@ class Guesser : public TransferOwner {
   void guess_ahead(std::uint32_t tokens);
 
   SessionHost& host_;
+  const std::shared_ptr<const void> use_of_host_;
   const handoff::Open open_;
   const TimePoint lease_end_;
   std::weak_ptr<OutgoingTransfer> transfer_;

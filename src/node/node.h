@@ -1,23 +1,19 @@
-// A node: a device with a model, a key, connections to peers, and the requests that are under way on it.
+// A node: a key, connections to peers, and the models that are loaded on this machine's device.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
-#include <unordered_map>
+#include <vector>
 
-#include "engine/executor.h"
 #include "net/transport.h"
 #include "node/exchange.h"
-#include "node/guesser.h"
 #include "node/lease.h"
-#include "node/request.h"
-#include "node/session.h"
+#include "node/loaded_model.h"
 
 namespace baton::node {
-
-enum class KeptPrefixes { kNone, kUntilRoomIsNeeded };
 
 struct NodeOptions {
   std::optional<net::Endpoint> listen;                      // nothing: no peer can connect, but we can to them
@@ -25,23 +21,27 @@ struct NodeOptions {
   // Used in place of one of its own, and must outlive the node; its peers are then handed over by adopt().
   net::Transport* transport = nullptr;
   std::optional<net::LinkEmulation> emulate_link;
+  // Why a peer's work for a model is refused that is not loaded. Empty: because this node has no such model.
+  std::function<std::optional<Error>(const Sha256& model)> why_not_loaded;
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   std::size_t kept_bytes = kKeptBytes;                 // of one request
   KeptPrefixes kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded;
   Surroundings surroundings = {};
-  // Of a small model that guesses this node's own texts, and those of others that ask (engine::open_draft_model);
-  // null: none.
-  std::unique_ptr<engine::Engine> draft;
 };
 
-// Lives on the loop's thread; the executor computes on its own. The loop must outlive it.
+// Lives on the loop's thread. The loop must outlive it.
 class Node {
  public:
-  // Peers are refused unless they run the very same model file: `digest` is this node's.
-  static Result<std::unique_ptr<Node>> create(net::EventLoop& loop, const net::Identity& identity,
-                                              std::unique_ptr<engine::Executor> executor, const Sha256& digest,
-                                              NodeOptions options);
+  static Result<std::unique_ptr<Node>> create(net::EventLoop& loop, const net::Identity& identity, NodeOptions options);
   ~Node();
+
+  // From now on there are requests with this model, and work for peers that have the very same file. Not one that is
+  // there already. What is returned lives until remove().
+  LoadedModel& add(ModelParts parts);
+  // Only one that is not used. Gives back what it was made of, which may take its time to go.
+  ModelParts remove(LoadedModel& model);
+  // In the order in which they were loaded.
+  std::span<const std::unique_ptr<LoadedModel>> models() const { return models_; }
 
   // Where peers reach it, if it listens.
   std::optional<net::Endpoint> endpoint() const;
@@ -51,12 +51,6 @@ class Node {
   // The peer may connect no more: its connections end, and so does all work with it.
   void cut_off(const net::Fingerprint& peer);
 
-  // How many tokens of a prompt this node still has from an earlier request, and need not read again.
-  std::uint32_t kept_tokens(std::span<const Token> prompt) const;
-
-  // Starts a request of this node's own. The observer must live until its on_finished().
-  Result<std::shared_ptr<Request>> submit(RequestOptions options, RequestObserver& observer);
-
   // Calls back once every transfer has said its last word, or after `patience`: peers that hear it need not wait for
   // us.
   void when_quiet(Duration patience, net::Task task);
@@ -65,56 +59,28 @@ class Node {
   // latest after `patience`. Nothing can be asked of the node afterwards.
   void shut_down(Duration patience, net::Task task);
 
-  // For tests of leaks.
   std::size_t transfers() const { return exchange_->transfers(); }
-  engine::Executor& executor() { return *executor_; }
-  // Cells that a request could have now, and how many of them hold texts of ended requests until then.
-  struct Room {
-    std::uint32_t cells = 0;
-    std::uint32_t kept_cells = 0;
-  };
-  Room room() const;
-  const engine::BatchScheduler& scheduler() const { return *scheduler_; }
-
-  // For passes that are no request's: room for so many tokens (kNoCapacity where there is none, though every kept text
-  // went), and who computes.
-  Result<std::shared_ptr<Workspace>> take_room(std::uint32_t tokens);
-  engine::BatchScheduler& scheduler() { return *scheduler_; }
 
  private:
-  Node(net::EventLoop& loop, const net::Identity& identity, std::unique_ptr<engine::Executor> executor,
-       const Sha256& digest, const NodeOptions& options);
+  Node(net::EventLoop& loop, const net::Identity& identity, NodeOptions options);
 
+  Result<LoadedModel*> model_for(const handoff::Open& open) const;
   Result<Exchange::OpenDecision> on_open(const handoff::Open& open, const net::Fingerprint& peer);
-  Result<void> check_open(const handoff::Open& open, const net::Fingerprint& peer) const;
   // Until when this node may work for the request.
   Result<TimePoint> check_right(const handoff::Open& open) const;
-  Result<std::shared_ptr<Guesser>> guesser_for(const handoff::Open& open, TimePoint lease_end);
-  Result<std::shared_ptr<Session>> session_for(const handoff::Open& open, TimePoint lease_end);
-  Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
-  void forget_ended_requests();
   void end_all_work();
-  // This node's session of a request, its own or a peer's; null where there is none yet.
-  Result<std::shared_ptr<Session>> known_session(const handoff::Id& request);
 
+  net::EventLoop& loop_;
   const std::string fingerprint_;
-  const Sha256 digest_;
-  std::unique_ptr<engine::Engine> draft_;
-  std::unique_ptr<engine::Executor> executor_;
-  std::shared_ptr<engine::BatchScheduler> scheduler_;
-  const std::function<bool(const net::Fingerprint&)> is_trusted_;
-  const std::function<TimePoint()> now_;
-  std::shared_ptr<PrefixCache> prefix_cache_;  // null where nothing is kept
+  const SigningKey lease_key_;
+  const NodeOptions options_;
   std::unique_ptr<net::Transport> own_transport_;
   net::Transport* transport_;
   std::unique_ptr<Exchange> exchange_;
-  std::unique_ptr<SessionHost> host_;
   std::unique_ptr<net::Listener> listener_;
   net::Timer quiet_timer_;
-  std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
-  std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
-  std::vector<std::weak_ptr<Guesser>> guessers_;                                       // likewise
   LeaseBook leases_;
+  std::vector<std::unique_ptr<LoadedModel>> models_;
 };
 
 }  // namespace baton::node

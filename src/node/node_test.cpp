@@ -65,7 +65,7 @@ TEST_F(Cluster, TakesInNoMoreHiddenStatesAheadOfTimeThanItMay) {
   observer.after_prefilled = [&](std::uint32_t) {
     most = std::max(most, request_handle->session()->hidden_inbox_bytes());
   };
-  request_handle = local.submit(std::move(options), observer).value();
+  request_handle = model_of(local).submit(std::move(options), observer).value();
   wait_for(observer);
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_TRUE(observer.recoveries.empty());
@@ -89,11 +89,11 @@ TEST_F(Cluster, ComputesNoMoreAheadOfItsLinkThanItMayKeep) {
   std::size_t most = 0;
   std::shared_ptr<Request> request_handle;
   observer.after_prefilled = [&](std::uint32_t) { most = std::max(most, request_handle->session()->kept_bytes()); };
-  request_handle = nodes_.front()->submit(std::move(options), observer).value();
+  request_handle = model_of(*nodes_.front()).submit(std::move(options), observer).value();
   wait_for(observer);
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_EQ(observer.tokens.size(), kNewTokens);
-  const engine::KvLayout& layout = nodes_.front()->executor().engine().kv_layout(0);
+  const engine::KvLayout& layout = model_of(*nodes_.front()).executor().engine().kv_layout(0);
   const std::size_t chunk_bytes = kLayers * kChunk *
                                   (handoff::encoded_size(handoff::DType::kQ8_0, layout.k_width) +
                                    handoff::encoded_size(handoff::DType::kQ8_0, layout.v_width));
@@ -111,8 +111,8 @@ TEST_F(Cluster, StreamsAllKvExactlyOnce) {
   ASSERT_TRUE(*done->report);
   const RequestReport& report = **done->report;
   const std::uint64_t chunks = (kPromptTokens + kChunk - 1) / kChunk;
-  const std::uint64_t row_bytes =
-      local.executor().engine().kv_layout(0).k_row_bytes + local.executor().engine().kv_layout(0).v_row_bytes;
+  const std::uint64_t row_bytes = model_of(local).executor().engine().kv_layout(0).k_row_bytes +
+                                  model_of(local).executor().engine().kv_layout(0).v_row_bytes;
   EXPECT_EQ(report.transfer.slices, chunks * kLayers + 1);  // and the logits
   EXPECT_EQ(report.transfer.payload_bytes, kPromptTokens * kLayers * row_bytes + 400 * sizeof(float));
   EXPECT_EQ(report.transfer.connections, 1u);
@@ -161,7 +161,7 @@ TEST_F(Cluster, LoadsOnlyThePlansLayersAndTheRestWhenItMustGoOnAlone) {
   };
   RequestOptions options = request(pooled);
   options.determinism = handoff::Determinism::kDeterministic;
-  ASSERT_TRUE(local.submit(std::move(options), observer));
+  ASSERT_TRUE(model_of(local).submit(std::move(options), observer));
   wait_for(observer);
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_EQ(observer.tokens, reference->tokens);
@@ -174,7 +174,7 @@ TEST_F(Cluster, GoesOnAloneWhereAPeerHasNoRoom) {
   Node& local = add_node({"local"});
   Node& full = add_node({.name = "A", .context_tokens = 256});
   const auto alone = finish(local, request(plan_text("local:0-6", "local:0-6")));
-  const auto taken = full.executor().engine().reserve(256).value();
+  const auto taken = model_of(full).executor().engine().reserve(256).value();
   const auto done = finish(local, request(plan_text("A:0-6", "local:0-6")));
   ASSERT_TRUE(*done->report);
   EXPECT_EQ(done->tokens, alone->tokens);
@@ -254,7 +254,8 @@ TEST_F(Cluster, GivesEverythingBackWhenARequestIsCancelled) {
   observer.after_token = [&](std::size_t count) {
     if (count == 3) request_handle->cancel();
   };
-  request_handle = local.submit(request(plan_text("A:0-2,B:2-4,local:4-6", "A:0-3,local:3-6")), observer).value();
+  request_handle =
+      model_of(local).submit(request(plan_text("A:0-2,B:2-4,local:4-6", "A:0-3,local:3-6")), observer).value();
   wait_for(observer);
   EXPECT_EQ(observer.report->error().code, ErrorCode::kCancelled);
   EXPECT_EQ(observer.tokens.size(), 3u);
@@ -270,7 +271,7 @@ TEST_F(Cluster, TellsItsPeersWhenItShutsDown) {
   observer.after_token = [&](std::size_t count) {
     if (count == 3) loop_->post([&] { a.shut_down(Duration(kDeadline), [&] { quiet = true; }); });
   };
-  const auto request_handle = local.submit(request(plan_text("A:0-6", "A:0-3,local:3-6")), observer);
+  const auto request_handle = model_of(local).submit(request(plan_text("A:0-6", "A:0-3,local:3-6")), observer);
   ASSERT_TRUE(request_handle);
   wait_for(observer);
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
@@ -311,13 +312,13 @@ TEST_F(Cluster, RefusesRequestsThatMakeNoSense) {
   Observer observer(*loop_);
   RequestOptions empty = request(plan_text("local:0-6", "local:0-6"));
   empty.prompt.clear();
-  EXPECT_EQ(local.submit(std::move(empty), observer).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(model_of(local).submit(std::move(empty), observer).error().code, ErrorCode::kInvalidArgument);
   RequestOptions unknown_token = request(plan_text("local:0-6", "local:0-6"));
   unknown_token.prompt[3] = 400;
-  EXPECT_EQ(local.submit(std::move(unknown_token), observer).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(model_of(local).submit(std::move(unknown_token), observer).error().code, ErrorCode::kInvalidArgument);
   RequestOptions too_long = request(plan_text("local:0-6", "local:0-6"));
   too_long.max_new_tokens = 10'000;
-  EXPECT_EQ(local.submit(std::move(too_long), observer).error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(model_of(local).submit(std::move(too_long), observer).error().code, ErrorCode::kNoCapacity);
 }
 
 // Both nodes have room for exactly one request of their own and none for the other's, so every Open is refused and
@@ -341,8 +342,8 @@ TEST_F(Cluster, NeverDeadlocksWhenFullNodesOpenTransfersToEachOther) {
   for (; rounds < kRounds && now() < deadline; ++rounds) {
     Observer one(*loop_);
     Observer other(*loop_);
-    const auto a = first.submit(on_second, one);
-    const auto b = second.submit(on_first, other);
+    const auto a = model_of(first).submit(on_second, one);
+    const auto b = model_of(second).submit(on_first, other);
     // Cells come back when the peer's last frame is gone, so a round may find a node still full: that is no failure.
     for (const auto* observer : {a ? &one : nullptr, b ? &other : nullptr}) {
       if (observer == nullptr) continue;
@@ -437,7 +438,7 @@ TEST_P(KeptMemory, GoesOnFromAChunksBorderWhenItsSenderDies) {
       killed = true;
       loop_->post([&] { nodes_.pop_back(); });
     };
-    const auto request = local.submit(request_of(plan_text(prefill, all_here), kLongPrompt), *observer);
+    const auto request = model_of(local).submit(request_of(plan_text(prefill, all_here), kLongPrompt), *observer);
     ASSERT_TRUE(request) << request.error().to_string();
     wait_for(*observer);
     ASSERT_TRUE(*observer->report) << observer->report->error().to_string();

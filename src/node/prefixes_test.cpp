@@ -61,7 +61,7 @@ TEST_F(Prefixes, TheSecondTurnComputesOnlyWhatIsNew) {
   std::vector<std::uint32_t> progress;
   Observer observer(*loop_);
   observer.after_prefilled = [&](std::uint32_t tokens) { progress.push_back(tokens); };
-  const auto request = local.submit(second_turn, observer).value();
+  const auto request = model_of(local).submit(second_turn, observer).value();
   wait_for(observer);
   // The last token of an answer is never computed.
   EXPECT_EQ(request->cached_tokens(), kPromptTokens + kNewTokens - 1);
@@ -106,17 +106,17 @@ TEST_F(Prefixes, WhatTheDecodingNodeHoldsIsNeitherComputedNorSentAgain) {
     peers_.clear();
     reference_ = nullptr;
     Node& local = add_node(keeping("local"));
-    const Node& prefiller = add_node(keeping("A"));
+    Node& prefiller = add_node(keeping("A"));
     const auto first = finish(local, turn(plan, first_prompt()));
     run_loop_for(std::chrono::milliseconds(50));
     const auto second_turn = turn(plan, joined(joined(first_prompt(), first->tokens), question(9)));
-    const auto pieces = prefiller.scheduler().load().chunk_pieces;
+    const auto pieces = model_of(prefiller).scheduler().load().chunk_pieces;
     const auto second = finish(local, second_turn);
     ASSERT_TRUE(*second->report) << plan << ": " << second->report->error().to_string();
     EXPECT_EQ(report_of(second).cached_tokens, 80U) << "81 tokens, as far as the grid goes";
     EXPECT_EQ(second->tokens, reference(second_turn)->tokens) << plan;
     // It had the first turn's 70 tokens: the rest up to 80, and what is sent.
-    EXPECT_EQ(prefiller.scheduler().load().chunk_pieces - pieces, 2U) << plan;
+    EXPECT_EQ(model_of(prefiller).scheduler().load().chunk_pieces - pieces, 2U) << plan;
     EXPECT_LT(report_of(second).transfer.payload_bytes, report_of(first).transfer.payload_bytes / 2) << plan;
     EXPECT_TRUE(second->recoveries.empty());
   }
@@ -166,7 +166,7 @@ TEST_F(Prefixes, ARelayOrAPoolBeginsAtTheBeginning) {
 TEST_F(Prefixes, WhatACancelledRequestHadComputedIsKept) {
   Node& local = add_node(keeping("local"));
   Observer observer(*loop_);
-  const auto cancelled = local.submit(turn(kAlone, first_prompt()), observer).value();
+  const auto cancelled = model_of(local).submit(turn(kAlone, first_prompt()), observer).value();
   observer.after_prefilled = [&](std::uint32_t tokens) {
     if (tokens == 2 * kChunk) loop_->post([&] { cancelled->cancel(); });
   };
@@ -184,8 +184,8 @@ TEST_F(Prefixes, TwoRequestsAtOnceDoNotShareOneText) {
   const auto second_turn = turn(kAlone, joined(joined(first_prompt(), first->tokens), question(9)));
   Observer one(*loop_);
   Observer other(*loop_);
-  const auto one_request = local.submit(second_turn, one).value();
-  const auto other_request = local.submit(second_turn, other).value();
+  const auto one_request = model_of(local).submit(second_turn, one).value();
+  const auto other_request = model_of(local).submit(second_turn, other).value();
   EXPECT_EQ(one_request->cached_tokens(), kPromptTokens + kNewTokens - 1);
   EXPECT_EQ(other_request->cached_tokens(), 0U);
   wait_for(one);
@@ -219,7 +219,7 @@ TEST_F(Prefixes, KeptTextsMakeRoomForRequests) {
     ASSERT_TRUE(*answered->report) << answered->report->error().to_string();
     EXPECT_EQ(answered->tokens, reference(options)->tokens);
     run_loop_for(std::chrono::milliseconds(5));
-    EXPECT_EQ(local.room().cells, local.executor().engine().options().context_tokens);
+    EXPECT_EQ(model_of(local).room().cells, model_of(local).executor().engine().options().context_tokens);
   }
 }
 

@@ -104,6 +104,7 @@ Result<std::shared_ptr<Request>> Request::start(SessionHost& host, handoff::Open
 
 Request::Request(SessionHost& host, RequestOptions options, engine::Sampler sampler, RequestObserver& observer)
     : host_(host),
+      use_of_host_(host.use),
       options_(std::move(options)),
       sampler_(std::move(sampler)),
       observer_(observer),

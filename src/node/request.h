@@ -147,6 +147,7 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   std::uint32_t prompt_size() const { return static_cast<std::uint32_t>(options_.prompt.size()); }
 
   SessionHost& host_;
+  const std::shared_ptr<const void> use_of_host_;
   RequestOptions options_;
   engine::Sampler sampler_;
   RequestObserver& observer_;

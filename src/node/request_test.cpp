@@ -55,11 +55,11 @@ class RequestTest : public testing::Test {
     executor_ = std::make_unique<engine::Executor>(net::must(engine::Engine::create(model_, options)), 16);
     widths_ = widths_of(model_->shape());
     transport_ = net::must(net::Transport::create(*loop_, net::new_identity()));
-    exchange_ =
-        std::make_unique<Exchange>(*loop_, *transport_, widths_,
-                                   [](const handoff::Open&, const net::Fingerprint&) -> Result<Exchange::OpenDecision> {
-                                     return fail(ErrorCode::kRefused, "nobody is expected");
-                                   });
+    exchange_ = std::make_unique<Exchange>(
+        *loop_, *transport_, [this](const handoff::Open&) { return widths_; },
+        [](const handoff::Open&, const net::Fingerprint&) -> Result<Exchange::OpenDecision> {
+          return fail(ErrorCode::kRefused, "nobody is expected");
+        });
     scheduler_ =
         engine::BatchScheduler::create(*executor_, [this](net::Task task) { loop_->post(std::move(task)); }, clock_);
     host_ = std::make_unique<SessionHost>(*loop_, *executor_, *scheduler_, *exchange_, widths_,

@@ -25,6 +25,7 @@ std::shared_ptr<Session> Session::create(SessionHost& host, handoff::Open open, 
 Session::Session(SessionHost& host, handoff::Open open, plan::NodeIndex self, std::shared_ptr<Workspace> workspace,
                  SessionObserver* observer)
     : host_(host),
+      use_of_host_(host.use),
       open_(std::move(open)),
       self_(self),
       layers_(host.widths.layers()),

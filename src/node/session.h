@@ -50,6 +50,8 @@ struct SessionHost {
   std::optional<SigningKey> lease_key = std::nullopt;
   // Where ended requests leave their rows; gone where nothing is kept.
   std::weak_ptr<PrefixCache> prefix_cache = {};
+  // Held by every session and request: by nobody else where none is left.
+  std::shared_ptr<const void> use = std::make_shared<char>();
 };
 
 // Told to the coordinator only; on the loop's thread.
@@ -197,6 +199,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void report_prefilled();
 
   SessionHost& host_;
+  const std::shared_ptr<const void> use_of_host_;
   handoff::Open open_;
   const plan::NodeIndex self_;
   const std::uint32_t layers_;

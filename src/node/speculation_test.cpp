@@ -61,14 +61,16 @@ class Machine {
     auto executor = std::make_unique<engine::Executor>(engine::Engine::create(std::move(model), options).value(), 64);
     NodeOptions node_options;
     node_options.kept_prefixes = KeptPrefixes::kNone;  // so that every text is computed as a whole
+    std::unique_ptr<engine::Engine> guessing;
     if (draft) {
-      node_options.draft = engine::Engine::create(std::move(draft), options).value();
+      guessing = engine::Engine::create(std::move(draft), options).value();
       // Every look at the clock a millisecond later: what a pass takes does not depend on the machine then.
       node_options.surroundings.now = [ticks = std::make_shared<std::atomic<int>>(0)] {
         return TimePoint() + std::chrono::milliseconds(++*ticks);
       };
     }
-    node_ = Node::create(*loop_, identity, std::move(executor), {}, std::move(node_options)).value();
+    node_ = Node::create(*loop_, identity, std::move(node_options)).value();
+    node_->add({.executor = std::move(executor), .digest = {}, .draft = std::move(guessing)});
   }
 
   Outcome run(RequestOptions options, Speculation speculation) {
@@ -77,7 +79,7 @@ class Machine {
     options.chunk_tokens = 128;
     options.plan = plan::Plan::single(layers_);
     Collector collector(*loop_);
-    const auto request = node_->submit(std::move(options), collector);
+    const auto request = loaded().submit(std::move(options), collector);
     EXPECT_TRUE(request) << request.error().to_string();
     net::Timer timer(*loop_);
     timer.start(Duration(kDeadline), [&] { loop_->stop(); });
@@ -98,7 +100,7 @@ class Machine {
     collector.when_tokens = [&](std::size_t count) {
       if (count == tokens) loop_->post([&] { request->cancel(); });
     };
-    request = node_->submit(std::move(options), collector).value();
+    request = loaded().submit(std::move(options), collector).value();
     net::Timer timer(*loop_);
     timer.start(Duration(kDeadline), [&] { loop_->stop(); });
     loop_->run();
@@ -106,9 +108,11 @@ class Machine {
     return collector.report->error().code;
   }
 
-  std::uint32_t vocabulary() const { return node_->executor().engine().shape().vocabulary_size; }
+  std::uint32_t vocabulary() const { return node_->models().front()->engine().shape().vocabulary_size; }
 
  private:
+  LoadedModel& loaded() { return *node_->models().front(); }
+
   TemporaryFolder folder_;
   std::unique_ptr<net::EventLoop> loop_;
   std::unique_ptr<Node> node_;

@@ -73,11 +73,16 @@ class Cluster : public testing::Test {
     node_options.kept_bytes = spec.kept_bytes;
     node_options.emulate_link = spec.link;
     node_options.kept_prefixes = spec.kept_prefixes;
-    if (spec.draft) node_options.draft = engine::Engine::create(spec.draft, options).value();
-    nodes_.push_back(Node::create(*loop_, identity, std::move(executor), spec.digest, std::move(node_options)).value());
+    std::unique_ptr<engine::Engine> draft;
+    if (spec.draft) draft = engine::Engine::create(spec.draft, options).value();
+    nodes_.push_back(Node::create(*loop_, identity, std::move(node_options)).value());
+    nodes_.back()->add({.executor = std::move(executor), .digest = spec.digest, .draft = std::move(draft)});
     peers_.push_back({spec.name, nodes_.back()->endpoint()->to_string(), identity.fingerprint().to_string()});
     return *nodes_.back();
   }
+
+  // Each has one.
+  static LoadedModel& model_of(Node& node) { return *node.models().front(); }
 
   RequestOptions request(std::string_view plan) const {
     RequestOptions options;
@@ -129,7 +134,7 @@ class Cluster : public testing::Test {
 
   std::unique_ptr<Observer> finish(Node& node, RequestOptions options) {
     auto observer = std::make_unique<Observer>(*loop_);
-    const auto request = node.submit(std::move(options), *observer);
+    const auto request = model_of(node).submit(std::move(options), *observer);
     EXPECT_TRUE(request) << request.error().to_string();
     wait_for(*observer);
     return observer;
@@ -146,7 +151,7 @@ class Cluster : public testing::Test {
     const TimePoint deadline = now() + kDeadline;
     const auto clean = [&] {
       return std::ranges::all_of(nodes_, [](const auto& node) {
-        const engine::Engine& engine = node->executor().engine();
+        const engine::Engine& engine = model_of(*node).engine();
         return node->transfers() == 0 && engine.free_cells() == engine.options().context_tokens;
       });
     };

@@ -30,6 +30,7 @@ class AnswerPlan {
   virtual void ended(const AnswerCourse& course) = 0;
 };
 
+// Of one model's answers.
 class AnswerPlanner {
  public:
   virtual ~AnswerPlanner() = default;
@@ -38,6 +39,12 @@ class AnswerPlanner {
                                            std::uint32_t most_new_tokens) = 0;
   // As JSON: what there would be to choose from, and what would be chosen. kInvalidArgument, kNotFound.
   virtual Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;
+};
+
+// What the server says of the cluster without knowing it.
+class ClusterReporter {
+ public:
+  virtual ~ClusterReporter() = default;
   // As JSON: the latest answers, what was predicted of them and what they took.
   virtual std::string latest() = 0;
   // As JSON: the cluster's nodes, as `baton nodes --json` tells them.

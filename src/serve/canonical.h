@@ -38,6 +38,7 @@ struct CanonicalRequest {
   std::vector<Token> marks;                   // as AnswerRequest has them
   std::vector<Token> further_end_tokens;      // that end an answer, beside the vocabulary's own
   std::shared_ptr<text::TokenLanguage> form;  // what every answer keeps to; null: nothing
+  std::optional<Duration> keep_alive;         // of the model, where the client says so
 };
 
 // One answer, whole.
@@ -78,12 +79,18 @@ enum class Delivery { kWhole, kStream };
 // Where OpenAI's APIs put what a type is about: chat's in a member of its own, responses' beside the type.
 enum class Nesting { kInner, kBeside };
 
+// A client that wants no text, but a model loaded, or gone where it is to be kept for no time.
+struct LoadWish {
+  std::optional<Duration> keep_alive;
+  std::string answer;  // JSON, once that is so
+};
+
 struct ParsedRequest {
   CanonicalRequest request;
   Delivery delivery = Delivery::kWhole;
   std::unique_ptr<AnswerFormat> format;
   std::optional<AnswerReading> reading;  // nothing: an answer is text as it is
-  std::optional<std::string> at_once;    // JSON, where it is known without the model: then nothing else counts
+  std::optional<LoadWish> load;          // where no text is wanted: then nothing else counts
 };
 
 // "prefix-" and 24 random letters and digits.

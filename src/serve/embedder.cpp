@@ -10,7 +10,7 @@ namespace baton::serve {
 
 namespace {
 
-// Where there is no room: how often it is looked again.
+// While something waits: how often it is looked whether it can begin now.
 constexpr auto kLookAgain = std::chrono::milliseconds(5);
 
 }  // namespace
@@ -28,14 +28,15 @@ struct Embedder::Job {
 // One text on its way through the layers, chunk by chunk.
 class Embedder::Text : public std::enable_shared_from_this<Text> {
  public:
-  Text(std::weak_ptr<Embedder> owner, node::Node& node, std::shared_ptr<node::Workspace> workspace,
+  Text(std::weak_ptr<Embedder> owner, node::LoadedModel& model, std::shared_ptr<node::Workspace> workspace,
        std::vector<Token> tokens, engine::Pooling pooling)
       : owner_(std::move(owner)),
-        node_(node),
+        model_(model),
+        use_of_model_(model.hold()),
         workspace_(std::move(workspace)),
         tokens_(std::move(tokens)),
         pooling_(pooling),
-        vector_(node.executor().engine().shape().embedding_width) {}
+        vector_(model.engine().shape().embedding_width) {}
 
   void submit_next();
   void on_piece(std::span<const float> rows, std::uint32_t count);
@@ -52,7 +53,8 @@ class Embedder::Text : public std::enable_shared_from_this<Text> {
   }
 
   const std::weak_ptr<Embedder> owner_;
-  node::Node& node_;
+  node::LoadedModel& model_;
+  const std::shared_ptr<const void> use_of_model_;  // before what is the model's
   const std::shared_ptr<node::Workspace> workspace_;
   const std::vector<Token> tokens_;
   const engine::Pooling pooling_;
@@ -77,7 +79,7 @@ class Embedder::Piece : public engine::ScheduledPass {
 };
 
 void Embedder::Text::submit_next() {
-  const engine::Engine& engine = node_.executor().engine();
+  const engine::Engine& engine = model_.engine();
   const auto left = static_cast<std::uint32_t>(tokens_.size()) - done_;
   const std::uint32_t count = std::min(left, engine.options().max_chunk_tokens);
   auto piece = std::make_shared<Piece>(shared_from_this());
@@ -87,7 +89,7 @@ void Embedder::Text::submit_next() {
   piece->span = {.sequence = &workspace_->sequence(), .first_position = done_, .token_count = count};
   if (pooling_ == engine::Pooling::kMean) piece->span.logits = engine::WantedLogits::kAll;
   if (pooling_ == engine::Pooling::kLast && count == left) piece->span.logits = engine::WantedLogits::kLast;
-  node_.scheduler().submit(std::move(piece));
+  model_.scheduler().submit(std::move(piece));
 }
 
 void Embedder::Text::on_piece(std::span<const float> rows, std::uint32_t count) {
@@ -101,32 +103,24 @@ void Embedder::Text::on_piece(std::span<const float> rows, std::uint32_t count) 
   finish({});
 }
 
-std::shared_ptr<Embedder> Embedder::create(net::EventLoop& loop, node::Node& node, EmbedderLimits limits,
+std::shared_ptr<Embedder> Embedder::create(net::EventLoop& loop, node::PooledModel& model, EmbedderLimits limits,
                                            Metrics& metrics) {
-  return std::shared_ptr<Embedder>(new Embedder(loop, node, limits, metrics));
+  return std::shared_ptr<Embedder>(new Embedder(loop, model, limits, metrics));
 }
 
-Embedder::Embedder(net::EventLoop& loop, node::Node& node, EmbedderLimits limits, Metrics& metrics)
-    : loop_(loop), node_(node), limits_(limits), metrics_(metrics), timer_(loop) {}
+Embedder::Embedder(net::EventLoop& loop, node::PooledModel& model, EmbedderLimits limits, Metrics& metrics)
+    : loop_(loop), model_(model), limits_(limits), metrics_(metrics), timer_(loop) {}
 
 Embedder::~Embedder() {
   if (text_) text_->cancel();
 }
 
 void Embedder::start(Id id, EmbedRequest request, Done done) {
-  const engine::Engine& engine = node_.executor().engine();
-  std::optional<Error> refusal;
   if (jobs_.size() >= limits_.waiting) {
-    refusal = Error{ErrorCode::kNoCapacity,
-                    std::format("{} requests for vectors are waiting already: come back later", jobs_.size()),
-                    {}};
-  } else if (!engine.holds({0, engine.shape().layer_count})) {
-    refusal =
-        Error{ErrorCode::kUnsupported, "this node holds only some of the model's layers: ask one that has all", {}};
-  }
-  if (refusal) {
-    return loop_.post([weak = weak_from_this(), done = std::move(done), error = *std::move(refusal)]() mutable {
-      if (weak.lock()) done(std::unexpected(std::move(error)));
+    return loop_.post([weak = weak_from_this(), done = std::move(done), waiting = jobs_.size()]() mutable {
+      if (!weak.lock()) return;
+      done(fail(ErrorCode::kNoCapacity,
+                std::format("{} requests for vectors are waiting already: come back later", waiting)));
     });
   }
   auto job = std::make_unique<Job>();
@@ -151,26 +145,39 @@ void Embedder::cancel(Id id) {
   go_on();
 }
 
-Result<std::shared_ptr<Embedder::Text>> Embedder::begin_text(const Job& job) {
+Result<std::shared_ptr<Embedder::Text>> Embedder::begin_text(node::LoadedModel& model, const Job& job) {
+  if (!model.engine().holds({0, model.engine().shape().layer_count})) {
+    return fail(ErrorCode::kUnsupported, "this node holds only some of the model's layers: ask one that has all");
+  }
   const auto& tokens = job.next_text();
-  auto room = TRY(node_.take_room(static_cast<std::uint32_t>(tokens.size())));
-  return std::make_shared<Text>(weak_from_this(), node_, std::move(room), tokens, job.request.pooling);
+  auto room = TRY(model.take_room(static_cast<std::uint32_t>(tokens.size())));
+  if (job.request.keep_alive) model_.keep_alive(*job.request.keep_alive);
+  return std::make_shared<Text>(weak_from_this(), model, std::move(room), tokens, job.request.pooling);
 }
 
 void Embedder::go_on() {
   while (!text_ && !jobs_.empty()) {
     Job& job = *jobs_.front();
-    auto text = begin_text(job);
-    if (text) {
-      text_ = *std::move(text);
-      return text_->submit_next();
+    const auto model = model_.ask();
+    Error why_not{ErrorCode::kUnavailable, "the model was not loaded in time: come back later", {}};
+    bool may_come = true;
+    if (!model) {
+      why_not = model.error();
+      may_come = false;
+    } else if (*model != nullptr) {
+      auto text = begin_text(**model, job);
+      if (text) {
+        text_ = *std::move(text);
+        return text_->submit_next();
+      }
+      why_not = std::move(text.error());
+      may_come = why_not.code == ErrorCode::kNoCapacity;
     }
-    const bool no_room = text.error().code == ErrorCode::kNoCapacity;
-    if (no_room && now() - job.waits_since <= limits_.waiting_time) {
+    if (may_come && now() - job.waits_since <= limits_.waiting_time) {
       if (!timer_.armed()) timer_.start(Duration(kLookAgain), [this] { go_on(); });
       return;
     }
-    end_front(std::unexpected(text.error()));
+    end_front(std::unexpected(std::move(why_not)));
   }
 }
 

@@ -39,16 +39,17 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   TimePoint started_at() const { return started_at_; }
 
   // kNoCapacity where there is no room yet, and then nothing has happened.
-  Result<void> try_start() {
+  Result<void> try_start(node::LoadedModel& model) {
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
-    if (generator_.node_.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    if (model.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
     if (generator_.planner_ != nullptr) {
-      const std::uint32_t kept = generator_.node_.kept_tokens(asked_.request.prompt);
+      const std::uint32_t kept = model.kept_tokens(asked_.request.prompt);
       plan_ = generator_.planner_->plan(prompt_tokens_, kept, asked_.request.max_new_tokens);
       if (plan_) plan_->apply_to(asked_.request);
     }
-    request_ = TRY(generator_.node_.submit(asked_.request, *this));
+    request_ = TRY(model.submit(asked_.request, *this));
     started_at_ = now();
+    if (asked_.keep_alive) generator_.model_.keep_alive(*asked_.keep_alive);
     if (plan_) plan_->begun(id_);
     if (sink_) sink_->on_begun();
     return {};
@@ -202,10 +203,10 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   std::uint32_t new_tokens_ = 0;
 };
 
-Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
-                     Metrics& metrics, AnswerPlanner* planner)
+Generator::Generator(net::EventLoop& loop, node::PooledModel& model, const text::Vocabulary& vocabulary,
+                     GeneratorLimits limits, Metrics& metrics, AnswerPlanner* planner)
     : loop_(loop),
-      node_(node),
+      model_(model),
       vocabulary_(vocabulary),
       limits_(limits),
       metrics_(metrics),
@@ -216,8 +217,13 @@ Generator::Generator(net::EventLoop& loop, node::Node& node, const text::Vocabul
 Generator::~Generator() {
   *alive_ = false;
   const Error error{ErrorCode::kCancelled, "the server is shutting down", {}};
-  for (const auto& answer : queue_.remove_if([](const auto&) { return true; })) answer->end(std::unexpected(error));
+  end_waiting(error);
   for (const auto& answer : running_) answer->end(std::unexpected(error));
+}
+
+void Generator::end_waiting(const Error& error) {
+  for (const auto& answer : queue_.remove_if([](const auto&) { return true; })) answer->end(std::unexpected(error));
+  for (Loader& loader : std::exchange(loaders_, {})) loader.done(std::unexpected(error));
 }
 
 void Generator::start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink) {
@@ -250,11 +256,32 @@ void Generator::cancel(AnswerId id) {
   keep_looking();
 }
 
+void Generator::load(std::optional<Duration> keep_alive, Loaded done) {
+  loaders_.push_back({now(), keep_alive, std::move(done)});
+  admit();
+}
+
 void Generator::admit() {
   forget_ended();
+  if (!queue_.empty() || !loaders_.empty()) {
+    const auto model = model_.ask();
+    if (!model) {
+      end_waiting(model.error());
+    } else if (*model != nullptr) {
+      admit_to(**model);
+    }
+  }
+  keep_looking();
+}
+
+void Generator::admit_to(node::LoadedModel& model) {
+  for (Loader& loader : std::exchange(loaders_, {})) {
+    if (loader.keep_alive) model_.keep_alive(*loader.keep_alive);
+    loader.done({});
+  }
   while (!queue_.empty() && running_.size() < limits_.running) {
     const auto answer = queue_.front();
-    const auto started = answer->try_start();
+    const auto started = answer->try_start(model);
     if (!started && started.error().code == ErrorCode::kNoCapacity) break;
     queue_.pop();
     if (started) {
@@ -263,26 +290,32 @@ void Generator::admit() {
       answer->end(std::unexpected(started.error()));
     }
   }
-  keep_looking();
 }
 
 void Generator::forget_ended() {
   std::erase_if(running_, [](const auto& answer) { return answer->ended(); });
 }
 
-void Generator::measure() {
+ServerLoad Generator::load_now() {
   forget_ended();
-  const node::Node::Room room = node_.room();
-  metrics_.set_load({.waiting = queue_.size(),
-                     .running = running_.size(),
-                     .free_cells = room.cells,
-                     .kept_cells = room.kept_cells,
-                     .all_cells = node_.executor().engine().options().context_tokens,
-                     .scheduler = node_.scheduler().load()});
+  ServerLoad load;
+  load.loads = model_.loads();
+  load.waiting = queue_.size();
+  load.running = running_.size();
+  load.scheduler = model_.scheduler_load();
+  if (const node::LoadedModel* model = model_.loaded()) {
+    const node::LoadedModel::Room room = model->room();
+    load.free_cells = room.cells;
+    load.kept_cells = room.kept_cells;
+    load.all_cells = model->engine().options().context_tokens;
+    load.loaded_models = 1;
+    load.model_bytes = model_.bytes();
+  }
+  return load;
 }
 
 void Generator::keep_looking() {
-  if (timer_.armed() || (queue_.empty() && running_.empty())) return;
+  if (timer_.armed() || (queue_.empty() && running_.empty() && loaders_.empty())) return;
   timer_.start(Duration(kLookAgain), [this] { tick(); });
 }
 
@@ -290,15 +323,24 @@ void Generator::tick() {
   // Whoever finds room now was not too late.
   admit();
   const TimePoint time = now();
-  const auto late = [&](const auto& answer) {
+  const bool is_loaded = model_.loaded() != nullptr;
+  const Error late =
+      is_loaded ? Error{ErrorCode::kNoCapacity, "there was no room for the answer in time: come back later", {}}
+                : Error{ErrorCode::kUnavailable, "the model was not loaded in time: come back later", {}};
+  const auto is_late = [&](TimePoint since) { return time - since > limits_.waiting_time; };
+  const auto waited_too_long = [&](const auto& answer) {
     const bool sibling_runs =
         std::ranges::contains(running_, answer->group(), [](const auto& running) { return running->group(); });
     if (sibling_runs) answer->wait_anew(time);
-    return time - answer->waits_since() > limits_.waiting_time;
+    return is_late(answer->waits_since());
   };
-  for (const auto& answer : queue_.remove_if(late)) {
-    answer->end(fail(ErrorCode::kNoCapacity, "there was no room for the answer in time: come back later"));
+  for (const auto& answer : queue_.remove_if(waited_too_long)) {
+    answer->end(std::unexpected(late));
   }
+  for (Loader& loader : loaders_) {
+    if (is_late(loader.since)) std::exchange(loader.done, nullptr)(std::unexpected(late));
+  }
+  std::erase_if(loaders_, [](const Loader& loader) { return loader.done == nullptr; });
   for (const auto& answer : running_) {
     if (time - answer->started_at() > limits_.running_time) {
       answer->end(fail(ErrorCode::kTimeout, "the answer took too long"));

@@ -1,8 +1,10 @@
-// Answers: waits for room, runs a node's request, and turns its tokens into text. Between the node, on whose loop all
-// of this lives, and whoever asked, on another thread.
+// Answers of one model: has it loaded, waits for room, runs a node's request, and turns its tokens into text. Between
+// the node, on whose loop all of this lives, and whoever asked, on another thread.
 //
-// An answer that finds no room waits: clients take turns, nobody is overtaken, and cells that are short make a queue
-// and no error. A full queue refuses with kNoCapacity, and so does one in which an answer has waited too long.
+// An answer that finds no room, or its model not loaded, waits: clients take turns, nobody is overtaken, and cells that
+// are short make a queue and no error. A full queue refuses with kNoCapacity, and so does one in which an answer has
+// waited too long for room; kUnavailable says that the model was not there in time. Where it cannot be loaded, all that
+// wait end with why.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +15,7 @@
 #include <vector>
 
 #include "net/event_loop.h"
-#include "node/node.h"
+#include "node/model_pool.h"
 #include "serve/answer_planner.h"
 #include "serve/fair_queue.h"
 #include "serve/metrics.h"
@@ -74,8 +76,9 @@ struct AnswerRequest {
   std::uint64_t group = 0;  // answers to one request share it: while one of them is written, the others may wait
   node::RequestOptions request;
   std::vector<std::string> stops;
-  std::vector<Token> marks;                   // control tokens that are to be seen in the text, by their names
-  std::optional<std::uint32_t> top_logprobs;  // 0: of the chosen token alone
+  std::vector<Token> marks;                           // control tokens that are to be seen in the text, by their names
+  std::optional<std::uint32_t> top_logprobs;          // 0: of the chosen token alone
+  std::optional<Duration> keep_alive = std::nullopt;  // of the model from now on, where the client says so
 };
 
 // Called on the node's loop, in this order; on_end() exactly once, also without on_begun(). With an error the text ends
@@ -98,7 +101,7 @@ struct GeneratorLimits {
 class Generator {
  public:
   // All must outlive it; it lives on the loop's thread. Without a planner requests run as they are.
-  Generator(net::EventLoop& loop, node::Node& node, const text::Vocabulary& vocabulary, GeneratorLimits limits,
+  Generator(net::EventLoop& loop, node::PooledModel& model, const text::Vocabulary& vocabulary, GeneratorLimits limits,
             Metrics& metrics, AnswerPlanner* planner = nullptr);
   // Ends every answer with kCancelled.
   ~Generator();
@@ -110,25 +113,39 @@ class Generator {
   void start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink);
   // The answer ends with kCancelled, its cells are free within one step. Nothing where there is no such answer.
   void cancel(AnswerId id);
-  // Tells the metrics how things are now.
-  void measure();
+  // Has the model loaded, and calls back when it is, with an error where it cannot be or is not in time.
+  using Loaded = std::move_only_function<void(Result<void>)>;
+  void load(std::optional<Duration> keep_alive, Loaded done);
+  // How things are now.
+  ServerLoad load_now();
+  node::PooledModel& model() { return model_; }
 
  private:
   class Answer;
 
+  // A client that wants the model and no answer.
+  struct Loader {
+    TimePoint since;
+    std::optional<Duration> keep_alive;
+    Loaded done;
+  };
+
   void admit();
+  void admit_to(node::LoadedModel& model);
+  void end_waiting(const Error& error);
   void keep_looking();
   void tick();
   void forget_ended();
 
   net::EventLoop& loop_;
-  node::Node& node_;
+  node::PooledModel& model_;
   const text::Vocabulary& vocabulary_;
   const GeneratorLimits limits_;
   Metrics& metrics_;
   AnswerPlanner* const planner_;
   FairQueue<std::shared_ptr<Answer>> queue_;
   std::vector<std::shared_ptr<Answer>> running_;
+  std::vector<Loader> loaders_;
   net::Timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

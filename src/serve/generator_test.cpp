@@ -5,6 +5,7 @@
 #include <array>
 
 #include "model/vocabulary.h"
+#include "node/model_pool.h"
 #include "node/test_cluster.h"
 
 namespace baton::serve {
@@ -34,11 +35,22 @@ class GeneratorOfOne : public node::test::Cluster {
 
   // How answers end whose groups are these.
   std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups) {
-    node::Node& node = add_node({.name = "A"});
+    const auto identity = net::Identity::load_or_create(folder_->path() / "key-A").value();
+    node::Node& node = *nodes_.emplace_back(node::Node::create(*loop_, identity, {}).value());
+    node::PoolOptions options;
+    options.engine.device = "CPU";
+    options.engine.threads = 1;
+    options.engine.context_tokens = 512;
+    options.engine.max_chunk_tokens = node::test::kChunk;
+    options.measure = [](engine::Executor&, const Sha256&) { return node::DeviceRates(); };
+    const auto device = std::make_shared<engine::DeviceThread>();
+    node::ModelPool pool(*loop_, node, device, options, {{.name = "model", .file = model_}});
+    node::PooledModel& model = *pool.models().front();
+    EXPECT_TRUE(pool.take_over(model, node::ModelPool::load(model_, options, device).value()));
     const auto vocabulary = text::Vocabulary::create(model::read_vocabulary(model_->file()).value()).value();
     Metrics metrics;
     std::vector<Result<AnswerEnd>> ends;
-    Generator generator(*loop_, node, vocabulary,
+    Generator generator(*loop_, model, vocabulary,
                         {.running = 1, .waiting = 8, .waiting_time = std::chrono::milliseconds(20)}, metrics);
     for (std::size_t index = 0; index < kAnswers; ++index) {
       AnswerRequest asked;

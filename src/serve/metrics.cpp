@@ -31,6 +31,19 @@ std::string single(std::string_view name, std::string_view help, std::string_vie
 
 }  // namespace
 
+ServerLoad& ServerLoad::operator+=(const ServerLoad& other) {
+  loaded_models += other.loaded_models;
+  model_bytes += other.model_bytes;
+  loads += other.loads;
+  waiting += other.waiting;
+  running += other.running;
+  free_cells += other.free_cells;
+  kept_cells += other.kept_cells;
+  all_cells += other.all_cells;
+  scheduler += other.scheduler;
+  return *this;
+}
+
 void Histogram::add(double seconds) {
   const auto bound = std::ranges::lower_bound(kBounds_s, seconds);
   ++counts_[static_cast<std::size_t>(bound - kBounds_s.begin())];
@@ -114,7 +127,10 @@ std::string Metrics::to_text() const {
   add("baton_generated_tokens_total", "Tokens generated for those answers.", "counter", new_tokens_);
   add("baton_embedded_texts_total", "Texts whose vectors were made.", "counter", embedded_texts_);
   add("baton_embedded_tokens_total", "Tokens of those texts.", "counter", embedded_tokens_);
-  add("baton_answers_waiting", "Answers that wait for room.", "gauge", load_.waiting);
+  add("baton_models_loaded", "Models that are loaded now.", "gauge", load_.loaded_models);
+  add("baton_model_bytes", "Memory that those take.", "gauge", load_.model_bytes);
+  add("baton_model_loads_total", "Models loaded, and loaded again, so far.", "counter", load_.loads);
+  add("baton_answers_waiting", "Answers that wait for room or for their model.", "gauge", load_.waiting);
   add("baton_answers_running", "Answers that are being made.", "gauge", load_.running);
   add("baton_kv_cells_free", "Cells of the KV cache that an answer could have now.", "gauge", load_.free_cells);
   add("baton_kv_cells_kept", "Of those, cells that hold texts of ended answers until then.", "gauge", load_.kept_cells);

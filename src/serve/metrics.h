@@ -26,12 +26,18 @@ class Histogram {
 };
 
 struct ServerLoad {
+  std::size_t loaded_models = 0;
+  std::uint64_t model_bytes = 0;  // that those take
+  std::uint64_t loads = 0;        // so far
   std::size_t waiting = 0;
   std::size_t running = 0;
   std::uint32_t free_cells = 0;
   std::uint32_t kept_cells = 0;  // of those
   std::uint32_t all_cells = 0;
   engine::SchedulerLoad scheduler;
+
+  // Of another model.
+  ServerLoad& operator+=(const ServerLoad& other);
 };
 
 // An answer that came to its end.

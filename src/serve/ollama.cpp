@@ -212,13 +212,21 @@ Result<ParsedRequest> parse_common(Fields& body, Kind kind, const ServedModel& m
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(true) ? Delivery::kStream : Delivery::kWhole;
   TRY(parse_options(body, parsed.request));
-  body.allow({"keep_alive"});
+  parsed.request.keep_alive = TRY(parse_keep_alive(body));
   parsed.format = std::make_unique<Format>(kind, model.id());
   return parsed;
 }
 
-// Clients that ask nothing want the model to be made ready.
-void answer_nothing(Kind kind, const ServedModel& model, ParsedRequest& parsed) {
+// Whether there is no text to make.
+bool asks_nothing(const Json* asked) {
+  if (asked == nullptr) return true;
+  return (asked->is_string() && asked->get<std::string>().empty()) || (asked->is_array() && asked->get_array().empty());
+}
+
+Result<ParsedRequest> wish_to_load(Fields& body, Kind kind, const ServedModel& model, ParsedRequest parsed) {
+  body.allow({"format", "system", "template", "raw", "suffix", "think", "tools"});
+  TRY(body.refuse_rest());
+  const std::optional<Duration> keep_alive = parsed.request.keep_alive;
   JsonObject object;
   object.text("model", model.id()).text("created_at", time_text(std::chrono::system_clock::now()));
   if (kind == Kind::kChat) {
@@ -226,12 +234,9 @@ void answer_nothing(Kind kind, const ServedModel& model, ParsedRequest& parsed) 
   } else {
     object.text("response", "");
   }
-  parsed.at_once = object.text("done_reason", "load").flag("done", true).str();
-}
-
-bool asks_nothing(const Json* asked) {
-  if (asked == nullptr) return true;
-  return (asked->is_string() && asked->get<std::string>().empty()) || (asked->is_array() && asked->get_array().empty());
+  object.text("done_reason", keep_alive == Duration::zero() ? "unload" : "load").flag("done", true);
+  parsed.load = LoadWish{.keep_alive = keep_alive, .answer = object.str()};
+  return parsed;
 }
 
 }  // namespace
@@ -239,10 +244,7 @@ bool asks_nothing(const Json* asked) {
 Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed = TRY(parse_common(body, Kind::kChat, model));
-  if (asks_nothing(body.take("messages"))) {
-    answer_nothing(Kind::kChat, model, parsed);
-    return parsed;
-  }
+  if (asks_nothing(body.take("messages"))) return wish_to_load(body, Kind::kChat, model, std::move(parsed));
   text::ChatRequest chat;
   chat.messages = TRY(parse_messages(body));
   AnswerForm form;
@@ -257,10 +259,7 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
 Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed = TRY(parse_common(body, Kind::kGenerate, model));
-  if (asks_nothing(body.take("prompt"))) {
-    answer_nothing(Kind::kGenerate, model, parsed);
-    return parsed;
-  }
+  if (asks_nothing(body.take("prompt"))) return wish_to_load(body, Kind::kGenerate, model, std::move(parsed));
   const std::string prompt = TRY(body.required_text("prompt"));
   const auto system = TRY(body.text("system"));
   const bool raw = TRY(body.flag("raw"))

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <format>
 
+#include "node/keep_alive.h"
 #include "serve/ollama.h"
 
 namespace baton::serve::ollama {
@@ -84,6 +85,13 @@ std::chrono::system_clock::time_point modified_at(const ServedModel& model) {
   return std::chrono::system_clock::time_point(std::chrono::seconds(model.created()));
 }
 
+// What all lists say of a model.
+JsonObject begin_entry(const ListedModel& listed) {
+  JsonObject entry;
+  entry.text("name", listed.model->id()).text("model", listed.model->id()).text("digest", listed.digest);
+  return entry.raw("details", details(*listed.model));
+}
+
 }  // namespace
 
 std::string time_text(std::chrono::system_clock::time_point time) {
@@ -101,19 +109,46 @@ Result<void> check_model(Fields& body, const ServedModel& model) {
               "model");
 }
 
-Result<std::string> model_list(const ServedModel& model) {
-  const Sha256 digest = TRY(model.model().digest());
-  std::error_code error;
-  const auto size = std::filesystem::file_size(model.model().path(), error);
-  const std::string entry = JsonObject()
-                                .text("name", model.id())
-                                .text("model", model.id())
-                                .text("modified_at", time_text(modified_at(model)))
-                                .integer("size", error ? 0 : static_cast<std::int64_t>(size))
-                                .text("digest", digest.hex())
-                                .raw("details", details(model))
-                                .str();
-  return JsonObject().raw("models", std::format("[{}]", entry)).str();
+Result<std::optional<Duration>> parse_keep_alive(Fields& body) {
+  const Json* value = body.take("keep_alive");
+  if (value == nullptr) return std::nullopt;
+  const auto time = value->is_number()   ? node::keep_alive_of(value->as<double>())
+                    : value->is_string() ? node::parse_keep_alive(value->get<std::string>())
+                                         : node::parse_keep_alive("");
+  if (!time) return body.wrong("keep_alive", "must be seconds, or a duration such as '5m'; negative: for ever");
+  return *time;
+}
+
+std::string model_list(std::span<const ListedModel> models) {
+  std::vector<std::string> entries;
+  for (const ListedModel& listed : models) {
+    std::error_code error;
+    const auto size = std::filesystem::file_size(listed.model->model().path(), error);
+    entries.push_back(begin_entry(listed)
+                          .text("modified_at", time_text(modified_at(*listed.model)))
+                          .integer("size", error ? 0 : static_cast<std::int64_t>(size))
+                          .str());
+  }
+  return JsonObject().raw("models", json_array(entries)).str();
+}
+
+std::string running_list(std::span<const RunningModel> models) {
+  // What stays for ever has to say some time all the same.
+  static constexpr auto kLongTime = std::chrono::years(100);
+  std::vector<std::string> entries;
+  for (const RunningModel& running : models) {
+    const auto left = running.expires_in == node::kForever ? Duration(kLongTime) : running.expires_in;
+    const auto expires =
+        std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(left);
+    const auto bytes = static_cast<std::int64_t>(running.bytes);
+    entries.push_back(begin_entry(running.listed)
+                          .integer("size", bytes)
+                          .text("expires_at", time_text(expires))
+                          .integer("size_vram", bytes)
+                          .integer("context_length", running.context_tokens)
+                          .str());
+  }
+  return JsonObject().raw("models", json_array(entries)).str();
 }
 
 Result<std::string> show(const Json& json, const ServedModel& model) {

@@ -51,6 +51,17 @@ TEST_F(Ollama, RefusesByNameWhatItCannotDo) {
   }
 }
 
+TEST_F(Ollama, WithoutAPromptWantsTheModelLoadedOrGone) {
+  const auto wish = generate(R"({"model":"tiny","keep_alive":"2m"})")->load;
+  ASSERT_TRUE(wish);
+  EXPECT_EQ(wish->keep_alive, std::chrono::minutes(2));
+  EXPECT_EQ(parse_json(wish->answer).value()["done_reason"].get<std::string>(), "load");
+  const auto farewell = parse_chat(parse_json(R"({"model":"tiny","messages":[],"keep_alive":0})").value(), *model_);
+  ASSERT_TRUE(farewell->load);
+  EXPECT_EQ(parse_json(farewell->load->answer).value()["done_reason"].get<std::string>(), "unload");
+  EXPECT_FALSE(generate(R"({"model":"tiny","prompt":"x","keep_alive":0})")->load);
+}
+
 TEST_F(Ollama, WritesALineForEachPiece) {
   const auto parsed = generate(R"({"model":"tiny","prompt":"x"})");
   const std::string line = parsed->format->piece(0, {"a\nb", {}});

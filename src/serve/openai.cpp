@@ -362,8 +362,10 @@ std::string model_entry(const ServedModel& model) {
       .str();
 }
 
-std::string model_list(const ServedModel& model) {
-  return JsonObject().text("object", "list").raw("data", std::format("[{}]", model_entry(model))).str();
+std::string model_list(std::span<const ServedModel* const> models) {
+  std::vector<std::string> entries;
+  for (const ServedModel* model : models) entries.push_back(model_entry(*model));
+  return JsonObject().text("object", "list").raw("data", json_array(entries)).str();
 }
 
 std::string error_body(int status, const Error& error) {

@@ -2,6 +2,7 @@
 // describes them (API reference, chat and completions). What is not supported is refused by name.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "serve/answer_form.h"
@@ -15,7 +16,7 @@ Result<ParsedRequest> parse_chat(const Json& body, const ServedModel& model);
 Result<ParsedRequest> parse_completion(const Json& body, const ServedModel& model);
 
 // {"object": "list", "data": [...]}, and one of those.
-std::string model_list(const ServedModel& model);
+std::string model_list(std::span<const ServedModel* const> models);
 std::string model_entry(const ServedModel& model);
 
 // {"error": {"message", "type", "param", "code"}}

@@ -62,7 +62,9 @@ class Relay : public AnswerSink {
 }  // namespace
 
 struct Server::Impl {
+  struct Entry;
   struct PlanQuestion {
+    const Entry* entry = nullptr;
     std::uint32_t prompt_tokens = 0;
     std::uint32_t output_tokens = 0;
   };
@@ -82,13 +84,43 @@ struct Server::Impl {
     ErrorBody error_body = openai::error_body;
   };
 
-  Impl(net::EventLoop& of_loop, node::Node& of_node, std::unique_ptr<const ServedModel> of_model, ServerOptions given)
+  // A model, and who answers with it. The vector of them changes no more once there is an HTTP server; any thread may
+  // see what is served and hold the weak pointers, which are for the loop's.
+  struct Entry {
+    ServerModel model;
+    std::shared_ptr<Generator> generator;  // on the loop's thread
+    std::shared_ptr<Embedder> embedder;    // likewise
+    std::weak_ptr<Generator> generator_elsewhere = {};
+    std::weak_ptr<Embedder> embedder_elsewhere = {};
+
+    const ServedModel& served() const { return *model.served; }
+  };
+
+  // What a body asks for, and of which model.
+  template <typename What>
+  struct Asked {
+    const Entry* entry = nullptr;
+    What what;
+  };
+
+  Impl(net::EventLoop& of_loop, std::vector<ServerModel> of_models, ServerOptions given)
       : loop(of_loop),
-        node(of_node),
-        model(std::move(of_model)),
         options(std::move(given)),
         access(reach(), keys(), options.origins),
-        context_tokens(node.executor().engine().options().context_tokens) {}
+        context_tokens(of_models.front().source->engine_options().context_tokens) {
+    const EmbedderLimits limits{.waiting = options.generator.waiting + 1,
+                                .waiting_time = options.generator.waiting_time};
+    for (ServerModel& model : of_models) {
+      auto generator = std::make_shared<Generator>(loop, *model.source, model.served->vocabulary(), options.generator,
+                                                   metrics, model.planner);
+      auto embedder = Embedder::create(loop, *model.source, limits, metrics);
+      models.push_back({.model = std::move(model),
+                        .generator = generator,
+                        .embedder = embedder,
+                        .generator_elsewhere = generator,
+                        .embedder_elsewhere = embedder});
+    }
+  }
 
   Access::Reach reach() const {
     return reached_from_elsewhere(options) ? Access::Reach::kNetwork : Access::Reach::kThisMachine;
@@ -124,7 +156,8 @@ struct Server::Impl {
          .path = "/api/embeddings",
          .parse_vectors = vectors::parse_ollama_embeddings,
          .error_body = ollama::error_body},
-        {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags},
+        {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags, .error_body = ollama::error_body},
+        {.method = "GET", .path = "/api/ps", .answer = &Impl::list_running, .error_body = ollama::error_body},
         {.method = "POST", .path = "/api/show", .tell = ollama::show, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
         {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
@@ -185,24 +218,26 @@ struct Server::Impl {
     if (route.tell != nullptr) {
       return work<std::string>(
           client, std::move(request.body), std::move(reply), route,
-          [this, &route](const std::string& body) -> Result<std::string> {
-            return route.tell(TRY(parse_json(body)), *model);
+          [this, &route](const std::string& text) -> Result<std::string> {
+            const Json body = TRY(parse_json(text));
+            return route.tell(body, TRY(entry_for(body))->served());
           },
           [this](std::string told, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(told)); });
     }
     if (route.parse_vectors != nullptr) {
-      return work<vectors::VectorRequest>(
+      return work<Asked<vectors::VectorRequest>>(
           client, std::move(request.body), std::move(reply), route,
           [this, &route](const std::string& body) { return parse_vectors(route, body); },
-          [this, &route, client](vectors::VectorRequest asked, std::shared_ptr<HttpReply> to) {
-            begin_vectors(route, client, std::move(asked), std::move(to));
+          [this, &route, client](Asked<vectors::VectorRequest> asked, std::shared_ptr<HttpReply> to) {
+            begin_vectors(route, client, *asked.entry, std::move(asked.what), std::move(to));
           });
     }
-    work<ParsedRequest>(
+    work<Asked<ParsedRequest>>(
         client, std::move(request.body), std::move(reply), route,
         [this, &route](const std::string& body) { return parse(route, body); },
-        [this, &route, client](ParsedRequest parsed, std::shared_ptr<HttpReply> to) {
-          begin(route, client, std::move(parsed), std::move(to));
+        [this, &route, client](Asked<ParsedRequest> asked, std::shared_ptr<HttpReply> to) {
+          if (asked.what.load) return load(route, *asked.entry, *std::move(asked.what.load), std::move(to));
+          begin(route, client, *asked.entry, std::move(asked.what), std::move(to));
         });
   }
 
@@ -231,8 +266,32 @@ struct Server::Impl {
     }
   }
 
-  Result<vectors::VectorRequest> parse_vectors(const Route& route, const std::string& text) const {
-    vectors::VectorRequest asked = TRY(route.parse_vectors(TRY(parse_json(text)), *model));
+  // The model that the body names. Where it names none, its parser says so, whichever the model.
+  Result<const Entry*> entry_for(const Json& body) const {
+    const std::string wanted = named_model(body);
+    if (wanted.empty() || models.size() == 1) return &models.front();
+    std::string known;
+    for (const Entry& entry : models) {
+      const std::string& id = entry.served().id();
+      if (wanted == id || wanted == id + ":latest") return &entry;
+      known += std::format("{}'{}'", known.empty() ? "" : ", ", id);
+    }
+    return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has {}", wanted, known), "model");
+  }
+
+  static std::string named_model(const Json& body) {
+    auto fields = Fields::of(body);
+    if (!fields) return "";
+    const Json* name = fields->take("model");
+    // Older clients of Ollama's call it so.
+    if (name == nullptr) name = fields->take("name");
+    return name != nullptr && name->is_string() ? name->get<std::string>() : "";
+  }
+
+  Result<Asked<vectors::VectorRequest>> parse_vectors(const Route& route, const std::string& text) const {
+    const Json body = TRY(parse_json(text));
+    const Entry* const entry = TRY(entry_for(body));
+    vectors::VectorRequest asked = TRY(route.parse_vectors(body, entry->served()));
     for (std::vector<Token>& tokens : asked.work.texts) {
       if (tokens.empty()) return fail(ErrorCode::kInvalidArgument, "a text has no tokens");
       if (tokens.size() <= context_tokens) continue;
@@ -243,18 +302,18 @@ struct Server::Impl {
       }
       tokens.resize(context_tokens);
       // What the model wants at a text's end it gets, however much of the text is left.
-      const std::vector<Token> end = model->tokenizer().end_sequence();
+      const std::vector<Token> end = entry->served().tokenizer().end_sequence();
       std::ranges::copy(end, tokens.end() - static_cast<std::ptrdiff_t>(end.size()));
     }
-    return asked;
+    return Asked{entry, std::move(asked)};
   }
 
   // Computes on the loop's thread, writes the answer on the worker's, sends it on this one.
-  void begin_vectors(const Route& route, const std::string& client, vectors::VectorRequest asked,
+  void begin_vectors(const Route& route, const std::string& client, const Entry& entry, vectors::VectorRequest asked,
                      std::shared_ptr<HttpReply> reply) {
     const Embedder::Id id = next_id++;
-    reply->on_gone([this, id] {
-      loop.post([weak = embedder_of_http, id] {
+    reply->on_gone([this, &entry, id] {
+      loop.post([weak = entry.embedder_elsewhere, id] {
         if (const auto held = weak.lock()) held->cancel(id);
       });
     });
@@ -273,15 +332,16 @@ struct Server::Impl {
             [this](std::string body, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(body)); });
       });
     };
-    loop.post([weak = embedder_of_http, id, work = std::move(asked.work), done = std::move(done)]() mutable {
+    loop.post([weak = entry.embedder_elsewhere, id, work = std::move(asked.work), done = std::move(done)]() mutable {
       if (const auto held = weak.lock()) held->start(id, std::move(work), std::move(done));
     });
   }
 
-  Result<ParsedRequest> parse(const Route& route, const std::string& text) const {
+  Result<Asked<ParsedRequest>> parse(const Route& route, const std::string& text) const {
     const Json body = TRY(parse_json(text));
-    ParsedRequest parsed = TRY(route.parse(body, *model));
-    if (parsed.at_once) return parsed;
+    const Entry* const entry = TRY(entry_for(body));
+    ParsedRequest parsed = TRY(route.parse(body, entry->served()));
+    if (parsed.load) return Asked{entry, std::move(parsed)};
     CanonicalRequest& asked = parsed.request;
     if (asked.prompts.size() * asked.choices > kMostChoices) {
       return fail(ErrorCode::kInvalidArgument, std::format("at most {} answers may be asked for at once", kMostChoices),
@@ -316,11 +376,31 @@ struct Server::Impl {
     asked.max_new_tokens = asked.max_new_tokens.value_or(std::min(room, options.default_new_tokens));
     // Now rather than when it is its turn.
     TRY(engine::Sampler::create(asked.sampler));
-    return parsed;
+    return Asked{entry, std::move(parsed)};
   }
 
-  void begin(const Route& route, const std::string& client, ParsedRequest parsed, std::shared_ptr<HttpReply> reply) {
-    if (parsed.at_once) return send(*reply, 200, *std::move(parsed.at_once));
+  // Answers when the model is loaded, or about to go where the client wants that.
+  void load(const Route& route, const Entry& entry, LoadWish wish, std::shared_ptr<HttpReply> reply) {
+    loop.post([this, &route, weak = entry.generator_elsewhere, wish = std::move(wish),
+               reply = std::move(reply)]() mutable {
+      // Where the generator still is, so is all of this.
+      const auto held = weak.lock();
+      if (!held) return;
+      auto done = [this, &route, reply = std::move(reply),
+                   answer = std::move(wish.answer)](Result<void> loaded) mutable {
+        http->post([this, &route, reply = std::move(reply), answer = std::move(answer), loaded = std::move(loaded)] {
+          if (!loaded) return send_error(*reply, route, loaded.error());
+          send(*reply, 200, answer);
+        });
+      };
+      if (wish.keep_alive != Duration::zero()) return held->load(wish.keep_alive, std::move(done));
+      held->model().keep_alive(Duration::zero());
+      done({});
+    });
+  }
+
+  void begin(const Route& route, const std::string& client, const Entry& entry, ParsedRequest parsed,
+             std::shared_ptr<HttpReply> reply) {
     CanonicalRequest asked = std::move(parsed.request);
     parsed.request.prompts.resize(asked.prompts.size());
     parsed.request.choices = asked.choices;
@@ -332,15 +412,16 @@ struct Server::Impl {
       ids.push_back(id);
       AnswerRequest answer{.client = client,
                            .group = ids.front(),
-                           .request = options.request,
+                           .request = entry.model.request,
                            .stops = asked.stops,
                            .marks = asked.marks,
-                           .top_logprobs = asked.top_logprobs};
+                           .top_logprobs = asked.top_logprobs,
+                           .keep_alive = asked.keep_alive};
       node::RequestOptions& request = answer.request;
       if (asked.form) request.filter = std::make_shared<text::ConstrainedText>(asked.form);
       request.prompt = asked.prompts[choice / asked.choices];
       request.max_new_tokens = *asked.max_new_tokens;
-      request.end_tokens = model->vocabulary().end_tokens();
+      request.end_tokens = entry.served().vocabulary().end_tokens();
       request.end_tokens.insert(request.end_tokens.end(), asked.further_end_tokens.begin(),
                                 asked.further_end_tokens.end());
       request.sampler = asked.sampler;
@@ -350,12 +431,12 @@ struct Server::Impl {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
       auto sink = std::make_shared<Relay>(*http, conversation, choice);
-      loop.post([weak = generator_of_http, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
+      loop.post([weak = entry.generator_elsewhere, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
         if (const auto held = weak.lock()) held->start(id, std::move(answer), std::move(sink));
       });
     }
-    conversation->on_abandoned([this, ids] {
-      loop.post([weak = generator_of_http, ids] {
+    conversation->on_abandoned([this, &entry, ids] {
+      loop.post([weak = entry.generator_elsewhere, ids] {
         const auto held = weak.lock();
         for (const Generator::AnswerId id : ids) {
           if (held) held->cancel(id);
@@ -377,19 +458,43 @@ struct Server::Impl {
     metrics.count_http(send_page_file(page_files(), request, *reply));
   }
   void list_models(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    send(*reply, 200, openai::model_list(*model));
+    std::vector<const ServedModel*> served;
+    for (const Entry& entry : models) served.push_back(&entry.served());
+    send(*reply, 200, openai::model_list(served));
   }
   void show_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
     const std::string wanted = percent_decoded(request.path.substr(std::string_view("/v1/models/").size()));
-    if (wanted == model->id()) return send(*reply, 200, openai::model_entry(*model));
+    for (const Entry& entry : models) {
+      if (wanted == entry.served().id()) return send(*reply, 200, openai::model_entry(entry.served()));
+    }
     const Error error{ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"};
     send(*reply, 404, openai::error_body(404, error));
   }
   void list_tags(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    const auto list = ollama::model_list(*model);
-    if (list) return send(*reply, 200, *list);
-    const int status = http_status(list.error().code);
-    send(*reply, status, ollama::error_body(status, list.error()));
+    ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+      std::vector<ollama::ListedModel> listed;
+      for (const Entry& entry : models) listed.push_back(listed_now(entry));
+      return ollama::model_list(listed);
+    });
+  }
+  void list_running(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+      std::vector<ollama::RunningModel> running;
+      for (const Entry& entry : models) {
+        const node::PooledModel& model = *entry.model.source;
+        if (model.loaded() == nullptr) continue;
+        running.push_back({.listed = listed_now(entry),
+                           .bytes = model.bytes(),
+                           .expires_in = model.expires_in(),
+                           .context_tokens = context_tokens});
+      }
+      return ollama::running_list(running);
+    });
+  }
+  // On the loop's thread.
+  static ollama::ListedModel listed_now(const Entry& entry) {
+    const std::optional<Sha256>& digest = entry.model.source->digest();
+    return {.model = &entry.served(), .digest = digest ? digest->hex() : ""};
   }
   void show_version(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, JsonObject().text("version", options.version).str());
@@ -398,25 +503,28 @@ struct Server::Impl {
     send(*reply, 200, R"({"status":"ok"})");
   }
   // Answers on the HTTP server's thread with what `ask` says on the loop's.
-  void ask_planner(const std::shared_ptr<HttpReply>& reply,
-                   std::move_only_function<Result<std::string>(AnswerPlanner&)> ask) {
-    loop.post([this, weak = generator_of_http, reply, ask = std::move(ask)]() mutable {
-      // Where the generator still is, so is all of this.
+  void ask_loop(const std::shared_ptr<HttpReply>& reply, ErrorBody error_as,
+                std::move_only_function<Result<std::string>()> ask) {
+    loop.post([this, weak = models.front().generator_elsewhere, reply, error_as, ask = std::move(ask)]() mutable {
+      // Where a generator still is, so is all of this.
       const auto held = weak.lock();
       if (!held) return;
-      Result<std::string> said = fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
-      if (options.planner != nullptr) said = ask(*options.planner);
-      http->post([this, reply = std::move(reply), said = std::move(said)] {
+      http->post([this, reply = std::move(reply), error_as, said = ask()] {
         if (said) return send(*reply, 200, *said);
         const int status = http_status(said.error().code);
-        send(*reply, status, openai::error_body(status, said.error()));
+        send(*reply, status, error_as(status, said.error()));
       });
     });
+  }
+  static std::unexpected<Error> nothing_planned() {
+    return fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
   }
   Result<PlanQuestion> plan_question(const HttpRequest& request) const {
     const Json body = TRY(parse_json(request.body));
     Fields fields = TRY(Fields::of(body));
     PlanQuestion question;
+    fields.allow({"model"});
+    question.entry = TRY(entry_for(body));
     const auto prompt = TRY(fields.integer("prompt_tokens", 1, context_tokens));
     if (!prompt) return fields.wrong("prompt_tokens", "is needed: how many tokens are to be read");
     question.prompt_tokens = static_cast<std::uint32_t>(*prompt);
@@ -431,37 +539,42 @@ struct Server::Impl {
       const int status = http_status(question.error().code);
       return send(*reply, status, openai::error_body(status, question.error()));
     }
-    ask_planner(reply, [asked = *question](AnswerPlanner& planner) {
-      return planner.explain(asked.prompt_tokens, asked.output_tokens);
+    ask_loop(reply, openai::error_body, [asked = *question]() -> Result<std::string> {
+      AnswerPlanner* const planner = asked.entry->model.planner;
+      if (planner == nullptr) return nothing_planned();
+      return planner->explain(asked.prompt_tokens, asked.output_tokens);
     });
   }
   void show_plans(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_planner(reply, [](AnswerPlanner& planner) { return planner.latest(); });
+    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+      if (options.cluster == nullptr) return nothing_planned();
+      return options.cluster->latest();
+    });
   }
   void show_cluster(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_planner(reply, [](AnswerPlanner& planner) { return planner.cluster(); });
+    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+      if (options.cluster == nullptr) return nothing_planned();
+      return options.cluster->cluster();
+    });
   }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    loop.post([this, weak = generator_of_http, reply]() mutable {
-      // Where the generator still is, so is all of this.
+    loop.post([this, weak = models.front().generator_elsewhere, reply]() mutable {
+      // Where a generator still is, so is all of this.
       const auto held = weak.lock();
       if (!held) return;
-      held->measure();
+      ServerLoad load;
+      for (const Entry& entry : models) load += entry.generator->load_now();
+      metrics.set_load(load);
       http->post([this, reply = std::move(reply)] { send(*reply, 200, metrics.to_text(), kMetricsType); });
     });
   }
 
   net::EventLoop& loop;
-  node::Node& node;
-  const std::unique_ptr<const ServedModel> model;
   const ServerOptions options;
   Access access;  // on the HTTP server's thread
   const std::uint32_t context_tokens;
   Metrics metrics;
-  std::shared_ptr<Generator> generator;        // on the loop's thread
-  std::weak_ptr<Generator> generator_of_http;  // the same, on the HTTP server's thread, to be used on the loop's
-  std::shared_ptr<Embedder> embedder;          // as the generator
-  std::weak_ptr<Embedder> embedder_of_http;
+  std::vector<Entry> models;
   std::uint64_t next_id = 1;  // on the HTTP server's thread
   std::unique_ptr<TaskWorker> worker;
   std::unique_ptr<HttpServer> http;
@@ -469,23 +582,15 @@ struct Server::Impl {
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& node,
-                                              std::unique_ptr<const ServedModel> model, ServerOptions options) {
+Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<ServerModel> models,
+                                              ServerOptions options) {
   if (reached_from_elsewhere(options) && options.api_keys.empty() && TRY(read_key_book(options.key_book)).empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
                             "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
                             options.listen.to_string()));
   }
-  auto impl = std::make_unique<Impl>(loop, node, std::move(model), std::move(options));
-  impl->generator = std::make_shared<Generator>(loop, node, impl->model->vocabulary(), impl->options.generator,
-                                                impl->metrics, impl->options.planner);
-  impl->generator_of_http = impl->generator;
-  impl->embedder = Embedder::create(
-      loop, node,
-      {.waiting = impl->options.generator.waiting + 1, .waiting_time = impl->options.generator.waiting_time},
-      impl->metrics);
-  impl->embedder_of_http = impl->embedder;
+  auto impl = std::make_unique<Impl>(loop, std::move(models), std::move(options));
   HttpServer::Options http;
   http.listen = impl->options.listen;
   http.listen_too = impl->options.listen_too;
@@ -512,8 +617,10 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, node::Node& 
 
 Server::~Server() {
   // Its answers say farewell by the HTTP server.
-  impl_->generator.reset();
-  impl_->embedder.reset();
+  for (Impl::Entry& entry : impl_->models) {
+    entry.generator.reset();
+    entry.embedder.reset();
+  }
   // What it makes goes by the HTTP server, which still asks it.
   impl_->worker->close();
   impl_->http.reset();

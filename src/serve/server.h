@@ -1,4 +1,4 @@
-// The HTTP API of a node: adapters for the clients that there are, in front of one generator.
+// The HTTP API of a node: adapters for the clients that there are, in front of a generator for each model.
 //
 // Safe by default: it listens where it is told, but refuses to do so beyond this machine without a key; it answers no
 // web page of another origin, and without keys no name but this machine's own (so that a page cannot reach it by making
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "net/event_loop.h"
-#include "node/node.h"
+#include "node/model_pool.h"
 #include "serve/answer_planner.h"
 #include "serve/generator.h"
 #include "serve/http_server.h"
@@ -31,19 +31,27 @@ struct ServerOptions {
   GeneratorLimits generator = {};
   // Tokens of an answer whose client does not say how many it wants.
   std::uint32_t default_new_tokens = 2048;
-  // What all requests share: plan, chunk, codec, speculation.
-  node::RequestOptions request = {};
-  // Chooses another plan for each of them; must outlive the server. Null: all run by the one above.
-  AnswerPlanner* planner = nullptr;
+  // Tells of the cluster; must outlive the server. Null: there is none.
+  ClusterReporter* cluster = nullptr;
   std::string version = "0";  // of this program, as Ollama's clients ask for it
+};
+
+// A model that clients may name. What is pointed at must outlive the server.
+struct ServerModel {
+  std::unique_ptr<const ServedModel> served;
+  node::PooledModel* source = nullptr;
+  // What all its requests share: plan, chunk, codec, speculation.
+  node::RequestOptions request = {};
+  // Chooses another plan for each of them. Null: all run by the one above.
+  AnswerPlanner* planner = nullptr;
 };
 
 class Server {
  public:
-  // On the loop's thread, as the rest of its life. The loop and the node must outlive it. kInvalidArgument where it
-  // would listen to other machines while there is no key.
-  static Result<std::unique_ptr<Server>> start(net::EventLoop& loop, node::Node& node,
-                                               std::unique_ptr<const ServedModel> model, ServerOptions options);
+  // On the loop's thread, as the rest of its life; the loop must outlive it. At least one model, each with another
+  // name. kInvalidArgument where it would listen to other machines while there is no key.
+  static Result<std::unique_ptr<Server>> start(net::EventLoop& loop, std::vector<ServerModel> models,
+                                               ServerOptions options);
   // Ends every answer and every connection.
   ~Server();
   Server(const Server&) = delete;

@@ -119,9 +119,10 @@ Result<VectorRequest> ollama_request(Fields& body, const ServedModel& model, con
   VectorRequest request;
   request.work.pooling = TRY(engine::read_pooling(model.model()));
   request.work.texts = TRY(parse_texts(input, path, model));
+  request.work.keep_alive = TRY(ollama::parse_keep_alive(body));
   request.too_long = TooLong::kCut;
   // How the server is set up is its owner's business.
-  body.allow({"options", "keep_alive"});
+  body.allow({"options"});
   return request;
 }
 

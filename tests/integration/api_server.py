@@ -14,10 +14,11 @@ from cluster import BATON, START_TIMEOUT_S
 
 
 class ApiServer:
-    """Use as a context. `log` collects what it says."""
+    """Use as a context. `log` collects what it says. Without a name the models are called as their files are."""
 
-    def __init__(self, cluster, model, *flags, api="127.0.0.1:0"):
-        command = [BATON, "up", str(model), "--api", api, "--listen", "127.0.0.1:0", "--model-name", "tiny",
+    def __init__(self, cluster, model, *flags, name="tiny", api="127.0.0.1:0"):
+        named = ["--model-name", name] if name else []
+        command = [BATON, "up", str(model), *named, "--api", api, "--listen", "127.0.0.1:0",
                    "--home", str(cluster.home("local")), "--device", "CPU", "--threads", "1", "--chunk", "16", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = []

@@ -54,6 +54,29 @@ def with_template(source, target, template):
     target.write_bytes(header + b"\0" * (-len(header) % 32) + data[at + (-at % 32):])
 
 
+def talk(test, arguments, *steps):
+    """What a terminal shows of that command, and its exit status; each step is what to wait for and what to type then."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(BATON, [BATON, *map(str, arguments)])
+    shown = b""
+    try:
+        for awaited, typed in (*steps, (None, b"")):
+            seen = len(shown)
+            deadline = time.monotonic() + 60
+            while awaited is None or not re.search(awaited, shown[seen:]):
+                test.assertLess(time.monotonic(), deadline, shown)
+                try:
+                    shown += os.read(terminal, 4096)
+                except OSError:  # the program is gone
+                    break
+            if typed:
+                os.write(terminal, typed)
+        return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        os.close(terminal)
+
+
 class Chat(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -95,31 +118,17 @@ class Chat(unittest.TestCase):
         self.assertIn(b"NAME=JSON", self.call("--chat", "-p", "x", "--set", "y").stderr)
 
     def dialogue(self, *steps, predict="8", model=None):
-        """What a terminal shows, and the exit status; each step is what to wait for and what to type then."""
-        child, terminal = pty.fork()
-        if child == 0:
-            os.execv(BATON, [BATON, "run", str(model or self.model), "--home", str(self.cluster.home("local")), "-n", predict])
-        shown = b""
-        try:
-            for awaited, typed in (*steps, (None, b"")):
-                seen = len(shown)
-                deadline = time.monotonic() + 60
-                while awaited is None or not re.search(awaited, shown[seen:]):
-                    self.assertLess(time.monotonic(), deadline, shown)
-                    try:
-                        shown += os.read(terminal, 4096)
-                    except OSError:  # the program is gone
-                        break
-                if typed:
-                    os.write(terminal, typed)
-            return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        finally:
-            os.close(terminal)
+        return talk(self, ["run", model or self.model, "--home", self.cluster.home("local"), "-n", predict], *steps)
 
     def test_a_terminal_gets_a_dialogue_of_several_turns(self):
         shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"\n> ", b"And then?\n"), (rb"\n> ", b"/bye\n"))
         self.assertEqual(status, 0, shown)
         self.assertEqual(shown.count(b"> "), 3, shown)
+
+    def test_a_question_may_have_several_lines(self):
+        shown, status = self.dialogue((rb"> ", b'"""Why\n'), (rb"\.\.\. ", b'is it so?"""\n'), (rb"\n> ", b"Or\\\n"),
+                                      (rb"\.\.\. ", b"not?\n"), (rb"\n> ", b"/clear\n"), (rb"\n> ", b"/bye\n"))
+        self.assertEqual(status, 0, shown)
 
     def test_a_hostile_template_is_stopped_and_says_why(self):
         for name, template, why in [
