@@ -14,6 +14,8 @@ constexpr auto kDialTimeout = std::chrono::seconds(2);
 constexpr auto kRetry = std::chrono::seconds(5);
 // One of two nodes measures for both, the one with the lower id; the other only after so long without a result.
 constexpr auto kOthersTurn = std::chrono::seconds(20);
+// Nobody would ever share work over a link of which nothing is known: after so long it is measured beside other work.
+constexpr auto kPatience = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -46,54 +48,69 @@ void LinkProbes::tick() {
   std::erase_if(answered_, [](const auto& probe) { return probe.expired(); });
   const net::Fingerprint& self = membership_->identity().fingerprint();
   const TimePoint time = now();
-  std::map<net::Fingerprint, PeerView> alive;
-  for (PeerView& view : membership_->peers()) {
-    if (view.status == PeerStatus::kAlive) alive.emplace(view.member.id, std::move(view));
+  std::map<net::Fingerprint, net::Endpoint> alive;
+  for (const PeerView& view : membership_->peers()) {
+    const auto endpoint = work_endpoint(view.state, view.address);
+    // Before it has said where it listens, it is known by the port it called from at most.
+    const bool has_told = !view.state.addresses.empty();
+    if (view.status == PeerStatus::kAlive && endpoint && has_told) alive.emplace(view.member.id, *endpoint);
   }
-  // Who comes back may come over another network.
-  std::erase_if(peers_, [&](const auto& entry) { return !alive.contains(entry.first); });
-  for (const auto& [id, view] : alive) {
-    const auto [entry, is_new] = peers_.try_emplace(id);
-    if (is_new && id < self) entry->second.next_try = time + Duration(kOthersTurn);
-  }
-  if (dial_ || probe_ || !is_idle_()) return;
+  std::erase_if(peers_, [&](const auto& entry) { return !membership_->may_work(entry.first); });
+  // What comes back is measured again, and until then taken for what it was, unless it comes over another network.
   for (auto& [id, peer] : peers_) {
-    if (!peer.wanted || time < peer.next_try) continue;
+    if (!alive.contains(id)) peer.wanted = true;
+  }
+  for (const auto& [id, endpoint] : alive) {
+    Peer& peer = peers_[id];
+    if (peer.endpoint != endpoint) {
+      peer = {.endpoint = endpoint, .known_since = time};
+      if (id < self) peer.next_try = time + Duration(kOthersTurn);
+    }
+  }
+  if (dial_ || probe_) return;
+  const bool idle = is_idle_();
+  for (const auto& [id, endpoint] : alive) {
+    Peer& peer = peers_.at(id);
+    const bool waits = !idle && (peer.rates || time - peer.known_since < Duration(kPatience));
+    if (!peer.wanted || time < peer.next_try || waits) continue;
     peer.next_try = time + Duration(kRetry);
-    const PeerView& view = alive.at(id);
-    if (const auto endpoint = work_endpoint(view.state, view.address)) return probe(id, *endpoint);
+    return probe(id, endpoint, idle ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy);
   }
 }
 
-void LinkProbes::probe(const net::Fingerprint& peer, const net::Endpoint& endpoint) {
+void LinkProbes::probe(const net::Fingerprint& peer, const net::Endpoint& endpoint, LinkProbe::Now load) {
   dial_ = membership_->work_transport().dial(
-      {endpoint, peer}, net::Protocol::kLinkProbe, now() + Duration(kDialTimeout), [this, peer](auto dialled) {
+      {endpoint, peer}, net::Protocol::kLinkProbe, now() + Duration(kDialTimeout), [this, peer, load](auto dialled) {
         const auto finished = std::exchange(dial_, nullptr);
         if (!dialled) return log::debug("a link is not measured: {}", dialled.error().to_string());
         probe_ = LinkProbe::start(loop_, std::move(*dialled), LinkProbe::End::kDialler, LinkProbe::Now::kIdle,
-                                  [this, peer](const Result<LinkRates>& measured) {
+                                  [this, peer, load](const Result<LinkRates>& measured) {
                                     probe_.reset();
-                                    on_measured(peer, measured);
+                                    on_measured(peer, measured, load);
                                   });
       });
 }
 
 void LinkProbes::adopt(std::shared_ptr<net::Connection> connection) {
   const net::Fingerprint peer = connection->peer_fingerprint();
-  const bool idle = is_idle_() && !probe_;
-  auto probe = LinkProbe::start(loop_, std::move(connection), LinkProbe::End::kAnswerer,
-                                idle ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy,
-                                [this, peer](const Result<LinkRates>& measured) { on_measured(peer, measured); });
+  const auto load = is_idle_() && !probe_ ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy;
+  // Where nothing is known, something beats nothing.
+  const bool takes_part = load == LinkProbe::Now::kIdle || (!probe_ && !rates(peer));
+  auto probe =
+      LinkProbe::start(loop_, std::move(connection), LinkProbe::End::kAnswerer,
+                       takes_part ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy,
+                       [this, peer, load](const Result<LinkRates>& measured) { on_measured(peer, measured, load); });
   answered_.push_back(probe);
 }
 
-void LinkProbes::on_measured(const net::Fingerprint& peer, const Result<LinkRates>& measured) {
+void LinkProbes::on_measured(const net::Fingerprint& peer, const Result<LinkRates>& measured, LinkProbe::Now load) {
   const auto found = peers_.find(peer);
   if (found == peers_.end()) return;
   if (!measured) return log::debug("a link is not measured: {}", measured.error().to_string());
   if (measured->to_bytes_per_second <= 0 || measured->from_bytes_per_second <= 0) return;
   found->second.rates = *measured;
-  found->second.wanted = false;
+  // Beside other work it carried less than it can.
+  found->second.wanted = load == LinkProbe::Now::kBusy;
   log::info("the link to {} carries {:.4g} MB/s there and {:.4g} MB/s back", peer.to_string().substr(0, 12),
             measured->to_bytes_per_second / 1e6, measured->from_bytes_per_second / 1e6);
 }

@@ -1,5 +1,5 @@
-// What this node's links carry: each is measured once when a peer comes, while both have nothing else to do, and again
-// when somebody doubts it.
+// What this node's links carry: each is measured when a peer comes, while both have nothing else to do, and again when
+// somebody doubts it. Where they always have something to do, it is measured beside that, so that they can share it.
 #pragma once
 
 #include <functional>
@@ -35,19 +35,21 @@ class LinkProbes {
 
  private:
   struct Peer {
-    std::optional<LinkRates> rates;
+    net::Endpoint endpoint = {};  // which the rates are of
+    TimePoint known_since{};
+    std::optional<LinkRates> rates = std::nullopt;
     bool wanted = true;  // to be measured
     TimePoint next_try{};
   };
 
   void tick();
-  void probe(const net::Fingerprint& peer, const net::Endpoint& endpoint);
-  void on_measured(const net::Fingerprint& peer, const Result<LinkRates>& measured);
+  void probe(const net::Fingerprint& peer, const net::Endpoint& endpoint, LinkProbe::Now load);
+  void on_measured(const net::Fingerprint& peer, const Result<LinkRates>& measured, LinkProbe::Now load);
 
   net::EventLoop& loop_;
   Membership* membership_ = nullptr;
   std::function<bool()> is_idle_;
-  std::map<net::Fingerprint, Peer> peers_;  // that are alive
+  std::map<net::Fingerprint, Peer> peers_;  // members that were met
   std::unique_ptr<net::Dial> dial_;
   std::shared_ptr<LinkProbe> probe_;                // of this node's own; one at a time
   std::vector<std::weak_ptr<LinkProbe>> answered_;  // of peers
