@@ -59,6 +59,10 @@ kTrixiePin=/etc/apt/preferences.d/baton
 kForkySource=/etc/apt/sources.list.d/baton-forky.sources
 kForkyPin=/etc/apt/preferences.d/baton-forky
 
+# A newer OpenSSL for this tree alone, where the system's has no AES-GCM on VAES: links of 10 Gbit/s want it.
+kOwnOpenssl=build/openssl
+kOpensslWithVaes=3.1
+
 has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
 
 # A ggml that the developer built stands in for the package.
@@ -245,6 +249,41 @@ install_table() {
   fi
 }
 
+# Whether the system's OpenSSL is too old for VAES, and trixie, which setup has added, has a newer one.
+wants_own_openssl() {
+  local system newer priority
+  [[ ! -d $kOwnOpenssl && -f $kTrixiePin ]] || return 1
+  # shellcheck disable=SC2016
+  system=$(dpkg-query -W -f '${Version}' libssl-dev 2>/dev/null) || return 1
+  dpkg --compare-versions "$system" lt "$kOpensslWithVaes" || return 1
+  read -r newer priority < <(candidate libssl-dev "$kOpensslWithVaes") && [[ -n $newer && $priority == 100 ]]
+}
+
+# unpack_openssl FOLDER: trixie's library and headers; apt checks their signatures.
+unpack_openssl() {
+  local package
+  mkdir "$1/packages" "$1/root"
+  (cd "$1/packages" && apt-get download -q -o APT::Sandbox::User=root libssl3t64/trixie libssl-dev/trixie) || return 1
+  for package in "$1"/packages/*.deb; do dpkg -x "$package" "$1/root" || return 1; done
+  mkdir "$1/openssl"
+  mv "$1/root/usr/include" "$1/openssl/include"
+  # Debian keeps an architecture's headers apart, where only its own compiler looks by itself.
+  mv "$1"/openssl/include/*-linux-gnu*/openssl/* "$1/openssl/include/openssl/"
+  mv "$1"/root/usr/lib/*-linux-gnu* "$1/openssl/lib"
+  mkdir -p "${kOwnOpenssl%/*}"
+  mv "$1/openssl" "$kOwnOpenssl"
+}
+
+# Into the build folder, as its packages cannot be installed beside the system's. Nothing is lost where it fails.
+set_up_own_openssl() {
+  local work
+  wants_own_openssl || return 0
+  echo "Unpacking trixie's OpenSSL into $kOwnOpenssl"
+  work=$(mktemp -d)
+  quietly unpack_openssl "$work" || echo "The system's OpenSSL serves too; it encrypts more slowly." >&2
+  rm -rf "$work"
+}
+
 missing_from_brew() {
   local name
   for name in $kBrewPackages; do
@@ -259,6 +298,7 @@ set_up() {
     install_table "$kBuildPackages"
     if can_install_wishes; then install_table "$kWishedPackages"; fi
     if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
+    set_up_own_openssl
   elif command -v brew >/dev/null; then
     local missing
     missing=$(missing_from_brew | paste -sd ' ' -)
@@ -294,7 +334,9 @@ set_up_test_device() {
 # Sets up only where something is missing: a tenth of a second when nothing is.
 ensure_set_up() {
   [[ ${BATON_SKIP_SETUP:-} == 1 ]] && return
-  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]] && ! can_install_wishes; then return; fi
+  if has_apt && [[ -z $(missing_packages "$kBuildPackages") ]] && ! can_install_wishes && ! wants_own_openssl; then
+    return
+  fi
   if ! has_apt && command -v brew >/dev/null && [[ -z $(missing_from_brew) ]]; then return; fi
   set_up >&2
 }

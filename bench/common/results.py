@@ -40,18 +40,24 @@ def columns_of(path):
         return next(csv.reader(file), [])
 
 
-def latest(name, folder=FOLDER, by="date"):
-    """Rows of the last call (the last commit, with by='commit'); none where there is no such file."""
+def latest(name, folder=FOLDER, by="date", each=()):
+    """Rows of the last call (of the last commit, with by='commit'), or with `each` of the last that measured it for
+    every different set of those columns. None where there is no such file."""
     path = Path(folder) / f"{name}.csv"
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [row for row in rows if row[by] == rows[-1][by]]
+    last = {tuple(row[column] for column in each): row[by] for row in rows}
+    return [row for row in rows if row[by] == last[tuple(row[column] for column in each)]]
 
 
 def median(rows, column):
     return statistics.median(float(row[column]) for row in rows)
+
+
+def highest(rows, column):
+    return max(float(row[column]) for row in rows)
 
 
 def groups(rows, *columns):

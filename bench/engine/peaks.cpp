@@ -20,8 +20,9 @@
 namespace {
 
 constexpr int kChains = 12;  // independent sums, enough to hide the latency of any of the instructions
-constexpr int kSteps = 2'000'000;
-constexpr int kTrials = 5;
+// A tenth of a second and more: threads that have just been made may share a core for the first hundredth.
+constexpr int kSteps = 20'000'000;
+constexpr int kTrials = 8;
 constexpr std::size_t kReadBytes = std::size_t{256} << 20U;  // of each thread, beyond any cache
 
 // Where results go, so that no loop is thought useless.
