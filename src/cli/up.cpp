@@ -15,6 +15,7 @@
 #include "cli/own_state.h"
 #include "cli/plan_flags.h"
 #include "cli/signals.h"
+#include "cli/speculation_flags.h"
 #include "cli/text_output.h"
 #include "cluster/home.h"
 #include "cluster/link_probes.h"
@@ -43,7 +44,6 @@ struct ApiFlags {
   std::string key_file;
   std::string model_name;
   std::string template_name = "default";
-  std::string speculate = "auto";
   std::size_t parallel = 8;
   std::size_t queue = 64;
   std::uint32_t default_new_tokens = 2048;
@@ -58,6 +58,7 @@ struct UpFlags {
   bool quiet = false;
   ClusterFlags cluster;
   ApiFlags api;
+  SpeculationFlags guessing;
   PlanFlags plan;
   DeviceFlags device;
   LinkFlags link;
@@ -99,7 +100,7 @@ Result<node::RequestOptions> shared_options(const UpFlags& flags, plan::Plan pla
   request.chunk_tokens = flags.device.chunk_tokens;
   request.codec = TRY(flags.link.codec_type());
   request.hidden = TRY(flags.link.hidden_type());
-  request.speculation = TRY(node::parse_speculation(flags.api.speculate));
+  request.speculation = TRY(flags.guessing.speculation());
   request.label = "api";
   return request;
 }
@@ -133,19 +134,28 @@ Result<void> up(const UpFlags& flags) {
   const auto home = TRY(cluster::Home::open(*loop, folder));
   const auto model = TRY(engine::Model::open(flags.model));
   auto served = TRY(serve::ServedModel::create(model, flags.api.model_name, flags.api.template_name));
+  const auto draft = TRY(flags.guessing.open_draft(*model));
   ClusterPeers peers;
-  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
-  auto plan =
-      TRY(flags.plan.plan_for(model->shape().layer_count, home->identity().fingerprint().to_string(), peers.nodes()));
+  if (flags.plan.wants_others() || !flags.guessing.draft_on.empty())
+    peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
+  const std::string own_fingerprint = home->identity().fingerprint().to_string();
+  auto plan = TRY(flags.plan.plan_for(model->shape().layer_count, own_fingerprint, peers.nodes()));
+  std::vector<plan::NodeRef> others = plan.nodes;
+  std::optional<plan::NodeRef> draft_on;
+  if (!flags.guessing.draft_on.empty()) {
+    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, own_fingerprint, peers.nodes()));
+    others.push_back(*draft_on);
+  }
   for (const std::string& line : peer_tasks(plan)) log::info("{}", line);
   serve::ServerOptions api = TRY(flags.api.server_options());
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
-  for (const plan::NodeRef& node : plan.nodes) {
+  for (const plan::NodeRef& node : others) {
     const bool by_hand = !node.fingerprint.empty() &&
                          !std::ranges::contains(peers.nodes(), node.fingerprint, &plan::NodeRef::fingerprint);
     if (by_hand) membership.linked_by_hand.push_back(TRY(net::Fingerprint::parse(node.fingerprint)));
   }
   api.request = TRY(shared_options(flags, std::move(plan)));
+  api.request.draft_on = draft_on;
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.sequences = std::max(options.sequences, static_cast<std::uint32_t>(flags.api.parallel));
   const Sha256 digest = TRY(model->digest());
@@ -183,6 +193,7 @@ Result<void> up(const UpFlags& flags) {
   node::NodeOptions node_options;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
+  node_options.draft = TRY(flags.guessing.load_draft(draft, executor->engine()));
   node = TRY(node::Node::create(*loop, home->identity(), std::move(executor), digest, std::move(node_options)));
   planner = std::make_unique<ClusterPlanner>(
       *node, home->membership(), probes, ClusterPlanner::Options {
@@ -246,9 +257,6 @@ void ApiFlags::add_to(CLI::App& command) {
                   "Tokens at most of an answer whose client does not say how many")
       ->check(CLI::Range(1U, 1U << 24))
       ->capture_default_str();
-  command.add_option("--speculate", speculate, "Guess tokens and check several at once: auto, lookup, off")
-      ->check(CLI::IsMember({"auto", "off", "lookup"}))
-      ->capture_default_str();
 }
 
 }  // namespace
@@ -259,6 +267,7 @@ void add_up(CLI::App& app, Action& chosen) {
   command->add_option("MODEL", flags->model, "GGUF file")->required();
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the addresses and errors");
   flags->api.add_to(*command);
+  flags->guessing.add_to(*command);
   flags->cluster.add_to(*command);
   flags->plan.add_to(*command);
   flags->device.context_tokens = kDefaultContextTokens;
@@ -279,7 +288,8 @@ void add_up(CLI::App& app, Action& chosen) {
       "Examples:\n"
       "  baton up model.gguf\n"
       "  baton up model.gguf --api 0.0.0.0:8770 --api-key-file keys.txt\n"
-      "  baton up model.gguf --prefill-on spark   # a node of this machine's cluster, by its name");
+      "  baton up model.gguf --prefill-on spark   # a node of this machine's cluster, by its name\n"
+      "  baton up large.gguf --draft small.gguf   # guesses, for itself and for others' --draft-on");
   command->callback([&chosen, flags] { chosen = [flags] { return up(*flags); }; });
 }
 
