@@ -37,10 +37,10 @@ Result<plan::RequestPlanner::Options> planner_options(const engine::EngineOption
                                        .kv_bytes_per_value = engine::kv_bytes_per_value(engine.cache_type)};
 }
 
-// Nodes that a plan names by their addresses, and that the cluster need not know.
-Result<std::vector<net::Fingerprint>> nodes_by_hand(const plan::Plan& plan, const ClusterPeers& peers) {
+// Those of the nodes that are named by their addresses, and that the cluster need not know.
+Result<std::vector<net::Fingerprint>> nodes_by_hand(std::span<const plan::NodeRef> named, const ClusterPeers& peers) {
   std::vector<net::Fingerprint> nodes;
-  for (const plan::NodeRef& node : plan.nodes) {
+  for (const plan::NodeRef& node : named) {
     const bool by_hand = !node.fingerprint.empty() &&
                          !std::ranges::contains(peers.nodes(), node.fingerprint, &plan::NodeRef::fingerprint);
     if (by_hand) nodes.push_back(TRY(net::Fingerprint::parse(node.fingerprint)));
@@ -55,19 +55,28 @@ Result<void> up(const UpFlags& flags) {
   const auto home = TRY(cluster::Home::open(*loop, folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open());
   ClusterPeers peers;
-  if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
+  const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
+  if (flags.plan.wants_others() || drafts_elsewhere) peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
   serve::ServerOptions api = TRY(flags.api.server_options());
   api.key_book = serve::key_book_path(folder);
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
+  const std::string own_fingerprint = home->identity().fingerprint().to_string();
+  std::optional<plan::NodeRef> draft_on;
+  if (drafts_elsewhere) {
+    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, own_fingerprint, peers.nodes()));
+  }
   for (ModelFlags::Offer& offer : offers) {
     const std::uint32_t layers = offer.known.file->shape().layer_count;
-    auto plan = TRY(flags.plan.plan_for(layers, home->identity().fingerprint().to_string(), peers.nodes()));
+    auto plan = TRY(flags.plan.plan_for(layers, own_fingerprint, peers.nodes()));
     for (const std::string& line : peer_tasks(plan)) log::info("{}: {}", offer.known.name, line);
     // The same for every model: the flags name them.
-    membership.linked_by_hand = TRY(nodes_by_hand(plan, peers));
-    served.push_back({ .served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan))) });
+    std::vector<plan::NodeRef> named = plan.nodes;
+    if (draft_on) named.push_back(*draft_on);
+    membership.linked_by_hand = TRY(nodes_by_hand(named, peers));
+    served.push_back({.served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan)))});
+    served.back().request.draft_on = draft_on;
     known.push_back(std::move(offer.known));
   }
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
@@ -146,7 +155,8 @@ void add_up(CLI::App& app, Action& chosen) {
       "  baton up model.gguf\n"
       "  baton up large.gguf small.gguf --keep-alive 10m --memory 24GB\n"
       "  baton key create laptop && baton up model.gguf --api 0.0.0.0:8770\n"
-      "  baton up model.gguf --prefill-on spark   # a node of this machine's cluster, by its name");
+      "  baton up model.gguf --prefill-on spark   # a node of this machine's cluster, by its name\n"
+      "  baton up large.gguf --draft small.gguf   # guesses, for itself and for others' --draft-on");
   command->callback([&chosen, flags] { chosen = [flags] { return up(*flags); }; });
 }
 

@@ -80,7 +80,7 @@ Result<node::RequestOptions> UpFlags::request_options(plan::Plan by_plan) const 
   request.chunk_tokens = device.chunk_tokens;
   request.codec = TRY(link.codec_type());
   request.hidden = TRY(link.hidden_type());
-  request.speculation = TRY(node::parse_speculation(api.speculate));
+  request.speculation = TRY(guessing.speculation());
   request.determinism = api.deterministic ? handoff::Determinism::kDeterministic : handoff::Determinism::kFast;
   request.label = "api";
   return request;
@@ -90,6 +90,14 @@ Result<node::PoolOptions> UpFlags::pool_options(const std::filesystem::path& fol
   node::PoolOptions options;
   options.engine = TRY(device.engine_options());
   options.engine.sequences = std::max(options.engine.sequences, static_cast<std::uint32_t>(api.parallel));
+  if (!(guessing.draft.empty() && guessing.draft_on.empty()) && models.paths.size() > 1) {
+    return fail(ErrorCode::kInvalidArgument, "a draft model guesses for one model, and several are given");
+  }
+  if (!guessing.draft.empty()) {
+    options.draft = [flags = guessing](const engine::Engine& checker) -> Result<std::unique_ptr<engine::Engine>> {
+      return flags.load_draft(TRY(flags.open_draft(checker.model())), checker);
+    };
+  }
   if (models.memory_bytes != 0) options.memory_bytes = models.memory_bytes;
   // Of the machine that the executor computes on, where nobody else uses it yet.
   options.measure = [profile = cluster.profile, file = folder / kRatesFile](
@@ -187,15 +195,13 @@ void ApiFlags::add_to(CLI::App& command) {
   command.add_flag(
       "--deterministic", deterministic,
       "After a node's failure, recompute in the shapes that first made an answer: slower, and the same text");
-  command.add_option("--speculate", speculate, "Guess tokens and check several at once: auto, lookup, off")
-      ->check(CLI::IsMember({"auto", "off", "lookup"}))
-      ->capture_default_str();
 }
 
 void UpFlags::add_to(CLI::App& command) {
   command.add_flag("-q,--quiet", quiet, "Say nothing but the addresses and errors");
   models.add_to(command);
   api.add_to(command);
+  guessing.add_to(command);
   cluster.add_to(command);
   plan.add_to(command);
   device.context_tokens = kDefaultContextTokens;

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
+#include "cli/speculation_flags.h"
 #include "cluster/home.h"
 #include "node/model_pool.h"
 #include "serve/server.h"
@@ -59,7 +60,6 @@ struct ApiFlags {
   std::uint16_t ollama_port = 0;
   std::vector<std::string> origins;
   std::string key_file;
-  std::string speculate = "auto";
   std::size_t parallel = 8;
   std::size_t queue = 64;
   std::uint32_t default_new_tokens = 2048;
@@ -74,6 +74,7 @@ struct UpFlags {
   bool quiet = false;
   ModelFlags models;
   ApiFlags api;
+  SpeculationFlags guessing;
   UpClusterFlags cluster;
   PlanFlags plan;
   DeviceFlags device;

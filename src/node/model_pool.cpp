@@ -120,6 +120,7 @@ Result<FreshModel> ModelPool::load(std::shared_ptr<const engine::Model> file, co
   fresh.parts.digest = TRY(file->digest());
   auto engine = TRY(engine::Engine::create(std::move(file), options.engine));
   fresh.stats = engine->stats();
+  if (options.draft) fresh.parts.draft = TRY(options.draft(*engine));
   fresh.parts.executor = std::make_unique<engine::Executor>(std::move(engine), kExecutorQueue, std::move(device));
   fresh.rates = TRY(options.measure(*fresh.parts.executor, fresh.parts.digest));
   fresh.load_time = options.now() - began;

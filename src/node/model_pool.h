@@ -37,6 +37,8 @@ struct PoolOptions {
   Duration keep_alive = kDefaultKeepAlive;
   // How fast this machine is with a model; on a thread of its own, while nobody else uses the executor.
   std::function<Result<DeviceRates>(engine::Executor& executor, const Sha256& digest)> measure;
+  // The engine of a small model that guesses for `checker`; empty, or null: none.
+  std::function<Result<std::unique_ptr<engine::Engine>>(const engine::Engine& checker)> draft;
   std::function<TimePoint()> now = baton::now;
 };
 

@@ -4,11 +4,15 @@ import signal
 import time
 import unittest
 
-from cluster import Cluster, RunFailed, finish
+from api_server import ApiServer
+from cluster import ROOT, Cluster, RunFailed, finish
 
 # A step takes about 30 ms on any machine, so that guesses gain time and there is time to do harm.
 SLOW_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.02"]
 NEW_TOKENS = 100
+
+# A small model with a vocabulary.
+GOLDEN = ROOT / "tests/reference/golden/text-llama.gguf"
 
 
 class DraftsElsewhere(unittest.TestCase):
@@ -66,6 +70,20 @@ class DraftsElsewhere(unittest.TestCase):
                 self.cluster.run(*flags)
             self.assertIn(message, failure.exception.stderr)
             self.assertEqual(failure.exception.status, 2)
+
+    def test_a_server_may_let_another_node_guess(self):
+        with Cluster(model=GOLDEN) as machines:
+            node = machines.node("A", "--draft", str(machines.model), context=1024)
+            body = {"prompt": "Tell me a long story about numbers", "temperature": 0, "max_tokens": 200}
+            texts = []
+            for flags in (["--speculate", "off"], ["--speculate", "draft", "--draft-on", node.address],
+                          ["--speculate", "draft", "--draft", machines.model]):
+                with ApiServer(machines, machines.model, "--ctx", "1024", *map(str, flags)) as server:
+                    status, _, answer = server.post("/v1/completions", **body)
+                    self.assertEqual(status, 200, answer)
+                    texts.append(answer["choices"][0]["text"])
+            self.assertEqual(texts[1:], [texts[0]] * 2)
+            node.wait_for_log("guesses at")
 
 
 if __name__ == "__main__":
