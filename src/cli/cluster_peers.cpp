@@ -1,5 +1,6 @@
 #include "cli/cluster_peers.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/log.h"
@@ -17,6 +18,13 @@ constexpr auto kAskTimeout = std::chrono::seconds(1);
 
 std::int64_t system_clock_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// Where it is connected, if it listens there: where the peer has dialled, that is a port of the moment.
+std::string address_of(const cluster::NodeReport& node) {
+  const std::vector<std::string>& told = node.state.addresses;
+  if (told.empty() || std::ranges::contains(told, node.address)) return node.address;
+  return told.front();
 }
 
 // A transport together with the one that it guards.
@@ -54,8 +62,9 @@ Result<ClusterPeers> ClusterPeers::read(const cluster::Folder& folder) {
     answer = TRY(cluster::ask_folder(folder));
   }
   for (const cluster::NodeReport& node : answer->nodes) {
-    if (node.id == folder.identity().fingerprint().to_string() || node.address.empty()) continue;
-    peers.nodes_.push_back({node.name, node.address, node.id});
+    const std::string address = address_of(node);
+    if (node.id == folder.identity().fingerprint().to_string() || address.empty()) continue;
+    peers.nodes_.push_back({node.name, address, node.id});
   }
   return peers;
 }

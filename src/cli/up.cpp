@@ -11,6 +11,8 @@
 #include "cli/cluster_peers.h"
 #include "cli/cluster_planner.h"
 #include "cli/command.h"
+#include "cli/given_models.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 #include "cli/own_state.h"
 #include "cli/plan_flags.h"
@@ -131,8 +133,10 @@ Result<void> up(const UpFlags& flags) {
   const auto loop = TRY(net::EventLoop::create());
   const std::filesystem::path folder = TRY(flags.link.folder());
   const auto home = TRY(cluster::Home::open(*loop, folder));
-  const auto model = TRY(engine::Model::open(flags.model));
-  auto served = TRY(serve::ServedModel::create(model, flags.api.model_name, flags.api.template_name));
+  const ModelFile file = TRY(obtain_model(flags.model, flags.link));
+  const auto model = TRY(engine::Model::open(file.path));
+  const std::string& model_name = flags.api.model_name.empty() ? file.name : flags.api.model_name;
+  auto served = TRY(serve::ServedModel::create(model, model_name, flags.api.template_name));
   ClusterPeers peers;
   if (flags.plan.wants_others()) peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
   auto plan =
@@ -173,7 +177,13 @@ Result<void> up(const UpFlags& flags) {
   cluster::LinkProbes probes(*loop, [&] { return node && node->transfers() == 0 && planner && planner->is_idle(); });
   membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
   membership.on_probe = [&](auto connection) { probes.adopt(std::move(connection)); };
-  membership.on_cut_off = [&](const net::Fingerprint& peer) { node->cut_off(peer); };
+  const auto is_busy = [&] { return node && (node->transfers() > 0 || (planner && !planner->is_idle())); };
+  store::ModelGiver giver(*loop, given_models(TRY(open_store(flags.link)), *model, digest), is_busy);
+  membership.on_fetch = [&](auto connection) { giver.adopt(std::move(connection)); };
+  membership.on_cut_off = [&](const net::Fingerprint& peer) {
+    giver.cut_off(peer);
+    node->cut_off(peer);
+  };
   membership.on_out = [&](const Error& error) {
     out = error;
     shut_down();
@@ -256,7 +266,7 @@ void ApiFlags::add_to(CLI::App& command) {
 void add_up(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<UpFlags>();
   CLI::App* command = app.add_subcommand("up", "Serve a model over HTTP, and run this machine's node of its cluster");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, kModelHelp)->required();
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the addresses and errors");
   flags->api.add_to(*command);
   flags->cluster.add_to(*command);
