@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 #include "engine/benchmark.h"
 #include "model/kv_rows.h"
@@ -62,7 +63,7 @@ Result<void> bench(const BenchFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
   if (flags.device.context_tokens == 0) options.context_tokens = context_for(flags);
   options.sequences = std::max(1U, largest(flags.batches));
-  const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
+  const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(TRY(find_model(flags.model)).path)), options));
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, const engine::Rate& rate) {
     results.push_back({flags.model, std::move(test), rate.mean, rate.deviation, flags.repetitions,
@@ -98,7 +99,7 @@ Result<void> bench(const BenchFlags& flags) {
 void add_bench(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App* command = app.add_subcommand("bench", "Measure prompt and generation speed, as llama-bench does");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, kModelHelp)->required();
   command->add_option("-p,--prompt", flags->prompts, "Prompt lengths to read, such as 512,2048; 0 for none")
       ->delimiter(',')
       ->capture_default_str();

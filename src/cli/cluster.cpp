@@ -72,20 +72,9 @@ std::string table_of(const cluster::ControlAnswer& answer) {
                     node.round_trip_ms > 0 ? std::format("{:.1f} ms", node.round_trip_ms) : "-",
                     free_bytes > 0 ? gigabytes(free_bytes) : "-", models.empty() ? "-" : models});
   }
-  std::vector<std::size_t> widths(rows.front().size(), 0);
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
   std::string text =
       std::format("cluster {} ({}), epoch {}\n", answer.cluster, answer.cluster_id.substr(0, kIdDigits), answer.epoch);
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      if (i + 1 < row.size()) line += std::string(widths[i] - row[i].size() + 2, ' ');
-    }
-    text += line + "\n";
-  }
+  text += table_text(rows);
   for (const cluster::NodeReport& node : answer.nodes) {
     if (!node.problem.empty()) text += std::format("{}: {}\n", node.name, node.problem);
   }

@@ -1,5 +1,6 @@
 #include "cli/cluster_peers.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/log.h"

@@ -18,11 +18,13 @@ void add_run(CLI::App& app, Action& chosen);
 void add_up(CLI::App& app, Action& chosen);
 void add_node(CLI::App& app, Action& chosen);
 void add_id(CLI::App& app, Action& chosen);
-void add_up(CLI::App& app, Action& chosen);
 // join, token, nodes, promote, revoke, leave
 void add_cluster(CLI::App& app, Action& chosen);
 // key create, key ls, key rm
 void add_key(CLI::App& app, Action& chosen);
+// pull, ls, cp, rm
+void add_models(CLI::App& app, Action& chosen);
+void add_doctor(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen);
 void add_logits(CLI::App& app, Action& chosen);

@@ -6,6 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 
 namespace baton::cli {
@@ -25,7 +26,7 @@ Result<void> logits(const LogitsFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.context_tokens = std::max(options.context_tokens, count);
   options.sequences = 1;
-  const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(flags.model)), options));
+  const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(TRY(find_model(flags.model)).path)), options));
   engine::Sequence sequence = TRY(engine->reserve(count));
   AtomicFile out = TRY(AtomicFile::create(flags.out));
   std::vector<float> rows;
@@ -51,7 +52,7 @@ Result<void> logits(const LogitsFlags& flags) {
 void add_logits(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<LogitsFlags>();
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position of a token sequence");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, kModelHelp)->required();
   command->add_option("--tokens", flags->tokens, "Token ids")->required()->type_name("1,2,3");
   command->add_option("--out", flags->out, "File to write: float32, [position][vocabulary]")
       ->required()

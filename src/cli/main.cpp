@@ -57,10 +57,12 @@ int main(int argc, char** argv) {
   cli::Action chosen;
   cli::add_run(app, chosen);
   cli::add_up(app, chosen);
+  cli::add_models(app, chosen);
   cli::add_cluster(app, chosen);
   cli::add_node(app, chosen);
   cli::add_id(app, chosen);
   cli::add_key(app, chosen);
+  cli::add_doctor(app, chosen);
   cli::add_plan(app, chosen);
   cli::add_bench(app, chosen);
   cli::add_logits(app, chosen);

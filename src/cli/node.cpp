@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "cli/speculation_flags.h"
@@ -44,7 +45,7 @@ Result<void> run_node(const NodeFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.sequences = flags.sequences;
   if (!flags.layers.empty()) options.layers = TRY(parse_layers(flags.layers));
-  const auto model = TRY(engine::Model::open(flags.model));
+  const auto model = TRY(engine::Model::open(TRY(obtain_model(flags.model, flags.link)).path));
   const auto draft = TRY(flags.guessing.open_draft(*model));
   const Sha256 digest = TRY(model->digest());
 
@@ -84,7 +85,7 @@ Result<void> run_node(const NodeFlags& flags) {
 void add_node(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<NodeFlags>();
   CLI::App* command = app.add_subcommand("node", "Serve a model's layers to other nodes");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, kModelHelp)->required();
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing but the address and errors");
   command->option_defaults()->group("Peers");
   command->add_option("--listen", flags->listen, "Address to listen on, such as 127.0.0.1:8771; port 0 chooses one")

@@ -14,6 +14,7 @@
 #include "cli/chat.h"
 #include "cli/cluster_peers.h"
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 #include "cli/plan_flags.h"
 #include "cli/run_planner.h"
@@ -223,7 +224,7 @@ Result<void> run(const RunFlags& flags) {
   if (flags.verbose > 0) log::set_level(flags.verbose == 1 ? log::Level::kInfo : log::Level::kDebug);
   const cluster::Folder folder = TRY(cluster::Folder::open(TRY(flags.link.folder())));
   const net::Identity& identity = folder.identity();
-  const auto model = TRY(engine::Model::open(flags.model));
+  const auto model = TRY(engine::Model::open(TRY(obtain_model(flags.model, flags.link)).path));
   const auto draft = TRY(flags.speculation.open_draft(*model));
   auto vocabulary = TRY(text::Vocabulary::create(TRY(model::read_vocabulary(model->file()))));
   std::optional<text::Tokenizer> tokenizer;
@@ -366,7 +367,9 @@ Result<void> run(const RunFlags& flags) {
 void add_run(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<RunFlags>();
   CLI::App* command = app.add_subcommand("run", "Continue a text with a model, or chat with it");
-  command->add_option("MODEL", flags->model, "GGUF file; without one, the node that 'baton up' runs here is asked");
+  command->add_option("MODEL", flags->model,
+                      "GGUF file, or a name such as qwen3:8b (see 'baton pull'); without one, the node that 'baton up' "
+                      "runs here is asked");
   command->add_flag("-v,--verbose", flags->verbose, "Say who computes what and how much is sent; twice: everything");
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
   command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");

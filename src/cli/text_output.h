@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -20,5 +21,8 @@ void remark(std::string_view text);
 
 // "1.2 MB", "593 MB"
 std::string size_text(std::uint64_t bytes);
+
+// Rows of equally many cells, the first being the columns' titles, aligned to the left.
+std::string table_text(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace baton::cli

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/options.h"
 #include "model/gguf.h"
 #include "model/vocabulary.h"
@@ -26,7 +27,7 @@ Result<void> tokenize(const TokenizeFlags& flags) {
   if (!flags.text && !flags.file) {
     return fail(ErrorCode::kInvalidArgument, "there is no text: give one with --text TEXT or --file FILE");
   }
-  const auto file = TRY(model::GgufFile::open(flags.model));
+  const auto file = TRY(model::GgufFile::open(TRY(find_model(flags.model)).path));
   const auto tokenizer = TRY(text::Tokenizer::create(TRY(text::Vocabulary::create(TRY(model::read_vocabulary(file))))));
   const std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.text;
   const auto mode = flags.special ? text::SpecialTokens::kParse : text::SpecialTokens::kAsPlainText;
@@ -43,7 +44,7 @@ Result<void> tokenize(const TokenizeFlags& flags) {
 void add_tokenize(CLI::App& app, Action& chosen) {
   auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* command = app.add_subcommand("tokenize", "Print a text's tokens, without BOS or EOS");
-  command->add_option("MODEL", flags->model, "GGUF file")->required();
+  command->add_option("MODEL", flags->model, kModelHelp)->required();
   auto* text = command->add_option("--text", flags->text, "The text");
   auto* file =
       command->add_option("--file", flags->file, "A file whose bytes are the text, as they are; - reads a pipe")

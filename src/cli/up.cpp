@@ -11,6 +11,8 @@
 #include "cli/cluster_peers.h"
 #include "cli/cluster_planner.h"
 #include "cli/command.h"
+#include "cli/given_models.h"
+#include "cli/model_source.h"
 #include "cli/own_state.h"
 #include "cli/signals.h"
 #include "cli/text_output.h"
@@ -53,15 +55,17 @@ Result<void> up(const UpFlags& flags) {
   const auto loop = TRY(net::EventLoop::create());
   const std::filesystem::path folder = TRY(flags.link.folder());
   const auto home = TRY(cluster::Home::open(*loop, folder));
-  std::vector<ModelFlags::Offer> offers = TRY(flags.models.open());
+  std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
   ClusterPeers peers;
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
-  if (flags.plan.wants_others() || drafts_elsewhere) peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
+  if (flags.plan.wants_others() || drafts_elsewhere)
+    peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
   serve::ServerOptions api = TRY(flags.api.server_options());
   api.key_book = serve::key_book_path(folder);
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
+  std::vector<std::shared_ptr<const engine::Model>> files;
   const std::string own_fingerprint = home->identity().fingerprint().to_string();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
@@ -75,8 +79,9 @@ Result<void> up(const UpFlags& flags) {
     std::vector<plan::NodeRef> named = plan.nodes;
     if (draft_on) named.push_back(*draft_on);
     membership.linked_by_hand = TRY(nodes_by_hand(named, peers));
-    served.push_back({.served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan)))});
+    served.push_back({ .served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan))) });
     served.back().request.draft_on = draft_on;
+    files.push_back(offer.known.file);
     known.push_back(std::move(offer.known));
   }
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
@@ -103,7 +108,13 @@ Result<void> up(const UpFlags& flags) {
   cluster::LinkProbes probes(*loop, [&] { return node && node->transfers() == 0 && planner && planner->is_idle(); });
   membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
   membership.on_probe = [&](auto connection) { probes.adopt(std::move(connection)); };
-  membership.on_cut_off = [&](const net::Fingerprint& peer) { node->cut_off(peer); };
+  const auto is_busy = [&] { return node && (node->transfers() > 0 || (planner && !planner->is_idle())); };
+  store::ModelGiver giver(*loop, given_models(TRY(open_store(flags.link)), std::move(files)), is_busy);
+  membership.on_fetch = [&](auto connection) { giver.adopt(std::move(connection)); };
+  membership.on_cut_off = [&](const net::Fingerprint& peer) {
+    giver.cut_off(peer);
+    node->cut_off(peer);
+  };
   membership.on_out = [&](const Error& error) {
     out = error;
     shut_down();

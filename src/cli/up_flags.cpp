@@ -6,6 +6,7 @@
 #include <format>
 #include <future>
 
+#include "cli/model_source.h"
 #include "engine/memory_need.h"
 #include "node/device_rates.h"
 
@@ -18,7 +19,7 @@ constexpr std::string_view kRatesFile = "rates.json";
 
 }  // namespace
 
-Result<std::vector<ModelFlags::Offer>> ModelFlags::open() const {
+Result<std::vector<ModelFlags::Offer>> ModelFlags::open(const LinkFlags& link) const {
   if (!model_name.empty() && paths.size() > 1) {
     return fail(ErrorCode::kInvalidArgument, "--model-name names one model, and several are given");
   }
@@ -26,8 +27,9 @@ Result<std::vector<ModelFlags::Offer>> ModelFlags::open() const {
   if (!keep_alive.empty()) kept = TRY(node::parse_keep_alive(keep_alive));
   std::vector<Offer> offers;
   for (const std::string& path : paths) {
-    auto file = TRY(engine::Model::open(path));
-    auto served = TRY(serve::ServedModel::create(file, model_name, template_name));
+    const ModelFile found = TRY(obtain_model(path, link));
+    auto file = TRY(engine::Model::open(found.path));
+    auto served = TRY(serve::ServedModel::create(file, model_name.empty() ? found.name : model_name, template_name));
     const auto name_of = [](const Offer& offer) { return offer.known.name; };
     if (std::ranges::contains(offers, served->id(), name_of)) {
       return fail(ErrorCode::kInvalidArgument,
@@ -116,7 +118,11 @@ Result<node::PoolOptions> UpFlags::pool_options(const std::filesystem::path& fol
 }
 
 void ModelFlags::add_to(CLI::App& command) {
-  command.add_option("MODEL", paths, "GGUF files; the first is loaded at once, the others when they are asked for")
+  command
+      .add_option(
+          "MODEL", paths,
+          "GGUF files, or names such as qwen3:8b (see 'baton pull'); the first is loaded at once, the others when they "
+          "are asked for")
       ->required();
   command.option_defaults()->group("Models");
   command.add_option("--model-name", model_name, "How clients call the model; by default the file's name")

@@ -34,8 +34,9 @@ struct ModelFlags {
     node::KnownModel known;
     std::unique_ptr<const serve::ServedModel> served;
   };
-  // All of them, with their words and templates but without their weights, in the order in which they were named.
-  Result<std::vector<Offer>> open() const;
+  // All of them, pulled where they are missing, with their words and templates but without their weights, in the order
+  // in which they were named.
+  Result<std::vector<Offer>> open(const LinkFlags& link) const;
 };
 
 struct UpClusterFlags {

@@ -133,14 +133,12 @@ Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
   for (std::size_t i = 0; i < manifest.parts.size(); ++i) {
     ManifestPart& part = manifest.parts[i];
     const std::filesystem::path path = staging.folder / part.file;
-    const bool has_digest = part.sha256 != Sha256{};
-    if (!has_digest || !TRY(is_here(path, part))) {
+    const std::optional<Sha256>& digest = wanted.digests[i];
+    if (digest) part.sha256 = *digest;
+    if (!digest || !TRY(is_here(path, part))) {
       enter(PullPhase::kDownloading, part.file);
-      const Download file{.what = part.file,
-                          .url = wanted.urls[i],
-                          .path = path,
-                          .bytes = part.bytes,
-                          .sha256 = has_digest ? std::optional(part.sha256) : std::nullopt};
+      const Download file{
+          .what = part.file, .url = wanted.urls[i], .path = path, .bytes = part.bytes, .sha256 = digest};
       part.sha256 = TRY(download(file, hub_, events(), options_.stop));
       std::error_code error;
       part.bytes = std::filesystem::file_size(path, error);
@@ -168,12 +166,13 @@ Result<StoredModel> Puller::pull_from_hub(const HubName& name, const std::string
   wanted.manifest.names = {called.empty() ? wanted.manifest.source : called};
   for (const RemoteFile& part : chosen->parts) {
     wanted.manifest.parts.push_back({local_name(part.path), part.bytes, part.sha256.value_or(Sha256{})});
-    wanted.knows_digests = wanted.knows_digests && part.sha256.has_value();
+    wanted.digests.push_back(part.sha256);
     wanted.urls.push_back(TRY(hub.file_url(name, part.path)));
   }
   // By what it is where that is known, so that a pull from elsewhere goes on with it.
+  const bool knows_all = std::ranges::all_of(wanted.digests, [](const auto& digest) { return digest.has_value(); });
   const std::string key =
-      wanted.knows_digests ? wanted.manifest.digest().hex() : sha256(as_byte_span(wanted.manifest.source)).hex();
+      knows_all ? wanted.manifest.digest().hex() : sha256(as_byte_span(wanted.manifest.source)).hex();
   return pull_files(std::move(wanted), key);
 }
 
@@ -181,7 +180,7 @@ Result<StoredModel> Puller::pull_from_url(const std::string& text) {
   const Url url = TRY(Url::parse(text));
   const std::string_view path = std::string_view(url.target).substr(0, url.target.find('?'));
   Wanted wanted;
-  wanted.knows_digests = false;
+  wanted.digests = {std::nullopt};
   std::string file = local_name(path);
   std::string name = without_ending(file);
   wanted.manifest = {.names = {std::move(name)}, .source = text, .parts = {{std::move(file), 0, {}}}};

@@ -1,6 +1,7 @@
 // One pull: from a name to a model in the library. For the sources of this room.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,9 @@ class Puller {
  private:
   // What is wanted, before a byte has come.
   struct Wanted {
-    Manifest manifest;      // digests of what the other side does not tell are zero
-    std::vector<Url> urls;  // where each part is; none from a member
-    bool knows_digests = true;
+    Manifest manifest;                           // its parts' digests are filled in as they are known
+    std::vector<std::optional<Sha256>> digests;  // of the parts, where the other side tells
+    std::vector<Url> urls;                       // of the parts
   };
 
   Result<StoredModel> pull_files(Wanted wanted, const std::string& key);
