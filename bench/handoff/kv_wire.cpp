@@ -263,11 +263,11 @@ Result<void> run(const Flags& flags, bool serves) {
   const auto transport = TRY(net::Transport::create(*loop, identity));
   const handoff::Widths widths = node::widths_of(model->shape());
   const auto end = std::make_shared<WireEnd>(*loop, workspace, flags, widths);
-  node::Exchange exchange(*loop, *transport, widths,
-                          [&](const handoff::Open&, const net::Fingerprint&) -> Result<node::Exchange::OpenDecision> {
-                            return node::Exchange::OpenDecision{end,
-                                                                [end](const auto& transfer) { end->serve(transfer); }};
-                          });
+  node::Exchange exchange(
+      *loop, *transport, [widths](const handoff::Open&) { return Result<handoff::Widths>(widths); },
+      [&](const handoff::Open&, const net::Fingerprint&) -> Result<node::Exchange::OpenDecision> {
+        return node::Exchange::OpenDecision{end, [end](const auto& transfer) { end->serve(transfer); }};
+      });
 
   if (serves) {
     net::ListenOptions listen;

@@ -22,6 +22,7 @@
 #include "cli/run_result.h"
 #include "cli/signals.h"
 #include "cli/speculation_flags.h"
+#include "engine/memory_need.h"
 #include "model/vocabulary.h"
 #include "node/node.h"
 #include "serve/json.h"

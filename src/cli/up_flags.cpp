@@ -9,6 +9,7 @@
 #include "cli/model_source.h"
 #include "engine/memory_need.h"
 #include "node/device_rates.h"
+#include "serve/api_keys.h"
 
 namespace baton::cli {
 

@@ -38,7 +38,7 @@ struct ModelState {
   std::uint32_t context_tokens = 0;
   std::uint32_t chunk_tokens = 0;  // the most that is computed at once
   bool loaded = true;              // else it would have to be, before work with it could begin
-  RateState rates;
+  RateState rates = {};
   std::uint32_t free_cells = 0;
   bool operator==(const ModelState&) const = default;
 };

@@ -106,7 +106,7 @@ TEST_F(RemoteDraft, GoesOnWithoutANodeThatDiesInMidText) {
     if (count != kText / 2) return;
     loop_->post([&] { nodes_.pop_back(); });
   };
-  const auto request = local.submit(guessed(text(kReadByP)), observer);
+  const auto request = model_of(local).submit(guessed(text(kReadByP)), observer);
   ASSERT_TRUE(request);
   wait_for(observer);
   ASSERT_TRUE(*observer.report);
@@ -123,10 +123,10 @@ TEST_F(RemoteDraft, WaitsForNoGuessForLong) {
   Observer observer(*loop_);
   observer.after_token = [&](std::size_t count) {
     if (count != kText / 2) return;
-    ASSERT_TRUE(guesser.executor().submit(
+    ASSERT_TRUE(model_of(guesser).executor().submit(
         [](engine::Engine&, const std::stop_token&) { std::this_thread::sleep_for(std::chrono::seconds(2)); }));
   };
-  const auto request = local.submit(guessed(text(kAlone)), observer);
+  const auto request = model_of(local).submit(guessed(text(kAlone)), observer);
   ASSERT_TRUE(request);
   wait_for(observer);
   ASSERT_TRUE(*observer.report);
