@@ -263,6 +263,7 @@ Result<void> print_conclusion(const DemoResult& result) {
 }
 
 Result<void> demo(const DemoFlags& flags) {
+  keep_signals();
   const TemporaryFolder folder = TRY(TemporaryFolder::create("baton-demo"));
   // Files would stay; and who still writes some goes before them.
   const SignalWatch signals([&] {

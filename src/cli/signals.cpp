@@ -22,9 +22,14 @@ sigset_t watched_signals() {
 
 }  // namespace
 
-SignalWatch::SignalWatch(std::function<void()> on_signal) {
+void keep_signals() {
   const sigset_t signals = watched_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+SignalWatch::SignalWatch(std::function<void()> on_signal) {
+  keep_signals();
+  const sigset_t signals = watched_signals();
   thread_ = std::jthread([on_signal = std::move(on_signal), signals](const std::stop_token& stop) {
     bool asked = false;
     while (true) {

@@ -7,6 +7,9 @@
 
 namespace baton::cli {
 
+// From now on SIGINT and SIGTERM wait for a SignalWatch. Call it before any other thread is started.
+void keep_signals();
+
 // While one exists, SIGINT and SIGTERM call `on_signal`; a second one ends the process at once with status 130.
 // Make it before any other thread, so that all of them leave these signals alone.
 class SignalWatch {

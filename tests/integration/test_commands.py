@@ -235,7 +235,7 @@ class Commands(unittest.TestCase):
                                 (("run", self.model, "-p", "x", "--prefill-on", "127.0.0.1:8771"), "host:port#fingerprint"),
                                 (("run", self.model, "-p", "x", "--bogus"), "baton: the following argument was not expected: --bogus; see 'baton run --help'"),
                                 (("run", self.model, "-p", "x", "-n", "0"), "baton: --predict: "),
-                                (("run",), "baton: MODEL is required; see 'baton run --help'"),
+                                (("run",), "no model file is given, and no node runs with this data folder"),
                                 (("node", self.model, "--trust", "abc"), "abc"),
                                 (("synth", self.cluster.folder / "x.gguf", "--type", "q99"), "q99")):
             result = call(*arguments, "--home", self.cluster.home("local")) if arguments[0] != "synth" else call(*arguments)
