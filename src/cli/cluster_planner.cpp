@@ -113,7 +113,7 @@ cluster::ModelState ModelPlanner::state() const {
                    .attention_factor = known->rates.attention_factor,
                    .bytes_per_second = known->rates.bytes_per_second};
   }
-  if (model != nullptr) state.free_cells = model->engine().free_cells();
+  if (model != nullptr) state.free_cells = model->room().cells;
   return state;
 }
 

@@ -21,7 +21,8 @@ Result<store::GivenModel> served_model(const engine::Model& model) {
     std::string part_name = path.filename().string();
     // The parts of a split model find each other by name; one that is whole may be called as one likes.
     if (file.part_count() == 1 && !store::is_plain_file_name(part_name)) part_name = "model.gguf";
-    given.offer.parts.push_back({ std::move(part_name), file.part_bytes(i).size(), TRY(model::model_digest(path)) });
+    const Sha256 digest = TRY(file.part_count() == 1 ? model.digest() : model::model_digest(path));
+    given.offer.parts.push_back({std::move(part_name), file.part_bytes(i).size(), digest});
     given.paths.push_back(path);
   }
   return given;
@@ -35,9 +36,14 @@ std::function<Result<store::GivenModel>(const std::string& name)> given_models(
     auto kept = store.give(name);
     if (kept) return kept;
     for (const auto& model : served) {
-      const bool is_named = name == model->path().filename().string() ||
-                            (name.size() >= kLeastDigestDigits && TRY(model->digest()).hex().starts_with(name));
-      if (is_named) return served_model(*model);
+      if (name == model->path().filename().string()) return served_model(*model);
+    }
+    // Only where a digest can be meant: to compute one may take minutes.
+    if (name.size() < kLeastDigestDigits || name.find_first_not_of("0123456789abcdef") != std::string::npos)
+      return kept;
+    for (const auto& model : served) {
+      const auto digest = model->digest();
+      if (digest && digest->hex().starts_with(name)) return served_model(*model);
     }
     return kept;
   };

@@ -55,12 +55,14 @@ Result<void> up(const UpFlags& flags) {
   const auto loop = TRY(net::EventLoop::create());
   const std::filesystem::path folder = TRY(flags.link.folder());
   const auto home = TRY(cluster::Home::open(*loop, folder));
+  // Before any model is pulled, which may take long: what is wrong with the flags.
+  serve::ServerOptions api = TRY(flags.api.server_options());
+  node::PoolOptions pool_options = TRY(flags.pool_options(folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
   ClusterPeers peers;
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
   if (flags.plan.wants_others() || drafts_elsewhere)
     peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
-  serve::ServerOptions api = TRY(flags.api.server_options());
   api.key_book = serve::key_book_path(folder);
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
@@ -84,7 +86,6 @@ Result<void> up(const UpFlags& flags) {
     files.push_back(offer.known.file);
     known.push_back(std::move(offer.known));
   }
-  node::PoolOptions pool_options = TRY(flags.pool_options(folder));
 
   std::unique_ptr<node::Node> node;
   std::unique_ptr<node::ModelPool> pool;

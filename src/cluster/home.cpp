@@ -11,7 +11,9 @@ namespace baton::cluster {
 namespace {
 
 bool is_loopback(const net::Endpoint& endpoint) {
-  return endpoint.host.starts_with("127.") || endpoint.host == "::1" || endpoint.host == "localhost";
+  // A name such as 127.example.org is whoever owns it makes it.
+  const bool is_number = endpoint.host.find_first_not_of("0123456789.") == std::string::npos;
+  return (is_number && endpoint.host.starts_with("127.")) || endpoint.host == "::1" || endpoint.host == "localhost";
 }
 
 }  // namespace

@@ -129,6 +129,7 @@ Result<FreshModel> ModelPool::load(std::shared_ptr<const engine::Model> file, co
 
 Result<void> ModelPool::take_over(PooledModel& model, FreshModel fresh) {
   model.bytes_ = engine::held_bytes(fresh.stats);
+  if (fresh.parts.draft) model.bytes_ += engine::held_bytes(fresh.parts.draft->stats());
   if (auto error = too_large(model)) return std::unexpected(*std::move(error));
   const TimePoint time = options_.now();
   model.digest_ = fresh.parts.digest;

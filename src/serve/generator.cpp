@@ -257,6 +257,9 @@ void Generator::cancel(AnswerId id) {
 }
 
 void Generator::load(std::optional<Duration> keep_alive, Loaded done) {
+  if (loaders_.size() >= limits_.waiting + limits_.running) {
+    return done(fail(ErrorCode::kNoCapacity, "too many wait for the model to be loaded: come back later"));
+  }
   loaders_.push_back({now(), keep_alive, std::move(done)});
   admit();
 }

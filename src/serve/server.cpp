@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <format>
 
 #include "base/error_table.h"
@@ -252,13 +253,21 @@ struct Server::Impl {
     task.wanted = [wanted] { return wanted->load(); };
     task.run = [this, body = std::move(body), reply, &route, make = std::move(make),
                 go_on = std::move(go_on)](TaskWorker::Turn turn) mutable {
-      Result<Made> made = turn == TaskWorker::Turn::kInTime
-                              ? make(body)
-                              : fail(ErrorCode::kNoCapacity, "the request was not read in time: come back later");
+      Result<Made> made = fail(ErrorCode::kNoCapacity, "the request was not read in time: come back later");
+      // What one request asks too much for (memory, say) ends with it, and not with the server.
+      try {
+        if (turn == TaskWorker::Turn::kInTime) made = make(body);
+      } catch (const std::exception& error) {
+        made = fail(ErrorCode::kInternal, std::format("the request could not be read: {}", error.what()));
+      }
       http->post([this, reply = std::move(reply), &route, made = std::move(made), go_on = std::move(go_on)]() mutable {
         if (reply->gone()) return;
         if (!made) return send_error(*reply, route, made.error());
-        go_on(*std::move(made), std::move(reply));
+        try {
+          go_on(*std::move(made), reply);
+        } catch (const std::exception& error) {
+          send_error(*reply, route, {ErrorCode::kInternal, error.what(), {}});
+        }
       });
     };
     if (const auto accepted = worker->submit(client, std::move(task)); !accepted) {
@@ -520,6 +529,11 @@ struct Server::Impl {
     return fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
   }
   Result<PlanQuestion> plan_question(const HttpRequest& request) const {
+    // Read on this thread, which serves everybody.
+    static constexpr std::size_t kMostBytes = 4096;
+    if (request.body.size() > kMostBytes) {
+      return fail(ErrorCode::kInvalidArgument, std::format("such a question has at most {} bytes", kMostBytes));
+    }
     const Json body = TRY(parse_json(request.body));
     Fields fields = TRY(Fields::of(body));
     PlanQuestion question;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <format>
 #include <numeric>
 
@@ -81,7 +82,8 @@ std::string numbers(std::span<const float> vector) {
   std::string text = "[";
   for (const float value : vector) {
     if (text.size() > 1) text += ',';
-    std::format_to(std::back_inserter(text), "{}", value);
+    // A broken model's: JSON has no such numbers.
+    std::format_to(std::back_inserter(text), "{}", std::isfinite(value) ? value : 0.0F);
   }
   return text + "]";
 }

@@ -38,7 +38,7 @@ std::string local_name(std::string_view remote) {
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (!plain) c = '_';
   }
-  if (!is_plain_file_name(name)) name = "model.gguf";
+  if (!is_plain_file_name(name) || name == kManifestFile) name = "model.gguf";
   return name;
 }
 
