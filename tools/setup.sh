@@ -41,8 +41,12 @@ libggml0-backend-vulkan 0.27
 kBrowserPackages="
 chromium 0
 "
-kLintPackages="
+# All that the tests need of the linters.
+kFormatPackages="
 clang-format-19 0
+"
+kLintPackages="
+$kFormatPackages
 clang-tidy-19 0
 clang-19 0
 libclang-rt-19-dev 0
@@ -309,7 +313,7 @@ set_up() {
   if has_apt; then
     install_table "$kBuildPackages"
     if ! install_table "$(wishes_to_be_had)"; then echo "Going on without some of what is only wished for." >&2; fi
-    if [[ ${CI:-} == true ]]; then install_table "$kLintPackages"; fi
+    if [[ ${CI:-} == true ]]; then install_table "$kFormatPackages"; fi
     set_up_own_openssl
   elif command -v brew >/dev/null; then
     local missing
