@@ -19,4 +19,9 @@ struct Chunk {
 // is cut at the prompt's end. Empty where nothing is left; chunk_tokens must not be 0.
 std::vector<Chunk> chunk_grid(std::uint32_t prefix_tokens, std::uint32_t prompt_tokens, std::uint32_t chunk_tokens);
 
+// The last border that is not behind the prompt's end: how far of it a longer prompt on the same grid can take over.
+constexpr std::uint32_t last_border(std::uint32_t prompt_tokens, std::uint32_t chunk_tokens) {
+  return prompt_tokens / chunk_tokens * chunk_tokens;
+}
+
 }  // namespace baton

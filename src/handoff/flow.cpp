@@ -8,8 +8,8 @@
 
 namespace baton::handoff {
 
-bool may_be_dropped(const Chunk& chunk, std::uint32_t prompt_tokens, std::uint32_t window) {
-  return chunk.end_position() <= first_visible(prompt_tokens, window);
+bool may_be_dropped(const Chunk& chunk, std::uint32_t last_border, std::uint32_t window) {
+  return chunk.end_position() <= first_visible(last_border, window);
 }
 
 namespace {
@@ -93,14 +93,14 @@ PartDTypes Flow::dtypes(SliceKind kind) const {
 
 bool Flow::may_be_dropped(const SliceKey& key) const {
   const KeptLane* lane = find_lane(key.kind, key.layer);
-  return lane != nullptr && handoff::may_be_dropped({key.first_position, key.tokens}, prompt_tokens, lane->window);
+  return lane != nullptr && handoff::may_be_dropped({key.first_position, key.tokens}, last_border, lane->window);
 }
 
 std::uint64_t Flow::needed_slices() const {
   std::uint64_t slices = prefill_slices();
   for (const KeptLane& lane : kept) {
     slices -= static_cast<std::uint64_t>(std::ranges::count_if(
-        chunks, [&](const Chunk& chunk) { return handoff::may_be_dropped(chunk, prompt_tokens, lane.window); }));
+        chunks, [&](const Chunk& chunk) { return handoff::may_be_dropped(chunk, last_border, lane.window); }));
   }
   return slices;
 }
@@ -177,6 +177,7 @@ Flow flow_of(const Open& open, const Widths& widths) {
   flow.steps = open.receiver == plan::kCoordinator;
   flow.layers = widths.layers();
   flow.prompt_tokens = open.prompt_tokens;
+  flow.last_border = last_border(open.prompt_tokens, open.chunk_tokens);
   flow.end_position = open.prompt_tokens + open.max_new_tokens;
   flow.codec = open.codec;
   flow.hidden = open.hidden;

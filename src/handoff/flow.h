@@ -13,9 +13,10 @@
 
 namespace baton::handoff {
 
-// Whether a chunk's rows lie wholly before what the token after the prompt sees in a layer with this attention window:
-// then the receiver can do without them, and the sender may drop them.
-bool may_be_dropped(const Chunk& chunk, std::uint32_t prompt_tokens, std::uint32_t window);
+// Whether a chunk's rows lie wholly before what a token at the prompt's last_border() sees in a layer with this
+// attention window. Then the receiver can do without them, for this request and for one that goes on from it on the
+// same grid, and the sender may drop them.
+bool may_be_dropped(const Chunk& chunk, std::uint32_t last_border, std::uint32_t window);
 
 // One kind of memory of one layer.
 struct KeptLane {
@@ -37,6 +38,7 @@ struct Flow {
   bool steps = false;                           // the receiver is the coordinator and may send Step
   std::uint32_t layers = 0;                     // of the model; the `layer` of logits
   std::uint32_t prompt_tokens = 0;
+  std::uint32_t last_border = 0;   // of the prompt's chunks
   std::uint32_t end_position = 0;  // prompt_tokens + max_new_tokens: decode positions lie below
   DType codec = DType::kF16;
   DType hidden = DType::kF32;

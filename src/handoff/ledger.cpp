@@ -18,7 +18,7 @@ SliceLedger::SliceLedger(const Flow& flow) : prompt_tokens_(flow.prompt_tokens),
     lane.held.resize(chunks.size());
     lane.window = window;
     lane.droppable = static_cast<std::size_t>(std::ranges::count_if(
-        chunks, [&](const Chunk& chunk) { return may_be_dropped(chunk, prompt_tokens_, window); }));
+        chunks, [&](const Chunk& chunk) { return may_be_dropped(chunk, flow.last_border, window); }));
     lane.chunks = std::move(chunks);
   };
   for (const KeptLane& lane : flow.kept) add(lane.kind, lane.layer, flow.chunks, lane.window);

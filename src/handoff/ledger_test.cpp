@@ -30,23 +30,29 @@ TEST(SliceLedger, CountsPositionsWithoutAGap) {
   EXPECT_EQ(ledger.received_ranges(), (std::vector<HeldRange>{{SliceKind::kKv, 0, 8}}));
 }
 
-// Chunks of 4 up to 10 with a window of 3: the token after the prompt sees 8 and 9, so two chunks may be dropped.
+// Chunks of 4 up to 14 with a window of 3: a token at the last border, 12, sees 10 and 11, so two chunks may be
+// dropped.
 TEST(SliceLedger, DoesNotWaitForWhatMayBeDropped) {
-  SliceLedger ledger(flow_of(open_of(kDisaggregated, 10, 4), widths(8, 3)));
+  SliceLedger ledger(flow_of(open_of(kDisaggregated, 14, 4), widths(8, 3)));
   for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
-    ledger.received(kv(layer, 8, 2));
+    ledger.received(kv(layer, 8, 4));
     EXPECT_EQ(ledger.state(kv(layer, 0, 4)), State::kDropped);
     EXPECT_EQ(ledger.state(kv(layer, 4, 4)), State::kDropped);
-    EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, layer), 10u);
+    EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, layer), 12u);
+    ledger.received(kv(layer, 12, 2));
+    EXPECT_EQ(ledger.received_up_to(SliceKind::kKv, layer), 14u);
   }
   EXPECT_FALSE(ledger.prefill_received());
-  ledger.received({SliceKind::kLogits, kLayers, 9, 1});
+  ledger.received({SliceKind::kLogits, kLayers, 13, 1});
   EXPECT_TRUE(ledger.prefill_received());
   EXPECT_FALSE(ledger.prefill_held());
-  for (std::uint32_t layer = 0; layer < kLayers; ++layer) ledger.held(kv(layer, 8, 2));
-  ledger.held({SliceKind::kLogits, kLayers, 9, 1});
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    ledger.held(kv(layer, 8, 4));
+    ledger.held(kv(layer, 12, 2));
+  }
+  ledger.held({SliceKind::kLogits, kLayers, 13, 1});
   EXPECT_TRUE(ledger.prefill_held());
-  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 10u);
+  EXPECT_EQ(ledger.held_up_to(SliceKind::kKv, 0), 14u);
 }
 
 TEST(SliceLedger, SalvagesOnlyWhatATokenThereSees) {

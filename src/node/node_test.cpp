@@ -278,9 +278,7 @@ TEST_F(Cluster, TellsItsPeersWhenItShutsDown) {
   EXPECT_EQ(observer.tokens.size(), kNewTokens);
   ASSERT_EQ(observer.recoveries.size(), 1u);
   EXPECT_EQ(observer.recoveries[0].error.to_string(), "A at " + peers_[1].address + ": the node is shutting down");
-  const TimePoint deadline = now() + kDeadline / 2;
-  while (!quiet && now() < deadline) run_loop_for(std::chrono::milliseconds(5));
-  EXPECT_TRUE(quiet) << "it waited for more than its peer's goodbye";
+  EXPECT_TRUE(comes([&] { return quiet; })) << "it waited for more than its peer's goodbye";
 }
 
 TEST_F(Cluster, ShutsDownAtOnceWhereNobodyIsConnected) {

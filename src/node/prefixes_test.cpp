@@ -108,8 +108,8 @@ TEST_F(Prefixes, WhatTheDecodingNodeHoldsIsNeitherComputedNorSentAgain) {
     Node& local = add_node(keeping("local"));
     Node& prefiller = add_node(keeping("A"));
     const auto first = finish(local, turn(plan, first_prompt()));
-    run_loop_for(std::chrono::milliseconds(50));
     const auto second_turn = turn(plan, joined(joined(first_prompt(), first->tokens), question(9)));
+    expect_settled();
     const auto pieces = model_of(prefiller).scheduler().load().chunk_pieces;
     const auto second = finish(local, second_turn);
     ASSERT_TRUE(*second->report) << plan << ": " << second->report->error().to_string();
@@ -137,9 +137,9 @@ TEST_F(Prefixes, ARequestGoesOnAloneFromThePrefixWhereTheOtherNodeIsGone) {
   Node& local = add_node(keeping("local"));
   add_node(keeping("A"));
   const auto first = finish(local, turn(kPrefillElsewhere, first_prompt()));
-  run_loop_for(std::chrono::milliseconds(50));
-  nodes_.pop_back();
   const auto second_turn = turn(kPrefillElsewhere, joined(joined(first_prompt(), first->tokens), question(9)));
+  expect_settled();
+  nodes_.pop_back();
   const auto second = finish(local, second_turn);
   ASSERT_TRUE(*second->report) << second->report->error().to_string();
   ASSERT_EQ(second->recoveries.size(), 1U);
@@ -269,10 +269,10 @@ TEST_P(PrefixesOf, ASecondTurnHasTheBitsOfAFreshOne) {
     nodes_.clear();
     peers_.clear();
     Node& local = add("local", KeptPrefixes::kUntilRoomIsNeeded);
-    add("A", KeptPrefixes::kUntilRoomIsNeeded);
+    if (prefill != "local") add(prefill, KeptPrefixes::kUntilRoomIsNeeded);
     const auto first = finish(local, turn(prefill, text(600)));
     ASSERT_TRUE(*first->report) << prefill << ": " << (*first->report).error().to_string();
-    run_loop_for(std::chrono::milliseconds(50));
+    expect_settled();
     const auto second = finish(local, turn(prefill, text(650)));
     ASSERT_TRUE(*second->report) << prefill << ": " << (*second->report).error().to_string();
     EXPECT_EQ((**second->report).cached_tokens, 592U) << prefill;

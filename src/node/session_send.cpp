@@ -27,7 +27,8 @@ void Session::send_kept(Chunk chunk, std::uint32_t layer, Leaving leaving, plan:
 void Session::send_rows(Chunk chunk, std::uint32_t layer, std::optional<Workspace::CopiedRows> copied,
                         plan::NodeIndex to) {
   // Nobody has a link to spare for it yet.
-  const bool spare = handoff::may_be_dropped(chunk, open_.prompt_tokens, host_.widths.kept[layer].window);
+  const bool spare = handoff::may_be_dropped(chunk, last_border(open_.prompt_tokens, open_.chunk_tokens),
+                                             host_.widths.kept[layer].window);
   if (spare && outgoing_[to].expired()) return;
   Result<std::array<ByteSpan, 2>> rows =
       copied ? Result<std::array<ByteSpan, 2>>(workspace_->keep(std::move(*copied)))

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <format>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -146,17 +147,30 @@ class Cluster : public testing::Test {
     loop_->run();
   }
 
+  // Runs the loop until it is so, but no longer than the deadline.
+  bool comes(const std::function<bool()>& condition) {
+    const TimePoint deadline = now() + kDeadline;
+    while (!condition() && now() < deadline) run_loop_for(std::chrono::milliseconds(5));
+    return condition();
+  }
+  // Nobody uses any cells but for what is kept of ended requests, on any node.
+  void expect_settled() {
+    EXPECT_TRUE(comes([&] {
+      return std::ranges::all_of(nodes_, [](const auto& node) {
+        return model_of(*node).room().cells == model_of(*node).engine().options().context_tokens;
+      });
+    }));
+  }
+
   // Everything given back, on every node, soon after the last request.
   void expect_no_leaks() {
-    const TimePoint deadline = now() + kDeadline;
     const auto clean = [&] {
       return std::ranges::all_of(nodes_, [](const auto& node) {
         const engine::Engine& engine = model_of(*node).engine();
         return node->transfers() == 0 && engine.free_cells() == engine.options().context_tokens;
       });
     };
-    while (!clean() && now() < deadline) run_loop_for(std::chrono::milliseconds(20));
-    EXPECT_TRUE(clean());
+    EXPECT_TRUE(comes(clean));
   }
 
   static inline std::optional<TemporaryFolder> folder_;
