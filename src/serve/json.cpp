@@ -32,8 +32,8 @@ std::optional<double> number_of(const Json& value) {
 }
 
 std::unexpected<Error> wrong_value(std::string path, std::string_view wanted, const Json& value) {
-  return fail(ErrorCode::kInvalidArgument, std::format("'{}' must be {}, not {}", path, wanted, kind_of(value)),
-              std::move(path));
+  std::string why = std::format("'{}' must be {}, not {}", path, wanted, kind_of(value));
+  return fail(ErrorCode::kInvalidArgument, std::move(why), std::move(path));
 }
 
 }  // namespace
@@ -46,9 +46,10 @@ Result<Json> parse_json(std::string_view text) {
   Json value;
   // A copy, as the parser reads up to a zero.
   const std::string copy(text);
-  if (const auto error = glz::read<OneValue{}>(value, copy)) {
+  if (glz::read<OneValue{}>(value, copy)) {
+    // Only glaze's validator knows the place: its reader forgets it, as the value may be of several kinds.
     return fail(ErrorCode::kInvalidArgument,
-                std::format("the body is not JSON: it goes wrong at byte {}", error.count));
+                std::format("the body is not JSON: it goes wrong at byte {}", glz::validate_json(copy).count));
   }
   return value;
 }
