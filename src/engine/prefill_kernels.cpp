@@ -48,6 +48,7 @@ void PrefillKernels::guarded(const Compute& compute) {
 void PrefillKernels::begin_layer(std::uint32_t layer, std::uint32_t rows, SpanRows kind) {
   layer_ = layer;
   kind_ = kind;
+  step_products_.clear();
   tiles_.clear();
   attentions_.clear();
   if (kind == SpanRows::kAsSteps || rows < kLeastRows || weights_.is_packed(layer)) return;
@@ -65,8 +66,7 @@ ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor 
   }
   const KernelMatrix* matrix = many && in_order ? weights_.find(layer_, weight) : nullptr;
   if (matrix == nullptr) {
-    return multiply_few(context, step_weights_.find(layer_, weight), step_products_[static_cast<std::size_t>(weight)],
-                        input);
+    return multiply_few(context, step_weights_.find(layer_, weight), input);
   }
   Product& product = products_[static_cast<std::size_t>(weight)];
   product = {matrix, this};
@@ -75,23 +75,25 @@ ggml_tensor* PrefillKernels::multiply(ggml_context* context, model::LayerTensor 
 }
 
 ggml_tensor* PrefillKernels::multiply_head(ggml_context* context, ggml_tensor* input) {
-  return multiply_few(context, step_weights_.head(), head_product_, input);
+  step_products_.clear();
+  return multiply_few(context, step_weights_.head(), input);
 }
 
-ggml_tensor* PrefillKernels::multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product,
-                                          ggml_tensor* input) {
+ggml_tensor* PrefillKernels::multiply_few(ggml_context* context, const StepMatrix* matrix, ggml_tensor* input) {
   if (matrix == nullptr || ggml_n_dims(input) > 2 || !ggml_is_contiguous(input)) return nullptr;
-  product = {matrix, this};
+  StepProduct& product = step_products_.emplace_back();
+  product.matrix = matrix;
+  product.owner = this;
   return ggml_custom_4d(context, GGML_TYPE_F32, matrix->rows(), input->ne[1], 1, 1, &input, 1, compute_step_product,
                         GGML_N_TASKS_MAX, &product);
 }
 
-void PrefillKernels::compute_step_product(ggml_tensor* result, int thread, int threads, void* product) {
-  const auto& [matrix, owner] = *static_cast<const StepProduct*>(product);
+void PrefillKernels::compute_step_product(ggml_tensor* result, int /*thread*/, int /*threads*/, void* product) {
+  StepProduct& wanted = *static_cast<StepProduct*>(product);
   const ggml_tensor* input = result->src[0];
-  owner->guarded([&, matrix = matrix]() -> Result<void> {
-    matrix->multiply(static_cast<const float*>(input->data), input->ne[1], static_cast<float*>(result->data), thread,
-                     threads);
+  wanted.owner->guarded([&]() -> Result<void> {
+    wanted.matrix->multiply(static_cast<const float*>(input->data), input->ne[1], static_cast<float*>(result->data),
+                            wanted.taken);
     return {};
   });
 }

@@ -49,6 +49,7 @@ class PrefillKernels : public model::Kernels {
   struct StepProduct {
     const StepMatrix* matrix = nullptr;
     PrefillKernels* owner = nullptr;
+    std::atomic<std::int64_t> taken = 0;  // parts that the threads have begun
   };
   // Activations as whole numbers; matrices that multiply one input share them.
   struct Tiles {
@@ -70,7 +71,7 @@ class PrefillKernels : public model::Kernels {
     model::AttentionSpan span;
     PrefillKernels* owner = nullptr;
   };
-  ggml_tensor* multiply_few(ggml_context* context, const StepMatrix* matrix, StepProduct& product, ggml_tensor* input);
+  ggml_tensor* multiply_few(ggml_context* context, const StepMatrix* matrix, ggml_tensor* input);
   const Tiles& tiles_of(ggml_context* context, const BlockMatrix& matrix, ggml_tensor* input, ggml_tensor* chosen);
   ggml_tensor* add_block_product(ggml_context* context, model::LayerTensor weight, const BlockMatrix& matrix,
                                  ggml_tensor* input, ggml_tensor* chosen);
@@ -89,9 +90,8 @@ class PrefillKernels : public model::Kernels {
   std::uint32_t layer_ = 0;
   SpanRows kind_ = SpanRows::kTogether;
   std::array<Product, model::kLayerTensorCount> products_;  // of the layer's graph
-  std::array<StepProduct, model::kLayerTensorCount> step_products_;
-  StepProduct head_product_;
   std::array<BlockProduct, model::kLayerTensorCount> block_products_;
+  std::deque<StepProduct> step_products_;  // of the graph, as they are counted down
   std::deque<Tiles> tiles_;
   std::deque<Attention> attentions_;  // the same, for each span
 

@@ -6,6 +6,7 @@
 // have got by itself.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,11 +27,12 @@ class StepMatrix {
 
   virtual std::int64_t rows() const = 0;  // results for each row of activations
 
-  // results[r][n] = sum over k of activations[r][k] * weights[n][k] for `count` rows r. Computes share `thread` of
-  // `threads` of the n; the shares may run at once. Allocates only where a thread's first call is larger than those
-  // before.
-  virtual void multiply(const float* activations, std::int64_t count, float* results, int thread,
-                        int threads) const = 0;
+  // results[r][n] = sum over k of activations[r][k] * weights[n][k] for `count` rows r. Threads that call it at once
+  // share the n: each takes the next part, of `taken` in all, until none is left, so that the one that a busy machine
+  // slows down takes fewer. `taken` is 0 before the first of them, and `results` are whole when all have returned.
+  // Allocates only where a thread's first call is larger than those before.
+  virtual void multiply(const float* activations, std::int64_t count, float* results,
+                        std::atomic<std::int64_t>& taken) const = 0;
 };
 
 // Bytes of the copy that the kernels need in an order of their own: 0 where they read the file's. Nothing where there

@@ -22,14 +22,28 @@ constexpr std::int64_t kLineBytes = 64;
 // ends with the page. (1,024 was found to be slower.)
 constexpr std::int64_t kAheadBytes = 4096;
 
-struct Share {
-  std::int64_t begin;
-  std::int64_t end;
-};
+// What a thread takes at a time: long enough a run for memory, short enough that threads end together.
+constexpr std::int64_t kPartBytes = 128 << 10;
 
-Share share_of(std::int64_t parts, int thread, int threads) {
-  return {parts * thread / threads, parts * (thread + 1) / threads};
-}
+// The parts of a matrix's rows, in multiples of `step` rows.
+class Parts {
+ public:
+  Parts(std::int64_t rows, std::int64_t row_bytes, std::int64_t step, std::atomic<std::int64_t>& taken)
+      : rows_(rows), part_(std::max<std::int64_t>(1, kPartBytes / (row_bytes * step)) * step), taken_(taken) {}
+
+  // Calls work(begin, end) with the rows of each part that this thread gets.
+  template <typename Work>
+  void for_each(const Work& work) {
+    for (auto begin = next(); begin < rows_; begin = next()) work(begin, std::min(begin + part_, rows_));
+  }
+
+ private:
+  std::int64_t next() { return taken_.fetch_add(1, std::memory_order_relaxed) * part_; }
+
+  const std::int64_t rows_;
+  const std::int64_t part_;
+  std::atomic<std::int64_t>& taken_;
+};
 
 // ---- F32, F16 and BF16, row after row as in the file ----
 
@@ -97,11 +111,12 @@ class FloatMatrix : public StepMatrix {
 
   std::int64_t rows() const override { return rows_; }
 
-  void multiply(const float* activations, std::int64_t count, float* results, int thread, int threads) const override {
-    const Share share = share_of(rows_, thread, threads);
-    std::int64_t row = share.begin;
-    for (; row + 4 <= share.end; row += 4) multiply_rows<4>(row, activations, count, results);
-    for (; row < share.end; ++row) multiply_rows<1>(row, activations, count, results);
+  void multiply(const float* activations, std::int64_t count, float* results,
+                std::atomic<std::int64_t>& taken) const override {
+    Parts(rows_, columns_ * kElementBytes<kType>, 4, taken).for_each([&](std::int64_t row, std::int64_t end) {
+      for (; row + 4 <= end; row += 4) multiply_rows<4>(row, activations, count, results);
+      for (; row < end; ++row) multiply_rows<1>(row, activations, count, results);
+    });
   }
 
  private:
@@ -247,7 +262,8 @@ class ByteMatrix : public StepMatrix {
 
   std::int64_t rows() const override { return rows_; }
 
-  void multiply(const float* activations, std::int64_t count, float* results, int thread, int threads) const override {
+  void multiply(const float* activations, std::int64_t count, float* results,
+                std::atomic<std::int64_t>& taken) const override {
     // Each thread rounds all activations by itself: that takes less than to wait for another that does.
     static thread_local AlignedBytes scratch;
     const std::int64_t blocks = columns_ / kBlock;
@@ -260,14 +276,15 @@ class ByteMatrix : public StepMatrix {
       round_to_bytes(activations + row * columns_, columns_, kOffset<kType>, values + row * columns_,
                      scales + row * blocks, offsets + row * blocks);
     }
-    const Share share = share_of(rows_ / kGroupRows, thread, threads);
-    for (std::int64_t group = share.begin; group < share.end; ++group) {
-      for (std::int64_t row = 0; row < count; row += kTile) {
-        multiply_tile<kType>(std::min(count - row, kTile), weights_ + group * group_bytes(), columns_,
-                             {values + row * columns_, scales + row * blocks, offsets + row * blocks},
-                             results + row * rows_ + group * kGroupRows, rows_);
+    Parts(rows_, group_bytes() / kGroupRows, kGroupRows, taken).for_each([&](std::int64_t first, std::int64_t end) {
+      for (; first < end; first += kGroupRows) {
+        for (std::int64_t row = 0; row < count; row += kTile) {
+          multiply_tile<kType>(std::min(count - row, kTile), weights_ + first / kGroupRows * group_bytes(), columns_,
+                               {values + row * columns_, scales + row * blocks, offsets + row * blocks},
+                               results + row * rows_ + first, rows_);
+        }
       }
-    }
+    });
   }
 
  private:
