@@ -88,12 +88,12 @@ ggml_tensor* PrefillKernels::multiply_few(ggml_context* context, const StepMatri
                         GGML_N_TASKS_MAX, &product);
 }
 
-void PrefillKernels::compute_step_product(ggml_tensor* result, int /*thread*/, int /*threads*/, void* product) {
+void PrefillKernels::compute_step_product(ggml_tensor* result, int /*thread*/, int threads, void* product) {
   StepProduct& wanted = *static_cast<StepProduct*>(product);
   const ggml_tensor* input = result->src[0];
   wanted.owner->guarded([&]() -> Result<void> {
     wanted.matrix->multiply(static_cast<const float*>(input->data), input->ne[1], static_cast<float*>(result->data),
-                            wanted.taken);
+                            wanted.taken, threads);
     return {};
   });
 }

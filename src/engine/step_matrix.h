@@ -27,12 +27,12 @@ class StepMatrix {
 
   virtual std::int64_t rows() const = 0;  // results for each row of activations
 
-  // results[r][n] = sum over k of activations[r][k] * weights[n][k] for `count` rows r. Threads that call it at once
+  // results[r][n] = sum over k of activations[r][k] * weights[n][k] for `count` rows r. The `threads` that call it
   // share the n: each takes the next part, of `taken` in all, until none is left, so that the one that a busy machine
   // slows down takes fewer. `taken` is 0 before the first of them, and `results` are whole when all have returned.
   // Allocates only where a thread's first call is larger than those before.
-  virtual void multiply(const float* activations, std::int64_t count, float* results,
-                        std::atomic<std::int64_t>& taken) const = 0;
+  virtual void multiply(const float* activations, std::int64_t count, float* results, std::atomic<std::int64_t>& taken,
+                        int threads) const = 0;
 };
 
 // Bytes of the copy that the kernels need in an order of their own: 0 where they read the file's. Nothing where there

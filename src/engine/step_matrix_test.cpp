@@ -44,7 +44,7 @@ class StepMatrixOf : public testing::TestWithParam<TensorType> {
     std::vector<float> results(static_cast<std::size_t>(count * rows_), std::nanf(""));
     std::atomic<std::int64_t> taken = 0;
     std::vector<std::jthread> helpers;
-    const auto work = [&] { matrix_->multiply(activations.data(), count, results.data(), taken); };
+    const auto work = [&] { matrix_->multiply(activations.data(), count, results.data(), taken, threads); };
     for (int thread = 1; thread < threads; ++thread) helpers.emplace_back(work);
     work();
     helpers.clear();

@@ -18,18 +18,19 @@ using model::TensorType;
 constexpr std::int64_t kTile = 8;
 constexpr std::int64_t kLanes = kVectorLanes;
 constexpr std::int64_t kLineBytes = 64;
-// How far ahead of itself a thread asks for bytes that it takes long to multiply by: the processor's own prefetching
-// ends with the page. (1,024 was found to be slower.)
-constexpr std::int64_t kAheadBytes = 4096;
-
-// What a thread takes at a time: long enough a run for memory, short enough that threads end together.
-constexpr std::int64_t kPartBytes = 128 << 10;
+// What a thread takes at a time: as long a run as memory likes (a quarter of it was found to be slower), but several
+// for each thread, so that they end together.
+constexpr std::int64_t kPartBytes = 1 << 20;
+constexpr std::int64_t kPartsPerThread = 4;
 
 // The parts of a matrix's rows, in multiples of `step` rows.
 class Parts {
  public:
-  Parts(std::int64_t rows, std::int64_t row_bytes, std::int64_t step, std::atomic<std::int64_t>& taken)
-      : rows_(rows), part_(std::max<std::int64_t>(1, kPartBytes / (row_bytes * step)) * step), taken_(taken) {}
+  Parts(std::int64_t rows, std::int64_t row_bytes, std::int64_t step, std::atomic<std::int64_t>& taken, int threads)
+      : rows_(rows), taken_(taken) {
+    const std::int64_t longest = std::min(kPartBytes / row_bytes, rows / (kPartsPerThread * threads));
+    part_ = std::max<std::int64_t>(longest / step, 1) * step;
+  }
 
   // Calls work(begin, end) with the rows of each part that this thread gets.
   template <typename Work>
@@ -41,7 +42,7 @@ class Parts {
   std::int64_t next() { return taken_.fetch_add(1, std::memory_order_relaxed) * part_; }
 
   const std::int64_t rows_;
-  const std::int64_t part_;
+  std::int64_t part_;
   std::atomic<std::int64_t>& taken_;
 };
 
@@ -111,9 +112,9 @@ class FloatMatrix : public StepMatrix {
 
   std::int64_t rows() const override { return rows_; }
 
-  void multiply(const float* activations, std::int64_t count, float* results,
-                std::atomic<std::int64_t>& taken) const override {
-    Parts(rows_, columns_ * kElementBytes<kType>, 4, taken).for_each([&](std::int64_t row, std::int64_t end) {
+  void multiply(const float* activations, std::int64_t count, float* results, std::atomic<std::int64_t>& taken,
+                int threads) const override {
+    Parts(rows_, columns_ * kElementBytes<kType>, 4, taken, threads).for_each([&](std::int64_t row, std::int64_t end) {
       for (; row + 4 <= end; row += 4) multiply_rows<4>(row, activations, count, results);
       for (; row < end; ++row) multiply_rows<1>(row, activations, count, results);
     });
@@ -201,10 +202,6 @@ BATON_VNNI void multiply_group(const std::byte* group, std::int64_t columns, Byt
     const __m512 scales =
         _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(pair + block % 2 * (kScaleBytes / 2))));
     __m512i words[kWords];
-#pragma GCC unroll 8
-    for (std::int64_t line = 0; line < kBlockBytes<kType>; line += kLineBytes) {
-      _mm_prefetch(reinterpret_cast<const char*>(bytes) + kAheadBytes + line, _MM_HINT_T0);
-    }
     if constexpr (kType == TensorType::kQ8_0) {
 #pragma GCC unroll 8
       for (int word = 0; word < kWords; ++word) words[word] = _mm512_loadu_si512(bytes + word * 64);
@@ -262,8 +259,8 @@ class ByteMatrix : public StepMatrix {
 
   std::int64_t rows() const override { return rows_; }
 
-  void multiply(const float* activations, std::int64_t count, float* results,
-                std::atomic<std::int64_t>& taken) const override {
+  void multiply(const float* activations, std::int64_t count, float* results, std::atomic<std::int64_t>& taken,
+                int threads) const override {
     // Each thread rounds all activations by itself: that takes less than to wait for another that does.
     static thread_local AlignedBytes scratch;
     const std::int64_t blocks = columns_ / kBlock;
@@ -276,15 +273,16 @@ class ByteMatrix : public StepMatrix {
       round_to_bytes(activations + row * columns_, columns_, kOffset<kType>, values + row * columns_,
                      scales + row * blocks, offsets + row * blocks);
     }
-    Parts(rows_, group_bytes() / kGroupRows, kGroupRows, taken).for_each([&](std::int64_t first, std::int64_t end) {
-      for (; first < end; first += kGroupRows) {
-        for (std::int64_t row = 0; row < count; row += kTile) {
-          multiply_tile<kType>(std::min(count - row, kTile), weights_ + first / kGroupRows * group_bytes(), columns_,
-                               {values + row * columns_, scales + row * blocks, offsets + row * blocks},
-                               results + row * rows_ + first, rows_);
-        }
-      }
-    });
+    Parts(rows_, group_bytes() / kGroupRows, kGroupRows, taken, threads)
+        .for_each([&](std::int64_t first, std::int64_t end) {
+          for (; first < end; first += kGroupRows) {
+            for (std::int64_t row = 0; row < count; row += kTile) {
+              multiply_tile<kType>(std::min(count - row, kTile), weights_ + first / kGroupRows * group_bytes(),
+                                   columns_, {values + row * columns_, scales + row * blocks, offsets + row * blocks},
+                                   results + row * rows_ + first, rows_);
+            }
+          }
+        });
   }
 
  private:
