@@ -67,7 +67,7 @@ Result<void> up(const UpFlags& flags) {
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
-  std::vector<std::shared_ptr<const engine::Model>> files;
+  std::vector<ServedFile> files;
   const std::string own_fingerprint = home->identity().fingerprint().to_string();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
@@ -83,7 +83,7 @@ Result<void> up(const UpFlags& flags) {
     membership.linked_by_hand = TRY(nodes_by_hand(named, peers));
     served.push_back({ .served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan))) });
     served.back().request.draft_on = draft_on;
-    files.push_back(offer.known.file);
+    files.push_back({offer.known.name, offer.known.file});
     known.push_back(std::move(offer.known));
   }
 
