@@ -171,6 +171,10 @@ serve::AnswerPlanner& ClusterPlanner::add(const node::PooledModel& model,
   return *planners_.back();
 }
 
+void ClusterPlanner::remove(const node::PooledModel& model) {
+  std::erase_if(planners_, [&](const auto& planner) { return planner->is_of(model); });
+}
+
 std::size_t ClusterPlanner::running() const {
   std::size_t running = 0;
   for (const auto& planner : planners_) running += planner->running();

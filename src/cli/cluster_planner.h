@@ -51,6 +51,7 @@ class ModelPlanner : public serve::AnswerPlanner {
   double queue_s() const;
   std::size_t running() const { return planner_.running(); }
   cluster::ModelState state() const;
+  bool is_of(const node::PooledModel& model) const { return &model == &model_; }
 
  private:
   class Planned;
@@ -69,8 +70,10 @@ class ClusterPlanner : public serve::ClusterReporter {
  public:
   ClusterPlanner(const node::Node& node, cluster::Membership& membership, cluster::LinkProbes& probes, PlanBy plan_by);
 
-  // The model must outlive this. What is returned lives as long as this.
+  // What is returned lives as long as this, or until the model is removed, which must not go before.
   serve::AnswerPlanner& add(const node::PooledModel& model, const plan::RequestPlanner::Options& options);
+  // Nobody plans for it any more.
+  void remove(const node::PooledModel& model);
 
   // What the others plan with: models, rates, load, links.
   void describe(cluster::NodeState& state) const;

@@ -6,31 +6,18 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <format>
 #include <optional>
+
+#include "base/descriptor.h"
 
 namespace baton::cli {
 
 namespace {
 
 constexpr int kConnectTimeoutMs = 1000;
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-
- private:
-  int number_;
-};
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -77,7 +64,7 @@ std::string interface_to(const net::Endpoint& endpoint) {
   const auto target = address_of(endpoint);
   if (!target) return "";
   const Descriptor probe(::socket(target->storage.ss_family, SOCK_DGRAM, 0));
-  if (probe.number() < 0 || ::connect(probe.number(), target->get(), target->size) != 0) return "";
+  if (!probe.is_open() || ::connect(probe.number(), target->get(), target->size) != 0) return "";
   SocketAddress own;
   own.size = sizeof own.storage;
   if (::getsockname(probe.number(), own.get(), &own.size) != 0) return "";
@@ -95,7 +82,7 @@ bool accepts(const net::Endpoint& endpoint) {
   const auto target = address_of(endpoint);
   if (!target) return false;
   const Descriptor socket(::socket(target->storage.ss_family, SOCK_STREAM, 0));
-  if (socket.number() < 0) return false;
+  if (!socket.is_open()) return false;
   ::fcntl(socket.number(), F_SETFL, O_NONBLOCK);
   if (::connect(socket.number(), target->get(), target->size) == 0) return true;
   if (errno != EINPROGRESS) return false;

@@ -1,7 +1,6 @@
 // Which models this node gives to the other members of its cluster.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,9 +10,15 @@
 
 namespace baton::cli {
 
-// Those of the store's own folder, and those that are served, wherever their files lie; no other file. Any thread may
-// call the function.
-std::function<Result<store::GivenModel>(const std::string& name)> given_models(
-    store::Store store, std::vector<std::shared_ptr<const engine::Model>> served);
+// A model that is served, and how clients call it.
+struct ServedFile {
+  std::string name;
+  std::shared_ptr<const engine::Model> file;
+};
+
+// Those of the store's own folder, and those that are served, wherever their files lie: by the name that clients use,
+// the file's name with its ending or without, or the digest's first digits. No other file. Any thread may call the
+// function.
+store::FindGiven given_models(store::Store store, std::vector<ServedFile> served);
 
 }  // namespace baton::cli

@@ -99,6 +99,13 @@ Result<ModelFile> obtain_model(const std::string& text, const LinkFlags& link) {
   return file_of(TRY(pull_model(text, link, MemoryOf::kThisMachine, {})));
 }
 
+Result<store::PullOptions> pull_options(const LinkFlags& link, MemoryOf memory) {
+  store::PullOptions options;
+  options.memory_bytes = memory == MemoryOf::kCluster ? memory_of_cluster_bytes(link) : memory_here_bytes();
+  options.peers = TRY(find_peers(link));
+  return options;
+}
+
 Result<store::StoredModel> pull_model(const std::string& text, const LinkFlags& link, MemoryOf memory,
                                       const PullSource& source) {
   const store::Store store = TRY(open_store(link));
@@ -109,11 +116,10 @@ Result<store::StoredModel> pull_model(const std::string& text, const LinkFlags& 
   }
   std::stop_source stop;
   const SignalWatch signals([&stop] { stop.request_stop(); });
-  store::PullOptions options {
-    .memory_bytes = memory == MemoryOf::kCluster ? memory_of_cluster_bytes(link) : memory_here_bytes(),
-    .peers = TRY(find_peers(link))
-    , .from = source.from, .member = source.member, .stop = stop.get_token()
-  };
+  store::PullOptions options = TRY(pull_options(link, memory));
+  options.from = source.from;
+  options.member = source.member;
+  options.stop = stop.get_token();
   PullPrinter printer(text);
   options.on_progress = [&printer](const store::PullProgress& progress) { printer.show(progress); };
   auto pulled = store.pull(text, options);

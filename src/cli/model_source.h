@@ -39,8 +39,11 @@ struct PullSource {
   std::string member = {};  // this node alone; empty: any
 };
 
-// Pulls as obtain_model does, for the machine of the cluster, or this one alone, with the most memory.
+// What pull_model pulls with, but how far it is, and when to stop.
 enum class MemoryOf { kThisMachine, kCluster };
+Result<store::PullOptions> pull_options(const LinkFlags& link, MemoryOf memory);
+
+// Pulls as obtain_model does, for the machine of the cluster, or this one alone, with the most memory.
 Result<store::StoredModel> pull_model(const std::string& text, const LinkFlags& link, MemoryOf memory,
                                       const PullSource& source);
 

@@ -12,6 +12,7 @@
 #include "cli/cluster_planner.h"
 #include "cli/command.h"
 #include "cli/given_models.h"
+#include "cli/model_intake.h"
 #include "cli/model_source.h"
 #include "cli/own_state.h"
 #include "cli/signals.h"
@@ -64,10 +65,11 @@ Result<void> up(const UpFlags& flags) {
   if (flags.plan.wants_others() || drafts_elsewhere)
     peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
   api.key_book = serve::key_book_path(folder);
+  const auto models = std::make_shared<const store::Store>(TRY(open_store(flags.link)));
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
-  std::vector<std::shared_ptr<const engine::Model>> files;
+  std::vector<ServedFile> files;
   const std::string own_fingerprint = home->identity().fingerprint().to_string();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
@@ -83,9 +85,15 @@ Result<void> up(const UpFlags& flags) {
     membership.linked_by_hand = TRY(nodes_by_hand(named, peers));
     served.push_back({ .served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan))) });
     served.back().request.draft_on = draft_on;
-    files.push_back(offer.known.file);
+    files.push_back({offer.known.name, offer.known.file});
     known.push_back(std::move(offer.known));
   }
+
+  UpModelIntake intake(flags, own_fingerprint, peers.nodes());
+  api.management = {.store = models,
+                    .pull_options = [&flags] { return pull_options(flags.link, MemoryOf::kThisMachine); },
+                    .intake = &intake,
+                    .in_use = {flags.guessing.draft}};
 
   std::unique_ptr<node::Node> node;
   std::unique_ptr<node::ModelPool> pool;
@@ -110,7 +118,7 @@ Result<void> up(const UpFlags& flags) {
   membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
   membership.on_probe = [&](auto connection) { probes.adopt(std::move(connection)); };
   const auto is_busy = [&] { return node && (node->transfers() > 0 || (planner && !planner->is_idle())); };
-  store::ModelGiver giver(*loop, given_models(TRY(open_store(flags.link)), std::move(files)), is_busy);
+  store::ModelGiver giver(*loop, given_models(*models, std::move(files)), is_busy);
   membership.on_fetch = [&](auto connection) { giver.adopt(std::move(connection)); };
   membership.on_cut_off = [&](const net::Fingerprint& peer) {
     giver.cut_off(peer);
@@ -138,6 +146,7 @@ Result<void> up(const UpFlags& flags) {
     served[index].source = &model;
     served[index].planner = &planner->add(model, TRY(planner_options(model.engine_options(), flags.link)));
   }
+  intake.lead_to(*pool, *planner, TRY(planner_options(pool->models().front()->engine_options(), flags.link)));
   probes.watch(home->membership());
   api.cluster = planner.get();
   server = TRY(serve::Server::start(*loop, std::move(served), std::move(api)));

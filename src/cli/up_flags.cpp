@@ -24,24 +24,30 @@ Result<std::vector<ModelFlags::Offer>> ModelFlags::open(const LinkFlags& link) c
   if (!model_name.empty() && paths.size() > 1) {
     return fail(ErrorCode::kInvalidArgument, "--model-name names one model, and several are given");
   }
-  std::optional<Duration> kept;
-  if (!keep_alive.empty()) kept = TRY(node::parse_keep_alive(keep_alive));
   std::vector<Offer> offers;
   for (const std::string& path : paths) {
     const ModelFile found = TRY(obtain_model(path, link));
-    auto file = TRY(engine::Model::open(found.path));
-    auto served = TRY(serve::ServedModel::create(file, model_name.empty() ? found.name : model_name, template_name));
-    const auto name_of = [](const Offer& offer) { return offer.known.name; };
-    if (std::ranges::contains(offers, served->id(), name_of)) {
+    Offer offered = TRY(offer(found.path, model_name.empty() ? found.name : model_name));
+    const auto name_of = [](const Offer& other) { return other.known.name; };
+    if (std::ranges::contains(offers, offered.known.name, name_of)) {
       return fail(ErrorCode::kInvalidArgument,
-                  std::format("two models are called '{}': clients could not tell them apart", served->id()), path);
+                  std::format("two models are called '{}': clients could not tell them apart", offered.known.name),
+                  path);
     }
     // The first is what this node is there for, unless it is told otherwise.
-    const auto usual = offers.empty() ? std::optional(node::kForever) : std::nullopt;
-    offers.push_back({.known = {.name = served->id(), .file = std::move(file), .keep_alive = kept ? kept : usual},
-                      .served = std::move(served)});
+    if (offers.empty() && !offered.known.keep_alive) offered.known.keep_alive = node::kForever;
+    offers.push_back(std::move(offered));
   }
   return offers;
+}
+
+Result<ModelFlags::Offer> ModelFlags::offer(const std::filesystem::path& path, const std::string& name) const {
+  std::optional<Duration> kept;
+  if (!keep_alive.empty()) kept = TRY(node::parse_keep_alive(keep_alive));
+  auto file = TRY(engine::Model::open(path));
+  auto served = TRY(serve::ServedModel::create(file, name, template_name));
+  const std::string id = served->id();
+  return Offer{.known = {.name = id, .file = std::move(file), .keep_alive = kept}, .served = std::move(served)};
 }
 
 Result<cluster::MembershipOptions> UpClusterFlags::membership_options(const LinkFlags& link) const {
@@ -73,6 +79,7 @@ Result<serve::ServerOptions> ApiFlags::server_options() const {
   options.generator.running = parallel;
   options.generator.waiting = queue;
   options.default_new_tokens = default_new_tokens;
+  options.changes = models_by_every_key ? serve::ModelChanges::kByEveryKey : serve::ModelChanges::kFromHere;
   options.version = BATON_VERSION;
   return options;
 }
@@ -187,6 +194,8 @@ void ApiFlags::add_to(CLI::App& command) {
       .add_option("--allow-origin", origins,
                   "Answer web pages of this origin, such as https://chat.example; repeatable")
       ->type_name("ORIGIN");
+  command.add_flag("--api-models", models_by_every_key,
+                   "Let whoever has a key pull, copy and delete models, also where other machines reach the API");
   command
       .add_option("--parallel", parallel, "Answers of each model that are written at once; more wait for their turn")
       ->check(CLI::Range(1, 256))

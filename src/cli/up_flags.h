@@ -37,6 +37,8 @@ struct ModelFlags {
   // All of them, pulled where they are missing, with their words and templates but without their weights, in the order
   // in which they were named.
   Result<std::vector<Offer>> open(const LinkFlags& link) const;
+  // The same for one that lies here; without a name it is called as its file is.
+  Result<Offer> offer(const std::filesystem::path& path, const std::string& name) const;
 };
 
 struct UpClusterFlags {
@@ -65,6 +67,7 @@ struct ApiFlags {
   std::size_t queue = 64;
   std::uint32_t default_new_tokens = 2048;
   bool deterministic = false;
+  bool models_by_every_key = false;
 
   void add_to(CLI::App& command);
   // All but the cluster.

@@ -1,13 +1,9 @@
 #include "cluster/folder.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 #include <format>
 #include <glaze/glaze.hpp>
 
 #include "base/file.h"
-#include "base/system_error.h"
 
 namespace baton::cluster {
 
@@ -84,19 +80,9 @@ Result<Folder> Folder::open(const std::filesystem::path& path) {
   return Folder(path, TRY(net::Identity::load_or_create(path)));
 }
 
-Result<Folder::Lock> Folder::lock() const {
-  const std::filesystem::path path = path_ / kLock;
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode);
-  if (descriptor < 0) return system_error("open", path);
-  Lock lock(descriptor);
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return system_error("lock", path);
-  return fail(ErrorCode::kNoCapacity, "a node runs with this folder already; another one needs a --data of its own",
-              path_.string());
-}
-
-Folder::Lock::~Lock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+Result<FileLock> Folder::lock() const {
+  return FileLock::try_take(path_ / kLock,
+                            "a node runs with this folder already; another one needs a --data of its own");
 }
 
 Result<std::optional<trust::MemberList>> Folder::read_members() const {

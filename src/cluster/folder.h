@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "net/endpoint.h"
 #include "net/identity.h"
 #include "trust/member_list.h"
@@ -29,8 +30,7 @@ class Folder {
 
   // One node at a time runs with a folder: kNoCapacity while another process holds its lock, which ends with the
   // process or the object.
-  class Lock;
-  Result<Lock> lock() const;
+  Result<FileLock> lock() const;
 
   const std::filesystem::path& path() const { return path_; }
   const net::Identity& identity() const { return identity_; }
@@ -55,17 +55,6 @@ class Folder {
   Folder(std::filesystem::path path, net::Identity identity) : path_(std::move(path)), identity_(std::move(identity)) {}
   std::filesystem::path path_;
   net::Identity identity_;
-};
-
-class Folder::Lock {
- public:
-  explicit Lock(int descriptor) : descriptor_(descriptor) {}
-  Lock(Lock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  Lock& operator=(Lock&&) = delete;
-  ~Lock();
-
- private:
-  int descriptor_;
 };
 
 }  // namespace baton::cluster

@@ -5,26 +5,17 @@
 
 #include "base/log.h"
 #include "cluster/control.h"
+#include "net/loopback.h"
 
 namespace baton::cluster {
 
-namespace {
-
-bool is_loopback(const net::Endpoint& endpoint) {
-  // A name such as 127.example.org is whoever owns it makes it.
-  const bool is_number = endpoint.host.find_first_not_of("0123456789.") == std::string::npos;
-  return (is_number && endpoint.host.starts_with("127.")) || endpoint.host == "::1" || endpoint.host == "localhost";
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Home>> Home::open(net::EventLoop& loop, const std::filesystem::path& path) {
   Folder folder = TRY(Folder::open(path));
-  Folder::Lock lock = TRY(folder.lock());
+  FileLock lock = TRY(folder.lock());
   return std::unique_ptr<Home>(new Home(loop, std::move(folder), std::move(lock)));
 }
 
-Home::Home(net::EventLoop& loop, Folder folder, Folder::Lock lock)
+Home::Home(net::EventLoop& loop, Folder folder, FileLock lock)
     : loop_(loop), folder_(std::move(folder)), lock_(std::move(lock)) {}
 
 Home::~Home() {
@@ -47,7 +38,7 @@ Result<void> Home::enter(MembershipOptions options, const NewCluster& otherwise,
 void Home::search() {
   const std::vector<net::Endpoint> addresses = membership_->addresses();
   // Nobody else could reach it.
-  if (std::ranges::all_of(addresses, is_loopback)) return;
+  if (std::ranges::all_of(addresses, net::is_loopback, &net::Endpoint::host)) return;
   const net::Fingerprint self = identity().fingerprint();
   const std::string cluster = net::service_cluster(membership_->list().cluster());
   net::Announcement own{.record = {.node = self, .cluster = cluster, .addresses = addresses},

@@ -37,12 +37,12 @@ class Home {
   Membership& membership() { return *membership_; }
 
  private:
-  Home(net::EventLoop& loop, Folder folder, Folder::Lock lock);
+  Home(net::EventLoop& loop, Folder folder, FileLock lock);
   void search();
 
   net::EventLoop& loop_;
   Folder folder_;
-  Folder::Lock lock_;
+  FileLock lock_;
   std::unique_ptr<Membership> membership_;
   std::unique_ptr<net::ServiceDiscovery> discovery_;
 };

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -13,6 +12,7 @@
 #include <sstream>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -36,21 +36,17 @@ struct FileState {
 class Input {
  public:
   static Result<Input> open(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
+    Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.is_open()) {
       return fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
                   std::format("cannot open: {}", std::strerror(errno)), path.string());
     }
-    return Input(descriptor, path);
-  }
-  Input(Input&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
-  ~Input() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    return Input(std::move(file), path);
   }
 
   Result<FileState> state() const {
     struct stat status{};
-    if (::fstat(descriptor_, &status) != 0) return system_error("inspect");
+    if (::fstat(file_.number(), &status) != 0) return system_error("inspect");
     if (!S_ISREG(status.st_mode)) return fail(ErrorCode::kInvalidArgument, "is not a regular file", path_.string());
 #ifdef __APPLE__
     const timespec modified = status.st_mtimespec;
@@ -62,11 +58,13 @@ class Input {
                      .inode = status.st_ino};
   }
 
-  Result<Sha256> digest() const {
+  Result<Sha256> digest(const std::stop_token& stop) const {
     Sha256Stream stream;
     Bytes buffer(kReadBytes);
     for (;;) {
-      const ssize_t size = ::read(descriptor_, buffer.data(), buffer.size());
+      if (stop.stop_requested())
+        return fail(ErrorCode::kCancelled, "its digest is not needed any more", path_.string());
+      const ssize_t size = ::read(file_.number(), buffer.data(), buffer.size());
       if (size < 0 && errno == EINTR) continue;
       if (size < 0) return system_error("read");
       if (size == 0) return stream.value();
@@ -75,12 +73,12 @@ class Input {
   }
 
  private:
-  Input(int descriptor, std::filesystem::path path) : descriptor_(descriptor), path_(std::move(path)) {}
+  Input(Descriptor file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
   std::unexpected<Error> system_error(std::string_view action) const {
     return fail(ErrorCode::kIo, std::format("cannot {}: {}", action, std::strerror(errno)), path_.string());
   }
 
-  int descriptor_;
+  Descriptor file_;
   std::filesystem::path path_;
 };
 
@@ -144,7 +142,7 @@ void keep(const std::filesystem::path& path, const std::string& text) {
 
 }  // namespace
 
-Result<Sha256> model_digest(const std::filesystem::path& path) {
+Result<Sha256> model_digest(const std::filesystem::path& path, const std::stop_token& stop) {
   const Input input = TRY(Input::open(path));
   const FileState before = TRY(input.state());
   for (const auto& entry : entry_paths(path)) {
@@ -152,7 +150,7 @@ Result<Sha256> model_digest(const std::filesystem::path& path) {
     if (!text) continue;
     if (const auto digest = digest_in(*text, before)) return *digest;
   }
-  const Sha256 digest = TRY(input.digest());
+  const Sha256 digest = TRY(input.digest(stop));
   if (TRY(input.state()) != before) {
     return fail(ErrorCode::kIo, "changed while it was being read: wait until it is complete", path.string());
   }
@@ -162,10 +160,10 @@ Result<Sha256> model_digest(const std::filesystem::path& path) {
   return digest;
 }
 
-Result<Sha256> model_digest(std::span<const std::filesystem::path> parts) {
-  if (parts.size() == 1) return model_digest(parts.front());
+Result<Sha256> model_digest(std::span<const std::filesystem::path> parts, const std::stop_token& stop) {
+  if (parts.size() == 1) return model_digest(parts.front(), stop);
   std::vector<Sha256> digests;
-  for (const std::filesystem::path& part : parts) digests.push_back(TRY(model_digest(part)));
+  for (const std::filesystem::path& part : parts) digests.push_back(TRY(model_digest(part, stop)));
   return digest_of_parts(digests);
 }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "base/file.h"
 #include "base/temporary_folder.h"
@@ -42,6 +43,20 @@ TEST_F(ModelDigest, IsTheSha256OfTheFile) {
   write_model("abc");
   EXPECT_EQ(model_digest(model_).value(), sha256(as_byte_span("abc")));
   EXPECT_TRUE(std::filesystem::exists(entry_));
+}
+
+TEST_F(ModelDigest, IsComputedNoLongerThanSomebodyWantsIt) {
+  write_model("");
+  // Holes take no room, and hours to read.
+  std::filesystem::resize_file(model_, std::uint64_t{1} << 40);
+  std::stop_source stop;
+  std::jthread asker([&] {
+    const auto digest = model_digest(model_, stop.get_token());
+    EXPECT_EQ(digest.error().code, ErrorCode::kCancelled);
+  });
+  stop.request_stop();
+  asker.join();
+  EXPECT_FALSE(std::filesystem::exists(entry_));
 }
 
 TEST_F(ModelDigest, IsTakenFromItsNeighbourTheSecondTime) {

@@ -4,6 +4,8 @@
 #include <format>
 #include <string>
 
+#include "base/ascii.h"
+
 namespace baton::model {
 
 namespace {
@@ -58,9 +60,7 @@ Result<void> read_ids(const GgufFile& file, text::VocabularyData& data) {
 
 // GGUF cannot say which special tokens swallow white space, so llama.cpp goes by the model's name, and so must we.
 Result<void> mark_stripping_tokens(const GgufFile& file, text::VocabularyData& data) {
-  std::string name(TRY(file.get_or<std::string_view>("general.name", "")));
-  std::ranges::transform(name, name.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const std::string name = ascii_lower(TRY(file.get_or<std::string_view>("general.name", "")));
   if (!name.contains("phi-3") && !name.contains("phi3")) return {};
   for (std::size_t i = 0; i < data.tokens.size() && i < data.types.size(); ++i) {
     const std::string& token = data.tokens[i];

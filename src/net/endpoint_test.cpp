@@ -1,5 +1,7 @@
 #include "net/endpoint.h"
 
+#include "net/loopback.h"
+
 #include <gtest/gtest.h>
 
 namespace baton::net {
@@ -37,6 +39,15 @@ TEST(Endpoint, AListenerMayLeaveHostAndPortOpen) {
   EXPECT_EQ(Endpoint::parse_listen(":0").value(), (Endpoint{.host = "", .port = 0}));
   EXPECT_EQ(Endpoint::parse_listen("[::1]:0").value(), (Endpoint{.host = "::1", .port = 0}));
   EXPECT_FALSE(Endpoint::parse_listen("7070"));
+}
+
+TEST(Loopback, IsNoNameThatOnlyLooksLikeIt) {
+  for (const char* host : {"localhost", "127.0.0.1", "127.9.8.7", "::1", "[::1]"})
+    EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host : {"", "0.0.0.0", "::", "127.example.org", "127.0.0.1.example.org", "localhost.example.org",
+                           "1.2.3.4", "[127.0.0.1", "LOCALHOST:1"}) {
+    EXPECT_FALSE(is_loopback(host)) << host;
+  }
 }
 
 TEST(PeerAddress, HoldsAnEndpointAndAKey) {

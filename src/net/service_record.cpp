@@ -5,6 +5,8 @@
 #include <map>
 #include <string_view>
 
+#include "base/ascii.h"
+
 namespace baton::net {
 
 namespace {
@@ -36,10 +38,7 @@ Result<std::map<std::string, std::string>> entries_of(ByteSpan bytes) {
     bytes = bytes.subspan(1 + size);
     const std::size_t equals = entry.find('=');
     if (equals == std::string::npos || equals == 0) continue;
-    std::string key = entry.substr(0, equals);
-    std::ranges::transform(key, key.begin(),
-                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    entries.emplace(std::move(key), entry.substr(equals + 1));
+    entries.emplace(ascii_lower(std::string_view(entry).substr(0, equals)), entry.substr(equals + 1));
   }
   return entries;
 }

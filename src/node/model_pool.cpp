@@ -1,11 +1,14 @@
 #include "node/model_pool.h"
 
 #include <algorithm>
+#include <cassert>
+#include <filesystem>
 #include <format>
 #include <utility>
 
 #include "base/log.h"
 #include "engine/memory_need.h"
+#include "model/digest_cache.h"
 #include "model/kv_rows.h"
 
 namespace baton::node {
@@ -26,6 +29,12 @@ constexpr Duration kLeastStay = std::chrono::seconds(1);
 constexpr std::size_t kExecutorQueue = 256;
 
 double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+std::uint64_t file_bytes(const model::GgufFile& file) {
+  std::uint64_t bytes = 0;
+  for (std::size_t part = 0; part < file.part_count(); ++part) bytes += file.part_bytes(part).size();
+  return bytes;
+}
 
 void release_pages(const model::GgufFile& file) {
   for (std::size_t part = 0; part < file.part_count(); ++part) file.release(file.part_bytes(part));
@@ -82,13 +91,25 @@ ModelPool::ModelPool(net::EventLoop& loop, Node& node, std::shared_ptr<engine::D
         return std::move(options);
       }()),
       timer_(loop) {
-  for (KnownModel& known : models) {
-    models_.push_back(std::unique_ptr<PooledModel>(new PooledModel(*this, std::move(known))));
-    learn_digest(*models_.back());
-  }
+  for (KnownModel& known : models) add(std::move(known));
 }
 
-ModelPool::~ModelPool() { *ending_ = true; }
+ModelPool::~ModelPool() {
+  *ending_ = true;
+  stop_hashing_.request_stop();
+}
+
+PooledModel& ModelPool::add(KnownModel known) {
+  models_.push_back(std::unique_ptr<PooledModel>(new PooledModel(*this, std::move(known))));
+  hash_next();
+  return *models_.back();
+}
+
+void ModelPool::remove(PooledModel& model) {
+  assert(model.state_ == PooledModel::State::kUnloaded && !model.wanted_since_);
+  if (hashed_ == model.file_) stop_hashing_.request_stop();
+  std::erase_if(models_, [&](const auto& held) { return held.get() == &model; });
+}
 
 std::optional<Error> ModelPool::why_not_loaded(const Sha256& digest) const {
   const auto found =
@@ -98,26 +119,60 @@ std::optional<Error> ModelPool::why_not_loaded(const Sha256& digest) const {
 }
 
 // Peers compare digests, and computing one takes a second for each gigabyte that was never read before.
-void ModelPool::learn_digest(PooledModel& model) {
-  loading_.submit([this, &model, file = model.file_, ending = ending_] {
-    if (*ending) return;
-    const auto digest = file->digest();
-    loop_.post([&model, digest, ending] {
-      if (*ending) return;
-      if (digest) {
-        model.digest_ = *digest;
-      } else {
-        log::warning("{}: no other machine can be asked to help with it: {}", model.name_, digest.error().to_string());
-      }
+void ModelPool::hash_next() {
+  // Whoever is waited for, and of those the smallest: what takes hours holds up nobody else.
+  const auto goes_before = [](const PooledModel& left, const PooledModel& right) {
+    const bool wanted = left.wanted_since_.has_value();
+    if (wanted != right.wanted_since_.has_value()) return wanted;
+    return file_bytes(left.file_->file()) < file_bytes(right.file_->file());
+  };
+  PooledModel* next = nullptr;
+  for (const auto& model : models_) {
+    if (model->digest_ || model->why_no_digest_) continue;
+    if (next == nullptr || goes_before(*model, *next)) next = model.get();
+  }
+  if (next == nullptr || hashed_ == next->file_) return;
+  if (hashed_ != nullptr) {
+    // What is broken off begins again later.
+    if (next->wanted_since_) stop_hashing_.request_stop();
+    return;
+  }
+  hashed_ = next->file_;
+  stop_hashing_ = std::stop_source();
+  hashing_.submit([this, file = hashed_, stop = stop_hashing_.get_token(), ending = ending_] {
+    std::vector<std::filesystem::path> parts;
+    for (std::size_t part = 0; part < file->file().part_count(); ++part) parts.push_back(file->file().part_path(part));
+    loop_.post([this, ending, digest = model::model_digest(parts, stop)] {
+      if (!*ending) on_hashed(digest);
     });
   });
 }
 
+void ModelPool::on_hashed(const Result<Sha256>& digest) {
+  const auto file = std::exchange(hashed_, nullptr);
+  for (const auto& model : models_) {
+    if (model->file_ != file || model->digest_) continue;
+    if (digest) {
+      model->digest_ = *digest;
+    } else if (digest.error().code != ErrorCode::kCancelled) {
+      log::warning("{}: no other machine can be asked to help with it: {}", model->name_, digest.error().to_string());
+      model->why_no_digest_ = digest.error();
+    }
+  }
+  look();
+}
+
 Result<FreshModel> ModelPool::load(std::shared_ptr<const engine::Model> file, const PoolOptions& options,
                                    std::shared_ptr<engine::DeviceThread> device) {
+  const Sha256 digest = TRY(file->digest());
+  return load_with(digest, std::move(file), options, std::move(device));
+}
+
+Result<FreshModel> ModelPool::load_with(const Sha256& digest, std::shared_ptr<const engine::Model> file,
+                                        const PoolOptions& options, std::shared_ptr<engine::DeviceThread> device) {
   const TimePoint began = options.now();
   FreshModel fresh;
-  fresh.parts.digest = TRY(file->digest());
+  fresh.parts.digest = digest;
   auto engine = TRY(engine::Engine::create(std::move(file), options.engine));
   fresh.stats = engine->stats();
   if (options.draft) fresh.parts.draft = TRY(options.draft(*engine));
@@ -142,6 +197,7 @@ Result<void> ModelPool::take_over(PooledModel& model, FreshModel fresh) {
   model.wanted_since_.reset();
   model.failure_.reset();
   device_info_ = fresh.parts.executor->engine().device();
+  if (hashed_ == model.file_) stop_hashing_.request_stop();
   log::info("{} is loaded and takes {:.2f} GB; this machine reads {:.4g} and writes {:.4g} tokens a second with it",
             model.name_, gigabytes(model.bytes_), fresh.rates.prefill_tokens_per_s, fresh.rates.decode_tokens_per_s);
   model.loaded_ = &node_.add(std::move(fresh.parts));
@@ -169,9 +225,12 @@ void ModelPool::look() {
   for (const auto& model : models_) {
     if (model->loaded_ != nullptr && model->loaded_->is_used()) model->used_at_ = options_.now();
   }
+  hash_next();
   if (PooledModel* wanted = busy_ ? nullptr : next_wanted()) {
     if (const auto error = too_large(*wanted)) {
       end(*wanted, *error);
+    } else if (const auto unreadable = std::exchange(wanted->why_no_digest_, std::nullopt)) {
+      end(*wanted, *unreadable);
     } else if (has_room_for(*wanted)) {
       start_loading(*wanted);
     } else {
@@ -189,6 +248,8 @@ PooledModel* ModelPool::next_wanted() {
   for (const auto& model : models_) {
     if (model->wanted_since_ && time - model->asked_at_ > kStillWanted) model->wanted_since_.reset();
     if (!model->wanted_since_ || model->state_ != PooledModel::State::kUnloaded) continue;
+    // Meanwhile others are loaded whose digests are known.
+    if (!model->digest_ && !model->why_no_digest_) continue;
     if (next == nullptr || *model->wanted_since_ < *next->wanted_since_) next = model.get();
   }
   return next;
@@ -277,9 +338,9 @@ void ModelPool::start_loading(PooledModel& model) {
   busy_ = true;
   model.state_ = PooledModel::State::kLoading;
   log::info("loading {}", model.name_);
-  loading_.submit([this, &model, file = model.file_, ending = ending_] {
+  loading_.submit([this, &model, file = model.file_, digest = *model.digest_, ending = ending_] {
     if (*ending) return;
-    auto fresh = load(file, options_, device_);
+    auto fresh = load_with(digest, file, options_, device_);
     loop_.post([this, &model, ending, fresh = std::move(fresh)]() mutable {
       if (!*ending) on_loaded(model, std::move(fresh));
     });

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -52,7 +53,7 @@ struct FreshModel {
 
 class ModelPool;
 
-// One of the pool's models; lives as long as the pool, on the loop's thread.
+// One of the pool's models; lives until it is removed or the pool goes, on the loop's thread.
 class PooledModel {
  public:
   enum class State { kUnloaded, kLoading, kLoaded, kEnding };
@@ -63,6 +64,8 @@ class PooledModel {
   const std::optional<Sha256>& digest() const { return digest_; }  // nothing before it was computed
   const std::optional<DeviceRates>& rates() const { return rates_; }  // nothing before it was loaded once
   State state() const { return state_; }
+  // Somebody waits for it to be loaded.
+  bool is_wanted() const { return wanted_since_.has_value(); }
   // Null while it is not loaded, and once it is to go.
   LoadedModel* loaded() const;
 
@@ -89,6 +92,7 @@ class PooledModel {
   const std::shared_ptr<const engine::Model> file_;
   const Duration usual_keep_alive_;
   std::optional<Sha256> digest_;
+  std::optional<Error> why_no_digest_;
   std::optional<DeviceRates> rates_;
   State state_ = State::kUnloaded;
   LoadedModel* loaded_ = nullptr;
@@ -110,10 +114,11 @@ class PooledModel {
 // Lives on the loop's thread; loop and node must outlive it.
 class ModelPool {
  public:
-  // Computes the digests that are not known yet, one after another on the loading thread.
+  // Computes the digests that are not known yet, on a thread of their own: one after another, those of models first
+  // which somebody waits for, and the smallest of them before the others.
   ModelPool(net::EventLoop& loop, Node& node, std::shared_ptr<engine::DeviceThread> device, PoolOptions options,
             std::vector<KnownModel> models);
-  // Waits for what is being loaded.
+  // Waits for what is being loaded, and for no digest.
   ~ModelPool();
   ModelPool(const ModelPool&) = delete;
   ModelPool& operator=(const ModelPool&) = delete;
@@ -125,12 +130,18 @@ class ModelPool {
   Result<void> take_over(PooledModel& model, FreshModel fresh);
 
   std::span<const std::unique_ptr<PooledModel>> models() const { return models_; }
+  // One more, not loaded.
+  PooledModel& add(KnownModel known);
+  // It must be neither loaded nor wanted.
+  void remove(PooledModel& model);
   // Why work for a model is refused (NodeOptions::why_not_loaded).
   std::optional<Error> why_not_loaded(const Sha256& digest) const;
 
  private:
   friend class PooledModel;
 
+  static Result<FreshModel> load_with(const Sha256& digest, std::shared_ptr<const engine::Model> file,
+                                      const PoolOptions& options, std::shared_ptr<engine::DeviceThread> device);
   void look_soon();
   void look();
   void keep_ticking();
@@ -146,7 +157,8 @@ class ModelPool {
   void on_loaded(PooledModel& model, Result<FreshModel> fresh);
   void end(PooledModel& model, const Error& error);
   void unload(PooledModel& model);
-  void learn_digest(PooledModel& model);
+  void hash_next();
+  void on_hashed(const Result<Sha256>& digest);
 
   net::EventLoop& loop_;
   Node& node_;
@@ -157,8 +169,11 @@ class ModelPool {
   bool busy_ = false;                              // the loading thread loads or unloads
   bool look_posted_ = false;
   net::Timer timer_;
+  std::shared_ptr<const engine::Model> hashed_;  // whose digest is being computed
+  std::stop_source stop_hashing_;                // of that
   std::shared_ptr<std::atomic<bool>> ending_ = std::make_shared<std::atomic<bool>>(false);
-  JobThread loading_{"loading"};  // last: it ends before the rest
+  JobThread hashing_{"hashing"};  // these last: they end before the rest
+  JobThread loading_{"loading"};
 };
 
 }  // namespace baton::node

@@ -146,6 +146,38 @@ TEST_F(ModelsOfANode, AreLoadedWhenTheyAreAskedFor) {
   EXPECT_EQ(pool_->why_not_loaded({}), std::nullopt);
 }
 
+TEST_F(ModelsOfANode, ComeAndGoWhileTheNodeRuns) {
+  start({{kNames[0], files_[0], kForever}});
+  ASSERT_TRUE(loads(model(0)));
+  PooledModel& later = pool_->add({kNames[1], files_[1], Duration::zero()});
+  EXPECT_EQ(pool_->models().size(), 2u);
+  ASSERT_TRUE(loads(later));
+  EXPECT_EQ(pool_->why_not_loaded(*later.digest())->code, ErrorCode::kNoCapacity);
+  time_ += std::chrono::hours(1);
+  EXPECT_TRUE(until([&] { return later.state() == PooledModel::State::kUnloaded && !later.is_wanted(); }));
+  const Sha256 digest = *later.digest();
+  pool_->remove(later);
+  EXPECT_EQ(pool_->models().size(), 1u);
+  EXPECT_EQ(pool_->why_not_loaded(digest), std::nullopt);
+  EXPECT_EQ(loaded(), std::vector<std::string>{"a"});
+  // One may go before its digest is known.
+  pool_->remove(pool_->add({kNames[2], files_[2]}));
+  PooledModel& again = pool_->add({kNames[2], files_[2]});
+  ASSERT_TRUE(loads(again));
+}
+
+TEST_F(ModelsOfANode, SayWhereTheirFileCannotBeReadAnyMore) {
+  const auto path = folder_->path() / "gone.gguf";
+  const auto file = engine::test::synthetic_model(path, kLayers + 7);
+  // Kept beside the file when it was made, or in the cache.
+  std::filesystem::remove(path.string() + ".sha256");
+  std::filesystem::remove(path);
+  start({{"gone", file}});
+  const auto answer = ask_until_answered(model(0));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::kNotFound);
+}
+
 TEST_F(ModelsOfANode, AnswerSideBySide) {
   start();
   ASSERT_TRUE(loads(model(0)) && loads(model(1)));

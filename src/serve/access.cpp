@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <format>
 
-#include <boost/asio/ip/address.hpp>
-
+#include "net/loopback.h"
 #include "serve/page.h"
 
 namespace baton::serve {
@@ -16,18 +15,13 @@ std::string_view without_port(std::string_view host) {
   return host.substr(0, host.find(':'));
 }
 
+bool changes_models(std::string_view path) {
+  return path == "/api/pull" || path == "/api/copy" || path == "/api/delete";
+}
+
 bool is_public(std::string_view path) { return path == "/health" || path == "/ready" || is_page_path(path); }
 
 }  // namespace
-
-bool is_loopback(std::string_view host) {
-  if (host == "localhost") return true;
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  // A name such as 127.example.org is whoever owns it makes it.
-  boost::system::error_code not_an_address;
-  const auto address = boost::asio::ip::make_address(host, not_an_address);
-  return !not_an_address && address.is_loopback();
-}
 
 std::optional<std::string> Access::owner_of(const HttpRequest& request) {
   if (!keys_) return std::nullopt;
@@ -48,12 +42,24 @@ std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) {
                                                 "--allow-origin",
                                                 origin)};
   }
-  if (!keys_ && reach_ == Reach::kThisMachine && !host.empty() && !is_loopback(without_port(host))) {
+  if (!keys_ && reach_ == Reach::kThisMachine && !host.empty() && !net::is_loopback(without_port(host))) {
     return HttpServer::Refusal{403, std::format("'{}' is not a name of this machine: ask for localhost", host)};
   }
-  if (!keys_ || is_public(request.path) || is_preflight(request) || owner_of(request)) return std::nullopt;
-  return HttpServer::Refusal{
-      401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
+  if (keys_ && !is_public(request.path) && !is_preflight(request) && !owner_of(request)) {
+    return HttpServer::Refusal{
+        401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
+  }
+  if (!changes_models(request.path)) return std::nullopt;
+  // A page that may ask is not one that may fill the disk.
+  if (!origin.empty() && !own) {
+    return HttpServer::Refusal{403, "web pages of another origin may not change which models there are"};
+  }
+  if (reach_ == Reach::kNetwork && changes_ == ModelChanges::kFromHere) {
+    return HttpServer::Refusal{403,
+                               "this API can be reached from other machines, and lets nobody pull, copy or delete "
+                               "models: use 'baton pull', 'cp' and 'rm' on its machine, or start it with --api-models"};
+  }
+  return std::nullopt;
 }
 
 bool Access::is_named(std::string_view origin) const { return std::ranges::contains(origins_, origin); }

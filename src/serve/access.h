@@ -11,12 +11,19 @@
 
 namespace baton::serve {
 
+// From where models may be pulled, copied and deleted.
+enum class ModelChanges {
+  kFromHere,    // not over an API that other machines reach: a key is given to who may ask, not to fill the disk
+  kByEveryKey,  // over that, too
+};
+
 class Access {
  public:
   enum class Reach { kThisMachine, kNetwork };
   // Without `keys` it asks for none. `origins`: whose web pages are answered beside our own.
-  Access(Reach reach, std::optional<KeyRing> keys, std::vector<std::string> origins = {})
-      : reach_(reach), keys_(std::move(keys)), origins_(std::move(origins)) {}
+  Access(Reach reach, std::optional<KeyRing> keys, std::vector<std::string> origins = {},
+         ModelChanges changes = ModelChanges::kFromHere)
+      : reach_(reach), keys_(std::move(keys)), origins_(std::move(origins)), changes_(changes) {}
 
   // Nothing where the request may go on.
   std::optional<HttpServer::Refusal> refuse(const HttpRequest& request);
@@ -35,9 +42,7 @@ class Access {
   Reach reach_;
   std::optional<KeyRing> keys_;
   std::vector<std::string> origins_;
+  ModelChanges changes_;
 };
-
-// Whether an address, as it is listened on, is reached from this machine alone.
-bool is_loopback(std::string_view host);
 
 }  // namespace baton::serve

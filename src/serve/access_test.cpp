@@ -56,6 +56,25 @@ TEST(Access, AnswersPagesWhoseOriginIsNamed) {
   EXPECT_EQ(access.headers_for(asked("https://chat.example", "POST")).front().second, "https://chat.example");
 }
 
+TEST(Access, LetsModelsBeChangedFromThisMachineUnlessItIsToldOtherwise) {
+  const HttpHeaders key = {{"host", "box:8770"}, {"x-api-key", "a-key-of-some-length"}};
+  const HttpHeaders page = {{"host", "localhost:8770"}, {"origin", "https://chat.example"}};
+  const HttpHeaders own_page = {{"host", "localhost:8770"}, {"origin", "http://localhost:8770"}};
+  for (const char* path : {"/api/pull", "/api/copy", "/api/delete"}) {
+    Access here(Reach::kThisMachine, std::nullopt, {"https://chat.example"});
+    EXPECT_EQ(status(here, request({{"host", "localhost:8770"}}, path)), 200) << path;
+    EXPECT_EQ(status(here, request(own_page, path)), 200) << path;
+    EXPECT_EQ(status(here, request(page, path)), 403) << path;
+    EXPECT_EQ(status(here, request(page, "/api/tags")), 200);
+    Access reached(Reach::kNetwork, KeyRing({"a-key-of-some-length"}, {}));
+    EXPECT_EQ(status(reached, request(key, path)), 403) << path;
+    EXPECT_EQ(status(reached, request(key, "/api/tags")), 200);
+    Access opened(Reach::kNetwork, KeyRing({"a-key-of-some-length"}, {}), {}, ModelChanges::kByEveryKey);
+    EXPECT_EQ(status(opened, request(key, path)), 200) << path;
+    EXPECT_EQ(status(opened, request({{"host", "box:8770"}}, path)), 401) << path;
+  }
+}
+
 // A page's own name may be made to point to 127.0.0.1; then it is of the same origin.
 TEST(Access, KnowsItsOwnNames) {
   Access access(Reach::kThisMachine, std::nullopt);

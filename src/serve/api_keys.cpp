@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/file.h"
+#include "base/file_lock.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -71,6 +72,9 @@ Result<void> write_key_book(const std::filesystem::path& path, std::span<const A
   return write_file(path, std::as_bytes(std::span(text)), kOwnerOnly);
 }
 
+// Held from reading the book to writing it, so that of two who change it neither is forgotten.
+Result<FileLock> lock_key_book(const std::filesystem::path& path) { return FileLock::take(path.string() + ".lock"); }
+
 }  // namespace
 
 std::filesystem::path key_book_path(const std::filesystem::path& data_folder) { return data_folder / "api-keys"; }
@@ -100,6 +104,7 @@ Result<std::string> create_api_key(const std::filesystem::path& path, const std:
         ErrorCode::kInvalidArgument,
         std::format("'{}' is no name for a key: it has 1 to {} letters, digits, '-', '_' and '.'", name, kLongestName));
   }
+  const FileLock lock = TRY(lock_key_book(path));
   std::vector<ApiKey> keys = TRY(read_key_book(path));
   if (std::ranges::contains(keys, name, &ApiKey::name)) {
     return fail(ErrorCode::kInvalidArgument,
@@ -120,6 +125,7 @@ Result<std::string> create_api_key(const std::filesystem::path& path, const std:
 }
 
 Result<void> remove_api_key(const std::filesystem::path& path, const std::string& name) {
+  const FileLock lock = TRY(lock_key_book(path));
   std::vector<ApiKey> keys = TRY(read_key_book(path));
   if (std::erase_if(keys, [&](const ApiKey& key) { return key.name == name; }) == 0) {
     return fail(ErrorCode::kNotFound, std::format("there is no key '{}'; 'baton key ls' lists them", name));

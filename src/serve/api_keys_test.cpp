@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <thread>
 
 #include "base/file.h"
 #include "base/temporary_folder.h"
@@ -30,6 +31,17 @@ TEST_F(ApiKeys, AreKnownByWhatWasShownOnce) {
   EXPECT_EQ(ring.owner_of("a-key-of-somebody"), "#0");
   EXPECT_EQ(ring.owner_of(laptop + "x"), std::nullopt);
   EXPECT_EQ(ring.owner_of(""), std::nullopt);
+}
+
+TEST_F(ApiKeys, AreAllKeptWhereSeveralAreMadeAtOnce) {
+  constexpr int kEach = 10;
+  const auto make = [&](const std::string& whose) {
+    for (int i = 0; i < kEach; ++i) EXPECT_TRUE(create_api_key(book_, whose + std::to_string(i)));
+  };
+  std::thread other([&] { make("other"); });
+  make("own");
+  other.join();
+  EXPECT_EQ(read_key_book(book_)->size(), std::size_t{2 * kEach});
 }
 
 TEST_F(ApiKeys, AreNotInTheFile) {

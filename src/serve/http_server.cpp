@@ -23,6 +23,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "base/thread.h"
 
@@ -42,12 +43,6 @@ auto within(Duration limit, error_code& error) { return asio::cancel_after(limit
 
 constexpr std::size_t kReadBytes = 4096;
 constexpr auto kFarewellTime = std::chrono::seconds(1);
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-  return result;
-}
 
 // Many systems let a process have 1,024 unless it asks for more.
 void allow_descriptors(std::size_t connections) {
@@ -354,7 +349,7 @@ struct HttpServer::Impl {
     const std::size_t mark = target.find('?');
     request.path = target.substr(0, mark);
     if (mark != std::string_view::npos) request.query = target.substr(mark + 1);
-    for (const auto& field : message) request.headers.emplace_back(lower(field.name_string()), field.value());
+    for (const auto& field : message) request.headers.emplace_back(ascii_lower(field.name_string()), field.value());
     request.client = client;
     return request;
   }

@@ -15,9 +15,10 @@ namespace baton::serve::ollama {
 // A chat without messages and a generate without a prompt only want the model loaded, or gone.
 Result<ParsedRequest> parse_chat(const Json& body, const ServedModel& model);
 Result<ParsedRequest> parse_generate(const Json& body, const ServedModel& model);
-// A model, and the digest of its file: empty before it is known.
+// A model by one of its names, and the digest of its file: empty before it is known.
 struct ListedModel {
   const ServedModel* model = nullptr;
+  std::string name;
   std::string digest;
 };
 struct RunningModel {

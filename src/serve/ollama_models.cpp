@@ -88,7 +88,7 @@ std::chrono::system_clock::time_point modified_at(const ServedModel& model) {
 // What all lists say of a model.
 JsonObject begin_entry(const ListedModel& listed) {
   JsonObject entry;
-  entry.text("name", listed.model->id()).text("model", listed.model->id()).text("digest", listed.digest);
+  entry.text("name", listed.name).text("model", listed.name).text("digest", listed.digest);
   return entry.raw("details", details(*listed.model));
 }
 

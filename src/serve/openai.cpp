@@ -353,18 +353,18 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
   return parsed;
 }
 
-std::string model_entry(const ServedModel& model) {
+std::string model_entry(const NamedModel& model) {
   return JsonObject()
-      .text("id", model.id())
+      .text("id", model.name)
       .text("object", "model")
-      .integer("created", model.created())
+      .integer("created", model.model->created())
       .text("owned_by", "baton")
       .str();
 }
 
-std::string model_list(std::span<const ServedModel* const> models) {
+std::string model_list(std::span<const NamedModel> models) {
   std::vector<std::string> entries;
-  for (const ServedModel* model : models) entries.push_back(model_entry(*model));
+  for (const NamedModel& model : models) entries.push_back(model_entry(model));
   return JsonObject().text("object", "list").raw("data", json_array(entries)).str();
 }
 

@@ -15,9 +15,14 @@ namespace baton::serve::openai {
 Result<ParsedRequest> parse_chat(const Json& body, const ServedModel& model);
 Result<ParsedRequest> parse_completion(const Json& body, const ServedModel& model);
 
+// A model, and one of the names that clients may call it by.
+struct NamedModel {
+  std::string name;
+  const ServedModel* model = nullptr;
+};
 // {"object": "list", "data": [...]}, and one of those.
-std::string model_list(std::span<const ServedModel* const> models);
-std::string model_entry(const ServedModel& model);
+std::string model_list(std::span<const NamedModel> models);
+std::string model_entry(const NamedModel& model);
 
 // {"error": {"message", "type", "param", "code"}}
 std::string error_body(int status, const Error& error);

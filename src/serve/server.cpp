@@ -4,15 +4,19 @@
 #include <atomic>
 #include <exception>
 #include <format>
+#include <map>
 
 #include "base/error_table.h"
 #include "base/log.h"
+#include "net/loopback.h"
 #include "serve/access.h"
 #include "serve/anthropic.h"
 #include "serve/conversation.h"
 #include "serve/embedder.h"
 #include "serve/json.h"
 #include "serve/metrics.h"
+#include "serve/model_change_requests.h"
+#include "serve/model_table.h"
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/page.h"
@@ -30,8 +34,8 @@ constexpr std::size_t kMostBodyBytesPerToken = 64;
 constexpr std::size_t kLeastBodyBytes = 1 << 20;
 
 bool reached_from_elsewhere(const ServerOptions& options) {
-  return !is_loopback(options.listen.host) ||
-         std::ranges::any_of(options.listen_too, [](const auto& endpoint) { return !is_loopback(endpoint.host); });
+  return !net::is_loopback(options.listen.host) ||
+         std::ranges::any_of(options.listen_too, [](const auto& endpoint) { return !net::is_loopback(endpoint.host); });
 }
 
 // Brings an answer's events from the node's loop to the HTTP server's thread.
@@ -63,9 +67,9 @@ class Relay : public AnswerSink {
 }  // namespace
 
 struct Server::Impl {
-  struct Entry;
+  using EntryPointer = std::shared_ptr<const ModelEntry>;
   struct PlanQuestion {
-    const Entry* entry = nullptr;
+    EntryPointer entry;
     std::uint32_t prompt_tokens = 0;
     std::uint32_t output_tokens = 0;
   };
@@ -85,42 +89,65 @@ struct Server::Impl {
     ErrorBody error_body = openai::error_body;
   };
 
-  // A model, and who answers with it. The vector of them changes no more once there is an HTTP server; any thread may
-  // see what is served and hold the weak pointers, which are for the loop's.
-  struct Entry {
-    ServerModel model;
-    std::shared_ptr<Generator> generator;  // on the loop's thread
-    std::shared_ptr<Embedder> embedder;    // likewise
-    std::weak_ptr<Generator> generator_elsewhere = {};
-    std::weak_ptr<Embedder> embedder_elsewhere = {};
-
-    const ServedModel& served() const { return *model.served; }
+  // Who answers with a model.
+  struct Workers {
+    std::shared_ptr<Generator> generator;
+    std::shared_ptr<Embedder> embedder;
   };
 
   // What a body asks for, and of which model.
   template <typename What>
   struct Asked {
-    const Entry* entry = nullptr;
+    EntryPointer entry;
     What what;
   };
 
   Impl(net::EventLoop& of_loop, std::vector<ServerModel> of_models, ServerOptions given)
       : loop(of_loop),
         options(std::move(given)),
-        access(reach(), keys(), options.origins),
+        access(reach(), keys(), options.origins, options.changes),
         context_tokens(of_models.front().source->engine_options().context_tokens) {
+    for (ServerModel& model : of_models) {
+      // Each has another name.
+      static_cast<void>(admit(std::move(model), {}, Stay::kAlways));
+    }
+  }
+
+  // On the loop's thread, as the next.
+  Result<void> admit(ServerModel model, std::vector<std::string> names, Stay stay) {
     const EmbedderLimits limits{.waiting = options.generator.waiting + 1,
                                 .waiting_time = options.generator.waiting_time};
-    for (ServerModel& model : of_models) {
-      auto generator = std::make_shared<Generator>(loop, *model.source, model.served->vocabulary(), options.generator,
-                                                   metrics, model.planner);
-      auto embedder = Embedder::create(loop, *model.source, limits, metrics);
-      models.push_back({.model = std::move(model),
-                        .generator = generator,
-                        .embedder = embedder,
-                        .generator_elsewhere = generator,
-                        .embedder_elsewhere = embedder});
+    const Workers made{std::make_shared<Generator>(loop, *model.source, model.served->vocabulary(), options.generator,
+                                                   metrics, model.planner),
+                       Embedder::create(loop, *model.source, limits, metrics)};
+    const auto entry = std::make_shared<const ModelEntry>(std::move(model), stay, made.generator, made.embedder);
+    TRY(table.add(entry, std::move(names)));
+    workers.emplace(entry.get(), made);
+    return {};
+  }
+  Result<void> admit_later(ModelIntake::Opened opened, std::vector<std::string> names) {
+    ServerModel model = options.management.intake->admit(std::move(opened));
+    node::PooledModel& source = *model.source;
+    auto admitted = admit(std::move(model), std::move(names), Stay::kUntilDeleted);
+    if (!admitted) options.management.intake->dismiss(source);
+    return admitted;
+  }
+  // Whoever holds the entry still finds nobody to answer.
+  Result<void> dismiss(const ModelEntry& entry) {
+    const auto found = workers.find(&entry);
+    if (found == workers.end()) return {};
+    node::PooledModel& source = *entry.model.source;
+    if (source.state() != node::PooledModel::State::kUnloaded || source.is_wanted()) {
+      return fail(ErrorCode::kNoCapacity,
+                  std::format("'{}' is loaded, or about to be: it can be deleted when it is not, which a request with "
+                              "'keep_alive': 0 brings about ('ollama stop')",
+                              entry.served().id()));
     }
+    gone_load += found->second.generator->load_now();
+    workers.erase(found);
+    table.remove(entry);
+    options.management.intake->dismiss(source);
+    return {};
   }
 
   Access::Reach reach() const {
@@ -160,6 +187,9 @@ struct Server::Impl {
         {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/ps", .answer = &Impl::list_running, .error_body = ollama::error_body},
         {.method = "POST", .path = "/api/show", .tell = ollama::show, .error_body = ollama::error_body},
+        {.method = "POST", .path = "/api/pull", .answer = &Impl::pull_model, .error_body = ollama::error_body},
+        {.method = "POST", .path = "/api/copy", .answer = &Impl::copy_model, .error_body = ollama::error_body},
+        {.method = "DELETE", .path = "/api/delete", .answer = &Impl::delete_model, .error_body = ollama::error_body},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
         {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
         {.method = "GET", .path = "/api/plan", .answer = &Impl::show_plans},
@@ -220,8 +250,9 @@ struct Server::Impl {
       return work<std::string>(
           client, std::move(request.body), std::move(reply), route,
           [this, &route](const std::string& text) -> Result<std::string> {
-            const Json body = TRY(parse_json(text));
-            return route.tell(body, TRY(entry_for(body))->served());
+            Json body = TRY(parse_json(text));
+            const EntryPointer entry = TRY(entry_for(body));
+            return route.tell(body, entry->served());
           },
           [this](std::string told, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(told)); });
     }
@@ -230,15 +261,15 @@ struct Server::Impl {
           client, std::move(request.body), std::move(reply), route,
           [this, &route](const std::string& body) { return parse_vectors(route, body); },
           [this, &route, client](Asked<vectors::VectorRequest> asked, std::shared_ptr<HttpReply> to) {
-            begin_vectors(route, client, *asked.entry, std::move(asked.what), std::move(to));
+            begin_vectors(route, client, asked.entry, std::move(asked.what), std::move(to));
           });
     }
     work<Asked<ParsedRequest>>(
         client, std::move(request.body), std::move(reply), route,
         [this, &route](const std::string& body) { return parse(route, body); },
         [this, &route, client](Asked<ParsedRequest> asked, std::shared_ptr<HttpReply> to) {
-          if (asked.what.load) return load(route, *asked.entry, *std::move(asked.what.load), std::move(to));
-          begin(route, client, *asked.entry, std::move(asked.what), std::move(to));
+          if (asked.what.load) return load(route, asked.entry, *std::move(asked.what.load), std::move(to));
+          begin(route, client, asked.entry, std::move(asked.what), std::move(to));
         });
   }
 
@@ -275,31 +306,39 @@ struct Server::Impl {
     }
   }
 
-  // The model that the body names. Where it names none, its parser says so, whichever the model.
-  Result<const Entry*> entry_for(const Json& body) const {
-    const std::string wanted = named_model(body);
-    if (wanted.empty() || models.size() == 1) return &models.front();
-    std::string known;
-    for (const Entry& entry : models) {
-      const std::string& id = entry.served().id();
-      if (wanted == id || wanted == id + ":latest") return &entry;
-      known += std::format("{}'{}'", known.empty() ? "" : ", ", id);
+  // The model that the body names, which is then called there as its parser knows it. Where it names none, its parser
+  // says so, whichever the model.
+  Result<EntryPointer> entry_for(Json& body) const {
+    const auto all = table.list();
+    std::string* const wanted = named_model(body);
+    if (wanted == nullptr || wanted->empty()) return all->front().entry;
+    if (EntryPointer entry = table.find(*wanted)) {
+      *wanted = entry->served().id();
+      return entry;
     }
-    return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has {}", wanted, known), "model");
+    if (all->size() == 1) return all->front().entry;
+    std::string known;
+    for (const ModelTable::Listed& listed : *all) {
+      known += std::format("{}'{}'", known.empty() ? "" : ", ", listed.names.front());
+    }
+    return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has {}", *wanted, known), "model");
   }
 
-  static std::string named_model(const Json& body) {
-    auto fields = Fields::of(body);
-    if (!fields) return "";
-    const Json* name = fields->take("model");
-    // Older clients of Ollama's call it so.
-    if (name == nullptr) name = fields->take("name");
-    return name != nullptr && name->is_string() ? name->get<std::string>() : "";
+  // Null where it names none.
+  static std::string* named_model(Json& body) {
+    if (!body.is_object()) return nullptr;
+    // Older clients of Ollama's call it 'name'.
+    for (const std::string_view member : {"model", "name"}) {
+      const auto found = body.get_object().find(member);
+      if (found == body.get_object().end() || found->second.is_null()) continue;
+      return found->second.is_string() ? &found->second.get_string() : nullptr;
+    }
+    return nullptr;
   }
 
   Result<Asked<vectors::VectorRequest>> parse_vectors(const Route& route, const std::string& text) const {
-    const Json body = TRY(parse_json(text));
-    const Entry* const entry = TRY(entry_for(body));
+    Json body = TRY(parse_json(text));
+    const EntryPointer entry = TRY(entry_for(body));
     vectors::VectorRequest asked = TRY(route.parse_vectors(body, entry->served()));
     for (std::vector<Token>& tokens : asked.work.texts) {
       if (tokens.empty()) return fail(ErrorCode::kInvalidArgument, "a text has no tokens");
@@ -318,11 +357,11 @@ struct Server::Impl {
   }
 
   // Computes on the loop's thread, writes the answer on the worker's, sends it on this one.
-  void begin_vectors(const Route& route, const std::string& client, const Entry& entry, vectors::VectorRequest asked,
-                     std::shared_ptr<HttpReply> reply) {
+  void begin_vectors(const Route& route, const std::string& client, const EntryPointer& entry,
+                     vectors::VectorRequest asked, std::shared_ptr<HttpReply> reply) {
     const Embedder::Id id = next_id++;
-    reply->on_gone([this, &entry, id] {
-      loop.post([weak = entry.embedder_elsewhere, id] {
+    reply->on_gone([this, weak = entry->embedder, id] {
+      loop.post([weak, id] {
         if (const auto held = weak.lock()) held->cancel(id);
       });
     });
@@ -341,14 +380,17 @@ struct Server::Impl {
             [this](std::string body, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(body)); });
       });
     };
-    loop.post([weak = entry.embedder_elsewhere, id, work = std::move(asked.work), done = std::move(done)]() mutable {
-      if (const auto held = weak.lock()) held->start(id, std::move(work), std::move(done));
+    loop.post([entry, alive = alive_elsewhere, id, work = std::move(asked.work), done = std::move(done)]() mutable {
+      if (alive.expired()) return;
+      const auto held = entry->embedder.lock();
+      if (!held) return done(was_deleted(*entry));
+      held->start(id, std::move(work), std::move(done));
     });
   }
 
   Result<Asked<ParsedRequest>> parse(const Route& route, const std::string& text) const {
-    const Json body = TRY(parse_json(text));
-    const Entry* const entry = TRY(entry_for(body));
+    Json body = TRY(parse_json(text));
+    const EntryPointer entry = TRY(entry_for(body));
     ParsedRequest parsed = TRY(route.parse(body, entry->served()));
     if (parsed.load) return Asked{entry, std::move(parsed)};
     CanonicalRequest& asked = parsed.request;
@@ -389,12 +431,11 @@ struct Server::Impl {
   }
 
   // Answers when the model is loaded, or about to go where the client wants that.
-  void load(const Route& route, const Entry& entry, LoadWish wish, std::shared_ptr<HttpReply> reply) {
-    loop.post([this, &route, weak = entry.generator_elsewhere, wish = std::move(wish),
+  void load(const Route& route, const EntryPointer& entry, LoadWish wish, std::shared_ptr<HttpReply> reply) {
+    loop.post([this, &route, entry, alive = alive_elsewhere, wish = std::move(wish),
                reply = std::move(reply)]() mutable {
-      // Where the generator still is, so is all of this.
-      const auto held = weak.lock();
-      if (!held) return;
+      if (alive.expired()) return;
+      const auto held = entry->generator.lock();
       auto done = [this, &route, reply = std::move(reply),
                    answer = std::move(wish.answer)](Result<void> loaded) mutable {
         http->post([this, &route, reply = std::move(reply), answer = std::move(answer), loaded = std::move(loaded)] {
@@ -402,13 +443,14 @@ struct Server::Impl {
           send(*reply, 200, answer);
         });
       };
+      if (!held) return done(was_deleted(*entry));
       if (wish.keep_alive != Duration::zero()) return held->load(wish.keep_alive, std::move(done));
       held->model().keep_alive(Duration::zero());
       done({});
     });
   }
 
-  void begin(const Route& route, const std::string& client, const Entry& entry, ParsedRequest parsed,
+  void begin(const Route& route, const std::string& client, const EntryPointer& entry, ParsedRequest parsed,
              std::shared_ptr<HttpReply> reply) {
     CanonicalRequest asked = std::move(parsed.request);
     parsed.request.prompts.resize(asked.prompts.size());
@@ -421,7 +463,7 @@ struct Server::Impl {
       ids.push_back(id);
       AnswerRequest answer{.client = client,
                            .group = ids.front(),
-                           .request = entry.model.request,
+                           .request = entry->model.request,
                            .stops = asked.stops,
                            .marks = asked.marks,
                            .top_logprobs = asked.top_logprobs,
@@ -430,7 +472,7 @@ struct Server::Impl {
       if (asked.form) request.filter = std::make_shared<text::ConstrainedText>(asked.form);
       request.prompt = asked.prompts[choice / asked.choices];
       request.max_new_tokens = *asked.max_new_tokens;
-      request.end_tokens = entry.served().vocabulary().end_tokens();
+      request.end_tokens = entry->served().vocabulary().end_tokens();
       request.end_tokens.insert(request.end_tokens.end(), asked.further_end_tokens.begin(),
                                 asked.further_end_tokens.end());
       request.sampler = asked.sampler;
@@ -440,12 +482,15 @@ struct Server::Impl {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
       auto sink = std::make_shared<Relay>(*http, conversation, choice);
-      loop.post([weak = entry.generator_elsewhere, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
-        if (const auto held = weak.lock()) held->start(id, std::move(answer), std::move(sink));
+      loop.post([entry, alive = alive_elsewhere, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
+        if (alive.expired()) return;
+        const auto held = entry->generator.lock();
+        if (!held) return sink->on_end(was_deleted(*entry));
+        held->start(id, std::move(answer), std::move(sink));
       });
     }
-    conversation->on_abandoned([this, &entry, ids] {
-      loop.post([weak = entry.generator_elsewhere, ids] {
+    conversation->on_abandoned([this, weak = entry->generator, ids] {
+      loop.post([weak, ids] {
         const auto held = weak.lock();
         for (const Generator::AnswerId id : ids) {
           if (held) held->cancel(id);
@@ -467,32 +512,39 @@ struct Server::Impl {
     metrics.count_http(send_page_file(page_files(), request, *reply));
   }
   void list_models(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    std::vector<const ServedModel*> served;
-    for (const Entry& entry : models) served.push_back(&entry.served());
-    send(*reply, 200, openai::model_list(served));
+    const auto all = table.list();
+    std::vector<openai::NamedModel> named;
+    for (const ModelTable::Listed& listed : *all) {
+      for (const std::string& name : listed.names) named.push_back({name, &listed.entry->served()});
+    }
+    send(*reply, 200, openai::model_list(named));
   }
   void show_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
     const std::string wanted = percent_decoded(request.path.substr(std::string_view("/v1/models/").size()));
-    for (const Entry& entry : models) {
-      if (wanted == entry.served().id()) return send(*reply, 200, openai::model_entry(entry.served()));
+    if (const EntryPointer entry = table.find(wanted)) {
+      return send(*reply, 200, openai::model_entry({wanted, &entry->served()}));
     }
     const Error error{ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"};
     send(*reply, 404, openai::error_body(404, error));
   }
   void list_tags(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+      const auto all = table.list();
       std::vector<ollama::ListedModel> listed;
-      for (const Entry& entry : models) listed.push_back(listed_now(entry));
+      for (const ModelTable::Listed& model : *all) {
+        for (const std::string& name : model.names) listed.push_back(listed_now(*model.entry, name));
+      }
       return ollama::model_list(listed);
     });
   }
   void list_running(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+      const auto all = table.list();
       std::vector<ollama::RunningModel> running;
-      for (const Entry& entry : models) {
-        const node::PooledModel& model = *entry.model.source;
+      for (const ModelTable::Listed& listed : *all) {
+        const node::PooledModel& model = *listed.entry->model.source;
         if (model.loaded() == nullptr) continue;
-        running.push_back({.listed = listed_now(entry),
+        running.push_back({.listed = listed_now(*listed.entry, listed.names.front()),
                            .bytes = model.bytes(),
                            .expires_in = model.expires_in(),
                            .context_tokens = context_tokens});
@@ -501,9 +553,9 @@ struct Server::Impl {
     });
   }
   // On the loop's thread.
-  static ollama::ListedModel listed_now(const Entry& entry) {
+  static ollama::ListedModel listed_now(const ModelEntry& entry, const std::string& name) {
     const std::optional<Sha256>& digest = entry.model.source->digest();
-    return {.model = &entry.served(), .digest = digest ? digest->hex() : ""};
+    return {.model = &entry.served(), .name = name, .digest = digest ? digest->hex() : ""};
   }
   void show_version(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     send(*reply, 200, JsonObject().text("version", options.version).str());
@@ -514,16 +566,34 @@ struct Server::Impl {
   // Answers on the HTTP server's thread with what `ask` says on the loop's.
   void ask_loop(const std::shared_ptr<HttpReply>& reply, ErrorBody error_as,
                 std::move_only_function<Result<std::string>()> ask) {
-    loop.post([this, weak = models.front().generator_elsewhere, reply, error_as, ask = std::move(ask)]() mutable {
-      // Where a generator still is, so is all of this.
-      const auto held = weak.lock();
-      if (!held) return;
+    loop.post([this, alive = alive_elsewhere, reply, error_as, ask = std::move(ask)]() mutable {
+      if (alive.expired()) return;
       http->post([this, reply = std::move(reply), error_as, said = ask()] {
         if (said) return send(*reply, 200, *said);
         const int status = http_status(said.error().code);
         send(*reply, status, error_as(status, said.error()));
       });
     });
+  }
+  static std::unexpected<Error> was_deleted(const ModelEntry& entry) {
+    return fail(ErrorCode::kNotFound,
+                std::format("model '{}' not found: it has just been deleted", entry.served().id()), "model");
+  }
+  void pull_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    if (!changes) return refuse_change(*reply);
+    changes->pull(request, reply);
+  }
+  void copy_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    if (!changes) return refuse_change(*reply);
+    changes->copy(request, access.client_of(request), reply);
+  }
+  void delete_model(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    if (!changes) return refuse_change(*reply);
+    changes->remove(request, access.client_of(request), reply);
+  }
+  void refuse_change(HttpReply& reply) {
+    const Error error{ErrorCode::kUnsupported, "the models of this server stay as they are", {}};
+    send(reply, http_status(error.code), ollama::error_body(http_status(error.code), error));
   }
   static std::unexpected<Error> nothing_planned() {
     return fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
@@ -534,11 +604,11 @@ struct Server::Impl {
     if (request.body.size() > kMostBytes) {
       return fail(ErrorCode::kInvalidArgument, std::format("such a question has at most {} bytes", kMostBytes));
     }
-    const Json body = TRY(parse_json(request.body));
-    Fields fields = TRY(Fields::of(body));
+    Json body = TRY(parse_json(request.body));
     PlanQuestion question;
-    fields.allow({"model"});
     question.entry = TRY(entry_for(body));
+    Fields fields = TRY(Fields::of(body));
+    fields.allow({"model"});
     const auto prompt = TRY(fields.integer("prompt_tokens", 1, context_tokens));
     if (!prompt) return fields.wrong("prompt_tokens", "is needed: how many tokens are to be read");
     question.prompt_tokens = static_cast<std::uint32_t>(*prompt);
@@ -553,7 +623,8 @@ struct Server::Impl {
       const int status = http_status(question.error().code);
       return send(*reply, status, openai::error_body(status, question.error()));
     }
-    ask_loop(reply, openai::error_body, [asked = *question]() -> Result<std::string> {
+    ask_loop(reply, openai::error_body, [this, asked = *question]() -> Result<std::string> {
+      if (!workers.contains(asked.entry.get())) return was_deleted(*asked.entry);
       AnswerPlanner* const planner = asked.entry->model.planner;
       if (planner == nullptr) return nothing_planned();
       return planner->explain(asked.prompt_tokens, asked.output_tokens);
@@ -572,12 +643,10 @@ struct Server::Impl {
     });
   }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    loop.post([this, weak = models.front().generator_elsewhere, reply]() mutable {
-      // Where a generator still is, so is all of this.
-      const auto held = weak.lock();
-      if (!held) return;
-      ServerLoad load;
-      for (const Entry& entry : models) load += entry.generator->load_now();
+    loop.post([this, alive = alive_elsewhere, reply]() mutable {
+      if (alive.expired()) return;
+      ServerLoad load = gone_load;
+      for (const auto& [entry, held] : workers) load += held.generator->load_now();
       metrics.set_load(load);
       http->post([this, reply = std::move(reply)] { send(*reply, 200, metrics.to_text(), kMetricsType); });
     });
@@ -588,10 +657,17 @@ struct Server::Impl {
   Access access;  // on the HTTP server's thread
   const std::uint32_t context_tokens;
   Metrics metrics;
-  std::vector<Entry> models;
+  ModelTable table;
+  std::map<const ModelEntry*, Workers> workers;  // on the loop's thread
+  ServerLoad gone_load;                          // likewise: what models did that are here no more
+  // On the loop's thread: while it is there, so is all of this.
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  const std::weak_ptr<bool> alive_elsewhere = alive;
   std::uint64_t next_id = 1;  // on the HTTP server's thread
   std::unique_ptr<TaskWorker> worker;
+  std::unique_ptr<ModelKeeper> keeper;  // null: the models stay as they are
   std::unique_ptr<HttpServer> http;
+  std::unique_ptr<ModelChangeRequests> changes;  // null with the keeper
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -611,6 +687,12 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<
   http.limits = impl->options.http;
   Impl* const raw = impl.get();
   impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{.bytes = impl->options.http.all_bodies_bytes});
+  if (impl->options.management.store) {
+    const ModelKeeper::Doors doors{
+        .admit = [raw](auto opened, auto names) { return raw->admit_later(std::move(opened), std::move(names)); },
+        .dismiss = [raw](const ModelEntry& entry) { return raw->dismiss(entry); }};
+    impl->keeper = std::make_unique<ModelKeeper>(loop, impl->table, impl->options.management, doors);
+  }
   // Requests may come before `http` is assigned: they wait for it.
   auto ready = std::make_shared<std::atomic<bool>>(false);
   http.handler = [raw, ready](HttpRequest request, std::shared_ptr<HttpReply> reply) {
@@ -624,6 +706,9 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<
   http.common_headers = [raw](const HttpRequest& request) { return raw->access.headers_for(request); };
   http.gate = [raw](const HttpRequest& request) { return raw->refuse(request); };
   impl->http = TRY(HttpServer::start(std::move(http)));
+  if (impl->keeper) {
+    impl->changes = std::make_unique<ModelChangeRequests>(*impl->keeper, *impl->http, impl->metrics);
+  }
   ready->store(true);
   ready->notify_all();
   return std::unique_ptr<Server>(new Server(std::move(impl)));
@@ -631,11 +716,10 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<
 
 Server::~Server() {
   // Its answers say farewell by the HTTP server.
-  for (Impl::Entry& entry : impl_->models) {
-    entry.generator.reset();
-    entry.embedder.reset();
-  }
-  // What it makes goes by the HTTP server, which still asks it.
+  impl_->alive.reset();
+  impl_->workers.clear();
+  // What these make goes by the HTTP server, which still asks them.
+  if (impl_->keeper) impl_->keeper->close();
   impl_->worker->close();
   impl_->http.reset();
 }

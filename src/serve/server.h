@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "net/event_loop.h"
-#include "node/model_pool.h"
+#include "serve/access.h"
 #include "serve/answer_planner.h"
 #include "serve/generator.h"
 #include "serve/http_server.h"
-#include "serve/served_model.h"
+#include "serve/model_keeper.h"
 
 namespace baton::serve {
 
@@ -34,16 +34,10 @@ struct ServerOptions {
   // Tells of the cluster; must outlive the server. Null: there is none.
   ClusterReporter* cluster = nullptr;
   std::string version = "0";  // of this program, as Ollama's clients ask for it
-};
-
-// A model that clients may name. What is pointed at must outlive the server.
-struct ServerModel {
-  std::unique_ptr<const ServedModel> served;
-  node::PooledModel* source = nullptr;
-  // What all its requests share: plan, chunk, codec, speculation.
-  node::RequestOptions request = {};
-  // Chooses another plan for each of them. Null: all run by the one above.
-  AnswerPlanner* planner = nullptr;
+  // By which models come and go while it runs.
+  ModelManagement management = {};
+  // Whether clients beyond this machine may do that, too.
+  ModelChanges changes = ModelChanges::kFromHere;
 };
 
 class Server {

@@ -17,6 +17,9 @@
 #include <format>
 #include <utility>
 
+#include "base/ascii.h"
+#include "net/loopback.h"
+
 namespace baton::store {
 
 namespace {
@@ -30,12 +33,6 @@ using TlsStream = asio::ssl::stream<beast::tcp_stream>;
 
 constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr std::uint32_t kMaxHeaderBytes = 64 * 1024;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return result;
-}
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -177,7 +174,8 @@ class Conversation {
     message.set(http::field::accept_encoding, "identity");
     message.set(http::field::connection, "close");
     for (const auto& [name, value] : request.headers) message.set(name, value);
-    const bool may_have_token = url_.same_origin(request.url) && (url_.scheme == Scheme::kHttps || url_.is_loopback());
+    const bool may_have_token =
+        url_.same_origin(request.url) && (url_.scheme == Scheme::kHttps || net::is_loopback(url_.host));
     if (!request.bearer_token.empty() && may_have_token) {
       message.set(http::field::authorization, "Bearer " + request.bearer_token);
     }
@@ -194,7 +192,7 @@ class Conversation {
       return failure("read an answer", error);
     }
     HttpHead head{.status = static_cast<int>(parser.get().result_int()), .url = url_};
-    for (const auto& field : parser.get()) head.headers[lower(field.name_string())] = field.value();
+    for (const auto& field : parser.get()) head.headers[ascii_lower(field.name_string())] = field.value();
     if (!TRY(wants_body(head))) return head;
     Bytes piece(kPieceBytes);
     while (!parser.is_done()) {
@@ -235,7 +233,7 @@ ProxySettings ProxySettings::from_environment() {
   std::erase(list, ' ');
   for (std::size_t begin = 0; begin < list.size();) {
     const std::size_t end = std::min(list.find(',', begin), list.size());
-    if (end > begin) settings.never.push_back(lower(list.substr(begin, end - begin)));
+    if (end > begin) settings.never.push_back(ascii_lower(list.substr(begin, end - begin)));
     begin = end + 1;
   }
   return settings;
@@ -243,7 +241,7 @@ ProxySettings ProxySettings::from_environment() {
 
 std::optional<std::string> ProxySettings::proxy_for(const Url& url) const {
   const std::string& proxy = url.scheme == Scheme::kHttps ? https : http;
-  if (proxy.empty() || url.is_loopback()) return std::nullopt;
+  if (proxy.empty() || net::is_loopback(url.host)) return std::nullopt;
   for (const std::string& entry : never) {
     if (entry == "*" || entry == url.host) return std::nullopt;
     const std::string ending = entry.starts_with('.') ? entry : "." + entry;

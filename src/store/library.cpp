@@ -1,16 +1,11 @@
 #include "store/library.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <format>
 #include <system_error>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/system_error.h"
 
 namespace baton::store {
 
@@ -19,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStagingFolder = "partial";
+constexpr std::string_view kLockFile = ".lock";
 
 Result<void> make_private_folder(const fs::path& folder) {
   std::error_code error;
@@ -43,25 +39,6 @@ std::vector<Sha256> digests_in(const fs::path& folder) {
 }
 
 }  // namespace
-
-Result<FolderLock> FolderLock::take(const fs::path& folder, Patience patience) {
-  const fs::path path = folder / ".lock";
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) return system_error("open", path);
-  FolderLock lock(descriptor);
-  while (::flock(descriptor, patience == Patience::kTry ? LOCK_EX | LOCK_NB : LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == EWOULDBLOCK) {
-      return fail(ErrorCode::kNoCapacity, "another baton is pulling this model now", folder.string());
-    }
-    return system_error("lock", path);
-  }
-  return lock;
-}
-
-FolderLock::~FolderLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
 
 Result<void> Library::make() const { return make_private_folder(folder_); }
 
@@ -120,11 +97,11 @@ Result<Staging> Library::stage(const std::string& key) const {
   TRY(make_private_folder(folder_ / kStagingFolder));
   const fs::path folder = folder_ / kStagingFolder / key;
   TRY(make_private_folder(folder));
-  return Staging { folder, TRY(FolderLock::take(folder, FolderLock::Patience::kTry)) };
+  return Staging { folder, TRY(FileLock::try_take(folder / kLockFile, "another baton is pulling this model now")) };
 }
 
 Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest) const {
-  const FolderLock lock = TRY(FolderLock::take(folder_, FolderLock::Patience::kWait));
+  const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   const Sha256 digest = manifest.digest();
   std::error_code error;
   if (read(digest)) {
@@ -138,7 +115,7 @@ Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest) co
     fs::remove_all(staging.folder, error);
   } else {
     TRY(write_file(staging.folder / kManifestFile, as_byte_span(manifest.to_json())));
-    fs::remove(staging.folder / ".lock", error);
+    fs::remove(staging.folder / kLockFile, error);
     fs::remove_all(model_folder(digest), error);  // a damaged one
     fs::rename(staging.folder, model_folder(digest), error);
     if (error) return fail(ErrorCode::kIo, "cannot rename into place: " + error.message(), staging.folder.string());
@@ -165,7 +142,7 @@ Result<void> Library::take_from_others(const Sha256& digest, const std::vector<s
 
 Result<void> Library::add_name(const Sha256& digest, const std::string& name) const {
   TRY(make());
-  const FolderLock lock = TRY(FolderLock::take(folder_, FolderLock::Patience::kWait));
+  const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   Manifest manifest = TRY(read_manifest(digest));
   if (!std::ranges::contains(manifest.names, name)) {
     manifest.names.push_back(name);
@@ -176,7 +153,7 @@ Result<void> Library::add_name(const Sha256& digest, const std::string& name) co
 
 Result<void> Library::remove_name(const std::string& name) const {
   TRY(make());
-  const FolderLock lock = TRY(FolderLock::take(folder_, FolderLock::Patience::kWait));
+  const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   for (const Sha256& digest : digests_in(folder_)) {
     auto manifest = read_manifest(digest);
     if (!manifest || std::erase(manifest->names, name) == 0) continue;
@@ -187,7 +164,7 @@ Result<void> Library::remove_name(const std::string& name) const {
 
 Result<void> Library::remove(const Sha256& digest) const {
   TRY(make());
-  const FolderLock lock = TRY(FolderLock::take(folder_, FolderLock::Patience::kWait));
+  const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   return remove_files(digest);
 }
 

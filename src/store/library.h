@@ -9,31 +9,17 @@
 #include <utility>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "base/result.h"
 #include "store/manifest.h"
 #include "store/stored_model.h"
 
 namespace baton::store {
 
-// An flock on a file, until destroyed; it ends with the process.
-class FolderLock {
- public:
-  enum class Patience { kWait, kTry };
-  // kNoCapacity where another process has it and kTry is asked for.
-  static Result<FolderLock> take(const std::filesystem::path& folder, Patience patience);
-  FolderLock(FolderLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  FolderLock& operator=(FolderLock&&) = delete;
-  ~FolderLock();
-
- private:
-  explicit FolderLock(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_;
-};
-
 // Where a model's files are collected until all are here. What lies in it stays when this goes.
 struct Staging {
   std::filesystem::path folder;
-  FolderLock lock;
+  FileLock lock;
 };
 
 class Library {

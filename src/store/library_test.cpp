@@ -50,6 +50,38 @@ TEST_F(ModelLibrary, FindsByNameAndDigest) {
   EXPECT_EQ(store_.find(one.digest->hex().substr(0, 7)).error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(ModelLibrary, TakesNoPathWhereOnlyANameMayBeGiven) {
+  const StoredModel one = add("m:1", "one");
+  const std::filesystem::path secret = folder_.path() / "secret";
+  ASSERT_TRUE(write_file(secret, as_byte_span(std::string_view("secret"))));
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder_.path());
+  EXPECT_EQ(store_.find("secret")->bytes, 6U);
+  EXPECT_EQ(store_.find("secret", Naming::kNamesAlone).error().code, ErrorCode::kNotFound);
+  std::filesystem::current_path(before);
+  for (const std::string& name : {secret.string(), std::string("./m.gguf"), std::string("m.gguf"),
+                                  std::string("https://example.org/m.gguf"), std::string("http://127.0.0.1/m.gguf")}) {
+    EXPECT_EQ(store_.find(name, Naming::kNamesAlone).error().code, ErrorCode::kInvalidArgument) << name;
+    EXPECT_EQ(store_.pull(name, {.naming = Naming::kNamesAlone}).error().code, ErrorCode::kInvalidArgument) << name;
+    EXPECT_EQ(store_.copy(name, "mine", Naming::kNamesAlone).error().code, ErrorCode::kInvalidArgument) << name;
+    EXPECT_EQ(store_.remove(name, Naming::kNamesAlone).error().code, ErrorCode::kInvalidArgument) << name;
+  }
+  EXPECT_EQ(store_.find("m:1", Naming::kNamesAlone)->digest, one.digest);
+}
+
+TEST_F(ModelLibrary, RemovesTheNameThatWasGivenAndNoOther) {
+  add("qwen3:8b", "one");
+  ASSERT_TRUE(store_.copy("qwen3:8b", "qwen3"));
+  EXPECT_EQ(names_without(*store_.find("qwen3"), "qwen3"), std::vector<std::string>{"qwen3:8b"});
+  ASSERT_TRUE(store_.remove("qwen3"));
+  EXPECT_EQ(store_.find("qwen3:8b")->names, std::vector<std::string>{"qwen3:8b"});
+  ASSERT_TRUE(store_.copy("qwen3:8b", "mine"));
+  EXPECT_EQ(store_.find("mine:latest")->names.size(), 2U);
+  EXPECT_TRUE(names_without(*store_.find("mine"), store_.find("mine")->digest->hex()).empty());
+  ASSERT_TRUE(store_.remove("qwen3"));  // which the table completes
+  EXPECT_EQ(store_.find("mine")->names, std::vector<std::string>{"mine"});
+}
+
 TEST_F(ModelLibrary, RemovesTheFilesWithTheLastName) {
   const StoredModel one = add("m:1", "one");
   ASSERT_TRUE(store_.copy("m:1", "alias"));

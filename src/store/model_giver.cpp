@@ -12,6 +12,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "base/system_error.h"
 #include "base/thread.h"
@@ -26,20 +27,6 @@ constexpr std::size_t kReadAheadFrames = 16;  // 2 MiB
 constexpr auto kTrickleInterval = std::chrono::milliseconds(20);
 constexpr auto kAskPatience = std::chrono::minutes(2);  // in which nobody asks for anything
 constexpr auto kGoodbye = std::chrono::seconds(2);
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-
- private:
-  int number_;
-};
 
 }  // namespace
 
@@ -140,7 +127,7 @@ class ModelGiver::Giving final : public net::ConnectionHandler, public std::enab
   }
 
   Result<void> answer(const Ask& ask, const std::stop_token& stop) {
-    model_ = TRY(find_(ask.name));
+    model_ = TRY(find_(ask.name, stop));
     finish_with(model_->offer, stop);
     return {};
   }
@@ -151,7 +138,7 @@ class ModelGiver::Giving final : public net::ConnectionHandler, public std::enab
     }
     const std::filesystem::path& path = model_->paths[read.part];
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.number() < 0) return system_error("open", path.filename());
+    if (!file.is_open()) return system_error("open", path.filename());
     Bytes block(kDataBytes);
     std::uint64_t at = read.offset;
     while (at < model_->offer.parts[read.part].bytes && !stop.stop_requested()) {
@@ -186,7 +173,7 @@ class ModelGiver::Giving final : public net::ConnectionHandler, public std::enab
   }
 
   std::shared_ptr<net::Connection> connection_;
-  std::function<Result<GivenModel>(const std::string&)> find_;
+  FindGiven find_;
   std::function<bool()> is_busy_;
   net::Timer pace_;
   net::Timer patience_;
@@ -202,8 +189,7 @@ class ModelGiver::Giving final : public net::ConnectionHandler, public std::enab
   std::jthread worker_;  // last: it uses the others
 };
 
-ModelGiver::ModelGiver(net::EventLoop& loop, std::function<Result<GivenModel>(const std::string&)> find,
-                       std::function<bool()> is_busy)
+ModelGiver::ModelGiver(net::EventLoop& loop, FindGiven find, std::function<bool()> is_busy)
     : loop_(loop), find_(std::move(find)), is_busy_(std::move(is_busy)) {}
 
 ModelGiver::~ModelGiver() {

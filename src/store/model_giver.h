@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,16 @@ struct GivenModel {
   std::vector<std::filesystem::path> paths;
 };
 
+// By a name or a digest's first digits. kNotFound or kRefused where the model is not given away, kCancelled by `stop`,
+// by which it ends within milliseconds whatever it computes.
+using FindGiven = std::function<Result<GivenModel>(const std::string& name, const std::stop_token& stop)>;
+
 // Lives on the loop's thread; the loop must outlive it. Files are read on a thread of each connection.
 class ModelGiver {
  public:
-  // `find` is called on any thread, also several at once: kNotFound or kRefused where the model is not given away.
-  // While `is_busy`, asked on the loop's thread, a model goes out at a trickle, so that it delays no work.
-  ModelGiver(net::EventLoop& loop, std::function<Result<GivenModel>(const std::string& name)> find,
-             std::function<bool()> is_busy);
+  // `find` is called on any thread, also several at once. While `is_busy`, asked on the loop's thread, a model goes out
+  // at a trickle, so that it delays no work.
+  ModelGiver(net::EventLoop& loop, FindGiven find, std::function<bool()> is_busy);
   ~ModelGiver();
   ModelGiver(const ModelGiver&) = delete;
   ModelGiver& operator=(const ModelGiver&) = delete;
@@ -38,7 +42,7 @@ class ModelGiver {
   class Giving;
 
   net::EventLoop& loop_;
-  std::function<Result<GivenModel>(const std::string&)> find_;
+  FindGiven find_;
   std::function<bool()> is_busy_;
   std::vector<std::weak_ptr<Giving>> givings_;
 };

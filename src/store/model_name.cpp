@@ -5,12 +5,16 @@
 #include <format>
 #include <utility>
 
+#include "base/ascii.h"
+
 namespace baton::store {
 
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 200;
 constexpr std::size_t kMaxUrlBytes = 4096;
+constexpr std::string_view kDigestPrefix = "sha256:";
+constexpr std::size_t kDigestDigits = 64;
 
 bool is_name_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
@@ -20,13 +24,7 @@ bool is_component(std::string_view text) {
   return !text.empty() && text.front() != '.' && text.front() != '-' && std::ranges::all_of(text, is_name_char);
 }
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return result;
-}
-
-bool ends_with_gguf(std::string_view text) { return lower(text).ends_with(".gguf"); }
+bool ends_with_gguf(std::string_view text) { return ascii_lower(text).ends_with(".gguf"); }
 
 std::unexpected<Error> no_name(std::string_view text) {
   // What a terminal may show of it.
@@ -51,7 +49,7 @@ Result<ModelName> parse_hub(std::string_view text, std::string_view whole) {
   }
   if (!is_component(owner) || !is_component(repository)) return no_name(whole);
   // What Ollama calls the one it chooses itself.
-  if (lower(quantisation) == "latest") quantisation = {};
+  if (ascii_lower(quantisation) == "latest") quantisation = {};
   return HubName{std::string(owner), std::string(repository), std::string(quantisation)};
 }
 
@@ -60,7 +58,7 @@ Result<ModelName> parse_short(std::string_view text, std::string_view whole) {
   const std::string_view family = text.substr(0, colon);
   const std::string_view tag = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
   if (!is_component(family) || (colon != std::string_view::npos && !is_component(tag))) return no_name(whole);
-  return ShortName{lower(family), lower(tag)};
+  return ShortName{ascii_lower(family), ascii_lower(tag)};
 }
 
 }  // namespace
@@ -101,6 +99,13 @@ std::string to_string(const ModelName& name) {
     std::string operator()(const NodeName& node) const { return node.node + "/" + node.model; }
   };
   return std::visit(Writer(), name);
+}
+
+std::optional<std::string> digest_digits(std::string_view text) {
+  if (text.starts_with(kDigestPrefix)) text.remove_prefix(kDigestPrefix.size());
+  const bool hex = std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  if (!hex || text.size() < kLeastDigestDigits || text.size() > kDigestDigits) return std::nullopt;
+  return std::string(text);
 }
 
 bool is_plain_name(std::string_view name) {

@@ -1,6 +1,8 @@
 // What a person types where a model is wanted.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -49,6 +51,11 @@ using ModelName = std::variant<PathName, ShortName, HubName, UrlName, NodeName>;
 Result<ModelName> parse_model_name(std::string_view text);
 
 std::string to_string(const ModelName& name);
+
+// A digest is named by at least so many of its digits.
+inline constexpr std::size_t kLeastDigestDigits = 8;
+// The first digits of a digest, in lower case, "sha256:" before them or not; nothing for any other text.
+std::optional<std::string> digest_digits(std::string_view text);
 
 // A name that a model can be given: letters, digits and "._-:/", up to 200 bytes, no empty or dotted component.
 bool is_plain_name(std::string_view name);

@@ -46,6 +46,16 @@ TEST(ModelName, KnowsWhichFilesMayBeNamed) {
   }
 }
 
+TEST(ModelName, IsADigestFromEightDigitsOn) {
+  const std::string digest(64, 'a');
+  EXPECT_EQ(digest_digits(digest), digest);
+  EXPECT_EQ(digest_digits("sha256:0123abcd"), "0123abcd");
+  for (const std::string& text :
+       {std::string("0123abc"), std::string("0123abcg"), std::string("0123ABCD"), digest + "a"}) {
+    EXPECT_EQ(digest_digits(text), std::nullopt) << text;
+  }
+}
+
 TEST(ShortNames, AreAllNamesOnceWithARepository) {
   std::set<std::string_view> seen;
   for (const ShortNameEntry& entry : short_names()) {

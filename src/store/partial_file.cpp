@@ -35,16 +35,16 @@ std::filesystem::path part_path(const std::filesystem::path& path) { return path
 
 Result<PartialFile> PartialFile::open(const std::filesystem::path& path, const std::stop_token& stop,
                                       const std::function<void(std::uint64_t)>& on_read) {
-  const int descriptor = ::open(part_path(path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (descriptor < 0) return system_error("create", part_path(path));
-  PartialFile file(descriptor, path);
+  Descriptor part(::open(part_path(path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!part.is_open()) return system_error("create", part_path(path));
+  PartialFile file(std::move(part), path);
   if (const auto version = read_text_file(version_path(path)); version && version->size() <= kMaxVersionBytes) {
     file.version_ = *version;
   }
   Bytes buffer(kReadBytes);
   while (true) {
     if (stop.stop_requested()) return fail(ErrorCode::kCancelled, "stopped");
-    const ssize_t size = ::read(descriptor, buffer.data(), buffer.size());
+    const ssize_t size = ::read(file.file_.number(), buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return system_error("read", part_path(path));
     if (size == 0) return file;
@@ -54,20 +54,9 @@ Result<PartialFile> PartialFile::open(const std::filesystem::path& path, const s
   }
 }
 
-PartialFile::PartialFile(PartialFile&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)),
-      path_(std::move(other.path_)),
-      version_(std::move(other.version_)),
-      size_(other.size_),
-      digest_(std::move(other.digest_)) {}
-
-PartialFile::~PartialFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
 Result<void> PartialFile::write(ByteSpan piece) {
   while (!piece.empty()) {
-    const ssize_t written = ::write(descriptor_, piece.data(), piece.size());
+    const ssize_t written = ::write(file_.number(), piece.data(), piece.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return write_error(path_);
     const ByteSpan taken = piece.first(static_cast<std::size_t>(written));
@@ -79,7 +68,7 @@ Result<void> PartialFile::write(ByteSpan piece) {
 }
 
 Result<void> PartialFile::restart(const std::string& version) {
-  if (::ftruncate(descriptor_, 0) != 0 || ::lseek(descriptor_, 0, SEEK_SET) != 0) {
+  if (::ftruncate(file_.number(), 0) != 0 || ::lseek(file_.number(), 0, SEEK_SET) != 0) {
     return system_error("empty", part_path(path_));
   }
   digest_ = Sha256Stream();
@@ -89,7 +78,7 @@ Result<void> PartialFile::restart(const std::string& version) {
 }
 
 Result<void> PartialFile::commit() {
-  if (::fsync(descriptor_) != 0) return write_error(path_);
+  if (::fsync(file_.number()) != 0) return write_error(path_);
   if (::rename(part_path(path_).c_str(), path_.c_str()) != 0) return system_error("rename into place", path_);
   std::error_code ignored;
   std::filesystem::remove(version_path(path_), ignored);

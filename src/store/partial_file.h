@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "base/descriptor.h"
 #include "base/digest.h"
 #include "base/result.h"
 
@@ -20,9 +21,8 @@ class PartialFile {
   // Goes on with what is there, which is read once for the digest; `on_read` hears how far that is.
   static Result<PartialFile> open(const std::filesystem::path& path, const std::stop_token& stop,
                                   const std::function<void(std::uint64_t)>& on_read);
-  PartialFile(PartialFile&& other) noexcept;
+  PartialFile(PartialFile&&) noexcept = default;
   PartialFile& operator=(PartialFile&&) = delete;
-  ~PartialFile();
 
   std::uint64_t size() const { return size_; }
   // Of what the bytes so far are a piece; empty where nobody said.
@@ -39,9 +39,9 @@ class PartialFile {
   void discard();
 
  private:
-  PartialFile(int descriptor, std::filesystem::path path) : descriptor_(descriptor), path_(std::move(path)) {}
+  PartialFile(Descriptor file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
 
-  int descriptor_;
+  Descriptor file_;
   std::filesystem::path path_;
   std::string version_;
   std::uint64_t size_ = 0;

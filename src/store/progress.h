@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+
+#include "base/digest.h"
 
 namespace baton::store {
 
@@ -17,11 +20,14 @@ enum class PullPhase {
 
 struct PullProgress {
   PullPhase phase = PullPhase::kAsking;
-  std::string from = {};          // "hf.co/OWNER/REPO:QUANT", "node spark", a URL
-  std::string file = {};          // the part under way
-  std::string problem = {};       // kWaiting: what happened
-  std::uint64_t bytes_done = 0;   // of all parts
-  std::uint64_t bytes_total = 0;  // 0: not known yet
+  std::string from = {};                   // "hf.co/OWNER/REPO:QUANT", "node spark", a URL
+  std::string file = {};                   // the part under way
+  std::optional<Sha256> file_sha256 = {};  // where it is known before
+  std::uint64_t file_bytes_done = 0;
+  std::uint64_t file_bytes_total = 0;  // 0: not known yet
+  std::string problem = {};            // kWaiting: what happened
+  std::uint64_t bytes_done = 0;        // of all parts
+  std::uint64_t bytes_total = 0;       // 0: not known yet
 };
 
 // Called on the thread that pulls, about ten times a second and at every change of phase.

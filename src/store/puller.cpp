@@ -66,15 +66,28 @@ void Puller::begin(const std::string& from, std::uint64_t bytes_total) {
   bytes_before_part_ = 0;
 }
 
-void Puller::enter(PullPhase phase, const std::string& file) {
+void Puller::begin_part(const ManifestPart& part, const std::optional<Sha256>& sha256) {
+  progress_.file = part.file;
+  progress_.file_sha256 = sha256;
+  progress_.file_bytes_done = 0;
+  progress_.file_bytes_total = part.bytes;
+}
+
+void Puller::end_part(const ManifestPart& part) {
+  next_telling_ = {};
+  tell(part.bytes);
+  bytes_before_part_ += part.bytes;
+}
+
+void Puller::enter(PullPhase phase) {
   progress_.phase = phase;
-  progress_.file = file;
   next_telling_ = {};
   tell(progress_.bytes_done - bytes_before_part_);
 }
 
 void Puller::tell(std::uint64_t bytes_of_part) {
   progress_.bytes_done = bytes_before_part_ + bytes_of_part;
+  progress_.file_bytes_done = bytes_of_part;
   const TimePoint time = now();
   if (!options_.on_progress || time < next_telling_) return;
   next_telling_ = time + Duration(kTellInterval);
@@ -91,6 +104,7 @@ DownloadEvents Puller::events() {
           .came =
               [=, this](std::uint64_t bytes, std::uint64_t total) {
                 if (progress_.bytes_total == 0) progress_.bytes_total = total;
+                if (progress_.file_bytes_total == 0) progress_.file_bytes_total = total;
                 tell_phase(PullPhase::kDownloading, bytes);
               },
           .waiting =
@@ -104,15 +118,15 @@ Result<bool> Puller::is_here(const std::filesystem::path& path, const ManifestPa
   std::error_code error;
   const std::uint64_t bytes = std::filesystem::file_size(path, error);
   if (error) return false;
-  enter(PullPhase::kChecking, part.file);
-  if (bytes == part.bytes && TRY(model::model_digest(path)) == part.sha256) return true;
+  enter(PullPhase::kChecking);
+  if (bytes == part.bytes && TRY(model::model_digest(path, options_.stop)) == part.sha256) return true;
   std::filesystem::remove(path, error);
   std::filesystem::remove(path.string() + ".sha256", error);
   return false;
 }
 
 Result<StoredModel> Puller::finish(Staging staging, Manifest manifest) {
-  enter(PullPhase::kFinishing, manifest.parts.front().file);
+  enter(PullPhase::kFinishing);
   // Now rather than when somebody waits for an answer.
   if (const auto file = model::GgufFile::open(staging.folder / manifest.parts.front().file); !file) {
     std::error_code ignored;
@@ -135,8 +149,9 @@ Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
     const std::filesystem::path path = staging.folder / part.file;
     const std::optional<Sha256>& digest = wanted.digests[i];
     if (digest) part.sha256 = *digest;
+    begin_part(part, digest);
     if (!digest || !TRY(is_here(path, part))) {
-      enter(PullPhase::kDownloading, part.file);
+      enter(PullPhase::kDownloading);
       const Download file{
           .what = part.file, .url = wanted.urls[i], .path = path, .bytes = part.bytes, .sha256 = digest};
       part.sha256 = TRY(download(file, hub_, events(), options_.stop));
@@ -144,8 +159,7 @@ Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
       part.bytes = std::filesystem::file_size(path, error);
       model::remember_digest(path, part.sha256);
     }
-    tell(part.bytes);
-    bytes_before_part_ += part.bytes;
+    end_part(part);
   }
   return finish(std::move(staging), manifest);
 }
@@ -153,7 +167,7 @@ Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
 Result<StoredModel> Puller::pull_from_hub(const HubName& name, const std::string& called) {
   const std::string repository = std::format("hf.co/{}/{}", name.owner, name.repository);
   begin(repository, 0);
-  enter(PullPhase::kAsking, "");
+  enter(PullPhase::kAsking);
   const Hub hub(hub_, options_.stop);
   const std::vector<RemoteFile> files = TRY(hub.files(name));
   auto chosen = choose(models_in(files), name.quantisation, options_.memory_bytes);
@@ -207,7 +221,7 @@ Result<StoredModel> Puller::pull_from_member(const std::string& node, const std:
     return fail(ErrorCode::kInvalidArgument, std::format("'{}' cannot be a model's name on {}", model, node));
   }
   begin("node " + node, 0);
-  enter(PullPhase::kAsking, "");
+  enter(PullPhase::kAsking);
   const auto taker = TRY(ModelTaker::create(*options_.peers, *peer, options_.stop));
   const Offer offer = TRY(taker->ask(model));
   return take(*taker, offer, model);
@@ -217,7 +231,7 @@ Result<StoredModel> Puller::pull_from_members(const std::string& model) {
   if (options_.peers) {
     for (const PeerNode& node : options_.peers->nodes) {
       begin("node " + node.name, 0);
-      enter(PullPhase::kAsking, "");
+      enter(PullPhase::kAsking);
       const auto taker = TRY(ModelTaker::create(*options_.peers, node, options_.stop));
       const auto offer = taker->ask(model);
       if (!offer) {
@@ -261,9 +275,9 @@ Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const st
   Staging staging = TRY(library_.stage(digest.hex()));
   for (std::uint32_t i = 0; i < offer.parts.size(); ++i) {
     const std::filesystem::path path = staging.folder / offer.parts[i].file;
+    begin_part(offer.parts[i], offer.parts[i].sha256);
     if (!TRY(is_here(path, offer.parts[i]))) TRY(take_part(taker, offer, i, path));
-    tell(offer.parts[i].bytes);
-    bytes_before_part_ += offer.parts[i].bytes;
+    end_part(offer.parts[i]);
   }
   return finish(std::move(staging), std::move(manifest));
 }
@@ -272,12 +286,11 @@ Result<void> Puller::take_part(ModelTaker& taker, const Offer& offer, std::uint3
                                const std::filesystem::path& path) {
   const ManifestPart& wanted = offer.parts[index];
   const DownloadEvents told = events();
-  progress_.file = wanted.file;
   PartialFile part = TRY(PartialFile::open(path, options_.stop, told.checking));
   const std::string version = wanted.sha256.hex();
   if (part.version() != version || part.size() > wanted.bytes) TRY(part.restart(version));
   TRY(check_free_space(path.parent_path(), wanted.bytes - part.size()));
-  enter(PullPhase::kDownloading, wanted.file);
+  enter(PullPhase::kDownloading);
   int failures = 0;
   while (part.size() < wanted.bytes) {
     const std::uint64_t before = part.size();

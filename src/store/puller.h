@@ -39,7 +39,9 @@ class Puller {
   Result<StoredModel> finish(Staging staging, Manifest manifest);
 
   void begin(const std::string& from, std::uint64_t bytes_total);
-  void enter(PullPhase phase, const std::string& file);
+  void begin_part(const ManifestPart& part, const std::optional<Sha256>& sha256);
+  void end_part(const ManifestPart& part);
+  void enter(PullPhase phase);
   void tell(std::uint64_t bytes_of_part);
   DownloadEvents events();
 

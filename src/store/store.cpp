@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/ascii.h"
 #include "store/model_name.h"
 #include "store/puller.h"
 #include "store/short_names.h"
@@ -14,23 +15,7 @@ namespace baton::store {
 
 namespace {
 
-constexpr std::size_t kLeastDigestDigits = 8;
-constexpr std::string_view kDigestPrefix = "sha256:";
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return result;
-}
-
-bool same(std::string_view left, std::string_view right) { return lower(left) == lower(right); }
-
-std::optional<std::string> digest_digits(std::string_view text) {
-  if (text.starts_with(kDigestPrefix)) text.remove_prefix(kDigestPrefix.size());
-  const bool hex = std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-  if (!hex || text.size() < kLeastDigestDigits || text.size() > 64) return std::nullopt;
-  return std::string(text);
-}
+bool same(std::string_view left, std::string_view right) { return ascii_lower(left) == ascii_lower(right); }
 
 // Whether a model is called so; a repository's name without a quantisation fits all that are here.
 bool is_called(const StoredModel& model, std::string_view name) {
@@ -57,8 +42,10 @@ const StoredModel* find_by_name(const std::vector<StoredModel>& models, const Mo
   if (const auto* given = std::get_if<HubName>(&name)) hub = *given;
   if (const auto* given = std::get_if<ShortName>(&name)) {
     if (const StoredModel* found = called(to_string(complete(*given)))) return found;
-    if (given->tag.empty()) {
-      if (const StoredModel* found = called(given->family + ":latest")) return found;
+    // The same to Ollama's clients.
+    if (given->tag.empty() || given->tag == "latest") {
+      const std::string other = given->tag.empty() ? given->family + ":latest" : given->family;
+      if (const StoredModel* found = called(other)) return found;
     }
     hub = find_on_hub(*given);
   }
@@ -95,7 +82,31 @@ StoredModel plain_file(const std::string& path, std::uint64_t bytes) {
           .modified_s = 0};
 }
 
+Result<ModelName> parse(std::string_view text, Naming naming) {
+  ModelName name = TRY(parse_model_name(text));
+  const bool leads_elsewhere = std::holds_alternative<PathName>(name) || std::holds_alternative<UrlName>(name);
+  if (naming == Naming::kNamesAlone && leads_elsewhere) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("'{}' is a path or an address: here a model is named, such as qwen3:8b or hf.co/OWNER/REPO",
+                            to_string(name)));
+  }
+  return name;
+}
+
 }  // namespace
+
+std::vector<std::string> names_without(const StoredModel& model, std::string_view text) {
+  auto gone = std::ranges::find_if(model.names, [&](const std::string& name) { return same(name, text); });
+  const auto parsed = parse_model_name(text);
+  const auto* given = parsed ? std::get_if<ShortName>(&*parsed) : nullptr;
+  if (gone == model.names.end() && given != nullptr) gone = std::ranges::find(model.names, to_string(complete(*given)));
+  std::vector<std::string> left;
+  if (gone == model.names.end()) return left;
+  for (const std::string& name : model.names) {
+    if (name != *gone) left.push_back(name);
+  }
+  return left;
+}
 
 Store::Store(StoreOptions options) : options_(std::move(options)), library_(options_.folder) {}
 
@@ -105,14 +116,15 @@ Result<std::vector<StoredModel>> Store::list() const {
   return models;
 }
 
-Result<StoredModel> Store::find(std::string_view text) const {
-  std::error_code error;
-  if (const std::uint64_t bytes = std::filesystem::file_size(text, error); !error) {
-    return plain_file(std::string(text), bytes);
+Result<StoredModel> Store::find(std::string_view text, Naming naming) const {
+  if (naming == Naming::kAnything) {
+    std::error_code error;
+    const std::uint64_t bytes = std::filesystem::file_size(text, error);
+    if (!error) return plain_file(std::string(text), bytes);
   }
   const std::vector<StoredModel> models = TRY(list());
   if (const StoredModel* found = TRY(find_by_digest(models, text))) return *found;
-  const ModelName name = TRY(parse_model_name(text));
+  const ModelName name = TRY(parse(text, naming));
   if (const auto* path = std::get_if<PathName>(&name)) {
     return fail(ErrorCode::kNotFound, "there is no such file", path->path);
   }
@@ -138,8 +150,8 @@ Result<GivenModel> Store::give(const std::string& name) const {
 Result<StoredModel> Store::pull(std::string_view text, const PullOptions& options) const {
   Puller puller(library_, options_.hub, options);
   if (!options.member.empty()) return puller.pull_from_member(options.member, std::string(text));
-  const ModelName name = TRY(parse_model_name(text));
-  auto here = find(text);
+  const ModelName name = TRY(parse(text, options.naming));
+  auto here = find(text, options.naming);
   if (here || here.error().code != ErrorCode::kNotFound) return here;
   if (const auto* node = std::get_if<NodeName>(&name)) return puller.pull_from_member(node->node, node->model);
   if (const auto* path = std::get_if<PathName>(&name)) {
@@ -172,8 +184,8 @@ Result<StoredModel> Store::pull(std::string_view text, const PullOptions& option
   return puller.pull_from_hub(*hub, called);
 }
 
-Result<void> Store::remove(std::string_view text) const {
-  const StoredModel model = TRY(find(text));
+Result<void> Store::remove(std::string_view text, Naming naming) const {
+  const StoredModel model = TRY(find(text, naming));
   if (model.origin == Origin::kFile) {
     return fail(ErrorCode::kRefused, "is a file outside the model folder: remove it yourself", std::string(text));
   }
@@ -182,20 +194,15 @@ Result<void> Store::remove(std::string_view text) const {
                 std::format("belongs to another program ({}), which has to remove it", origin_name(model.origin)),
                 model.names.front());
   }
-  for (const std::string& name : model.names) {
-    const ModelName parsed = TRY(parse_model_name(text));
-    const auto* given = std::get_if<ShortName>(&parsed);
-    if (same(name, text) || (given != nullptr && name == to_string(complete(*given)))) {
-      // One that has no name left is shown by its digest.
-      if (model.digest->hex().starts_with(name)) break;
-      return library_.remove_name(name);
-    }
-  }
-  return library_.remove(*model.digest);
+  const std::vector<std::string> left = names_without(model, text);
+  if (left.empty()) return library_.remove(*model.digest);
+  const auto gone =
+      std::ranges::find_if(model.names, [&](const std::string& name) { return !std::ranges::contains(left, name); });
+  return library_.remove_name(*gone);
 }
 
-Result<void> Store::copy(std::string_view from, std::string_view to) const {
-  const StoredModel model = TRY(find(from));
+Result<void> Store::copy(std::string_view from, std::string_view to, Naming naming) const {
+  const StoredModel model = TRY(find(from, naming));
   const ModelName name = TRY(parse_model_name(to));
   if (!is_plain_name(to) || std::holds_alternative<PathName>(name) || digest_digits(to)) {
     return fail(ErrorCode::kInvalidArgument, std::format("'{}' cannot be a model's name", to));

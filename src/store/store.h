@@ -35,16 +35,27 @@ struct StoreOptions {
 // Which places may be asked for a model that is not here.
 enum class PullFrom { kMembersThenHub, kMembers, kHub };
 
+// What a text may say where a model is named.
+enum class Naming {
+  kAnything,    // also a file's path, or an address
+  kNamesAlone,  // kInvalidArgument for those: of somebody who may not have any file read, or any address fetched
+};
+
 struct PullOptions {
   // Without a quantisation named, the largest up to Q8_0 that leaves room to work in so many bytes. 0: the smallest.
   std::uint64_t memory_bytes = 0;
   // The other nodes of the cluster; none by default.
   std::shared_ptr<const Peers> peers = nullptr;
   PullFrom from = PullFrom::kMembersThenHub;
+  Naming naming = Naming::kAnything;
   std::string member = {};  // this one alone is asked; empty: as `from` says
   OnProgress on_progress = {};
   std::stop_token stop = {};
 };
+
+// What a model that was found by `text` is still called when that name is taken away; nothing where it was the last, or
+// where `text` means the model itself: its digest, a repository.
+std::vector<std::string> names_without(const StoredModel& model, std::string_view text);
 
 class Store {
  public:
@@ -59,7 +70,7 @@ class Store {
   // By a path, a name ("qwen3:8b", "qwen3", "hf.co/OWNER/REPO:Q4_K_M"), or a digest's first digits (eight or more,
   // "sha256:" before them or not). Own models come first. kNotFound, saying how to get it; kInvalidArgument for what is
   // no name or fits several.
-  Result<StoredModel> find(std::string_view name) const;
+  Result<StoredModel> find(std::string_view name, Naming naming = Naming::kAnything) const;
 
   // An own model, for another member of the cluster: by name or digest alone, never by a path. kNotFound.
   Result<GivenModel> give(const std::string& name) const;
@@ -73,11 +84,11 @@ class Store {
   Result<StoredModel> pull(std::string_view name, const PullOptions& options) const;
 
   // Takes the name away and, where it was the last, the files. kNotFound; kRefused for another program's.
-  Result<void> remove(std::string_view name) const;
+  Result<void> remove(std::string_view name, Naming naming = Naming::kAnything) const;
 
   // One more name for a model. It goes to where the files are, without a copy, and away from the model that had it
   // before. For another program's model kRefused.
-  Result<void> copy(std::string_view from, std::string_view to) const;
+  Result<void> copy(std::string_view from, std::string_view to, Naming naming = Naming::kAnything) const;
 
  private:
   StoreOptions options_;

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <format>
 
+#include "base/ascii.h"
+
 namespace baton::store {
 
 namespace {
@@ -59,7 +61,7 @@ Result<Url> Url::parse(std::string_view text) {
     port = authority.substr(end + 1);
   } else {
     const std::size_t colon = authority.find(':');
-    for (const char c : authority.substr(0, colon)) url.host += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    url.host = ascii_lower(authority.substr(0, colon));
     if (!std::ranges::all_of(url.host, is_host_char)) return not_an_address(text, "its host is no name");
     port = colon == std::string_view::npos ? std::string_view() : authority.substr(colon);
   }

@@ -28,11 +28,6 @@ struct Url {
   bool same_origin(const Url& other) const {
     return scheme == other.scheme && host == other.host && port == other.port;
   }
-  // A name such as 127.example.org is whoever owns it makes it.
-  bool is_loopback() const {
-    const bool is_number = host.find_first_not_of("0123456789.") == std::string::npos;
-    return host == "localhost" || host == "::1" || (is_number && host.starts_with("127."));
-  }
 };
 
 // "a b/c" as a path's characters: "a%20b/c".

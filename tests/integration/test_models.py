@@ -3,8 +3,10 @@
 import concurrent.futures
 import http.client
 import json
+import os
 import pathlib
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -170,6 +172,19 @@ class SeveralModels(unittest.TestCase):
         self.assertEqual(server.request("POST", "/api/generate", {"model": "damaged", "keep_alive": 0})[0], 200)
         wait_for(lambda: "damaged" not in self.loaded(server), "it is unloaded", 5)
         self.text(server, "damaged")
+
+    def test_a_digest_that_takes_long_holds_up_nobody(self):
+        endless = self.cluster.folder / "endless.gguf"
+        endless.write_bytes(self.models[1].read_bytes())
+        # Behind the tensors is a hole, which takes no room, and hours to hash.
+        os.truncate(endless, 1 << 40)
+        server = self.serve(models=[self.models[0], endless, self.models[2]])
+        with socket.create_connection(("127.0.0.1", server.port)) as waiting:
+            body = json.dumps({"model": "endless", "prompt": [300], "max_tokens": 1})
+            waiting.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            self.text(server, "gamma")
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.process.wait(timeout=10), 0)
 
     def test_the_same_name_twice_is_refused_at_the_start(self):
         result = call("up", self.models[0], self.models[0], "--data", self.cluster.home("local"), "--api", "127.0.0.1:0",

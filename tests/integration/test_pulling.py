@@ -13,7 +13,7 @@ import unittest
 
 from cluster import BATON, DEVICE, check_output, synth
 from hub_server import Fault, Hub, make_certificate
-from test_cluster import Processes, wait_for
+from test_cluster import Processes, call, wait_for
 
 REPOSITORY = "owner/tiny-GGUF"
 FILE = "tiny-F16.gguf"
@@ -352,6 +352,8 @@ class BetweenNodes(Processes):
     def test_a_node_gets_a_model_from_the_one_that_has_it(self):
         a, b = self.cluster("a", "b")
         digest = hashlib.sha256(self.model.read_bytes()).hexdigest()
+        # As a's API calls it, and as its file is called.
+        self.finish(self.fetch(b, "a/model"))
         self.finish(self.fetch(b, "model.gguf", "--from", "a"))
         model = self.listed(b)["model"]
         self.assertEqual(model["digest"], digest)
@@ -385,6 +387,24 @@ class BetweenNodes(Processes):
         wait_for(lambda: b.status("a") == "down", "a is down", 10)
         doctor = b.baton("doctor", "--json")
         self.assertIn("a is down", doctor.stdout)
+
+    def test_a_node_ends_while_it_looks_at_what_is_asked_for(self):
+        endless = self.folder / "endless.gguf"
+        synth(endless, "--seed", "7")
+        # Behind the tensors is a hole, which takes no room, and hours to hash.
+        os.truncate(endless, 1 << 40)
+        a = self.machine("a", str(endless)).up()
+        b = self.machine("b")
+        self.assertEqual(call("join", a.must("token").strip(), "--data", b.data, "--name", "b").returncode, 0)
+        asked = self.fetch(b, "a/endless")
+        time.sleep(1)
+        self.assertIsNone(asked.poll())
+        begun = time.monotonic()
+        a.process.terminate()
+        self.assertEqual(a.process.wait(timeout=10), 0)
+        self.assertLess(time.monotonic() - begun, 5)
+        asked.kill()
+        asked.communicate()
 
     def test_a_stranger_gets_nothing(self):
         a, = self.cluster("a")

@@ -1,0 +1,17 @@
+// Letters of ASCII, whatever the locale: what names, headers and hosts are compared by.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace baton {
+
+constexpr char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+inline std::string ascii_lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = ascii_lower(c);
+  return result;
+}
+
+}  // namespace baton

@@ -1,0 +1,39 @@
+// Models that come to a running 'baton up' by its API, and go.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/cluster_planner.h"
+#include "cli/up_flags.h"
+#include "node/model_pool.h"
+#include "plan/request_planner.h"
+#include "serve/model_keeper.h"
+
+namespace baton::cli {
+
+// They are served as those of the command line are, by the same flags, but loaded only when they are asked for.
+class UpModelIntake final : public serve::ModelIntake {
+ public:
+  // `members` are the nodes that the flags may name.
+  UpModelIntake(const UpFlags& flags, std::string own_fingerprint, std::vector<plan::NodeRef> members)
+      : flags_(flags), own_fingerprint_(std::move(own_fingerprint)), members_(std::move(members)) {}
+
+  // On the loop's thread, before anything is admitted. Both must outlive what comes.
+  void lead_to(node::ModelPool& pool, ClusterPlanner& planner, plan::RequestPlanner::Options options);
+
+  Result<Opened> open(const store::StoredModel& model) override;
+  serve::ServerModel admit(Opened opened) override;
+  void dismiss(node::PooledModel& model) override;
+
+ private:
+  const UpFlags& flags_;
+  const std::string own_fingerprint_;
+  const std::vector<plan::NodeRef> members_;
+  node::ModelPool* pool_ = nullptr;
+  ClusterPlanner* planner_ = nullptr;
+  plan::RequestPlanner::Options options_;
+};
+
+}  // namespace baton::cli

@@ -1,0 +1,190 @@
+#include "serve/model_keeper.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <format>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "base/ascii.h"
+#include "base/log.h"
+
+namespace baton::serve {
+
+namespace {
+
+// Each takes a thread, a connection and its share of the line.
+constexpr std::size_t kMostPulls = 4;
+constexpr std::size_t kMostWaitingChanges = 16;
+
+bool same_name(std::string_view left, std::string_view right) { return ascii_lower(left) == ascii_lower(right); }
+
+std::unexpected<Error> lies_elsewhere(const std::string& name, const ModelEntry& entry) {
+  return fail(ErrorCode::kRefused,
+              std::format("'{}' is a file outside the model folder ({}), which nothing is done to from here", name,
+                          entry.served().model().path().filename().string()));
+}
+
+}  // namespace
+
+ModelKeeper::ModelKeeper(net::EventLoop& loop, ModelTable& table, ModelManagement management, Doors doors)
+    : loop_(loop),
+      table_(table),
+      management_(std::move(management)),
+      doors_(std::move(doors)),
+      files_({.tasks = kMostWaitingChanges}),
+      pulls_([this](const std::string& name, const store::OnProgress& on_progress,
+                    const std::stop_token& stop) { return pull_now(name, on_progress, stop); },
+             kMostPulls) {}
+
+void ModelKeeper::close() {
+  ending_.request_stop();
+  pulls_.close();
+  files_.close();
+}
+
+Result<void> ModelKeeper::submit(const std::string& client, std::move_only_function<Result<void>()> work, Done done) {
+  TaskWorker::Task task;
+  task.wanted = [] { return true; };
+  task.run = [work = std::move(work), done = std::move(done)](TaskWorker::Turn turn) mutable {
+    if (turn == TaskWorker::Turn::kTooLate) {
+      return done(fail(ErrorCode::kUnavailable, "other models are being changed: come back later"));
+    }
+    Result<void> result;
+    try {
+      result = work();
+    } catch (const std::exception& error) {
+      result = fail(ErrorCode::kInternal, error.what());
+    }
+    done(std::move(result));
+  };
+  return files_.submit(client, std::move(task));
+}
+
+// The loop's thread may be the one that ends us: where it stops the wait, the task is not run any more.
+Result<void> ModelKeeper::on_loop(std::move_only_function<Result<void>()> task, const std::stop_token& stop) {
+  struct Call {
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    bool given_up = false;
+    std::optional<Result<void>> result;
+  };
+  const auto call = std::make_shared<Call>();
+  loop_.post([call, task = std::move(task)]() mutable {
+    const std::lock_guard lock(call->mutex);
+    if (call->given_up) return;
+    call->result = task();
+    call->changed.notify_all();
+  });
+  std::unique_lock lock(call->mutex);
+  if (call->changed.wait(lock, stop, [&] { return call->result.has_value(); })) return *call->result;
+  call->given_up = true;
+  return fail(ErrorCode::kCancelled, "stopped");
+}
+
+Result<void> ModelKeeper::pull_now(const std::string& name, const store::OnProgress& on_progress,
+                                   const std::stop_token& stop) {
+  store::PullOptions options = TRY(management_.pull_options());
+  options.naming = store::Naming::kNamesAlone;
+  options.on_progress = on_progress;
+  options.stop = stop;
+  log::info("pulling {} for a client of the API", name);
+  const auto model = management_.store->pull(name, options);
+  if (!model) {
+    log::info("{} is not pulled: {}", name, model.error().to_string());
+    return std::unexpected(model.error());
+  }
+  auto taken = take_in(*model, stop);
+  if (!taken && taken.error().code != ErrorCode::kCancelled) {
+    taken.error().message = std::format("'{}' is here now, but it cannot be served: {}", name, taken.error().message);
+  }
+  return taken;
+}
+
+Result<void> ModelKeeper::take_in(const store::StoredModel& model, const std::stop_token& stop) {
+  if (const auto entry = table_.find_file(model.parts.front())) return table_.rename(*entry, model.names);
+  ModelIntake::Opened opened = TRY(management_.intake->open(model));
+  return on_loop(
+      [this, opened = std::move(opened), &model]() mutable -> Result<void> {
+        // Somebody may have pulled it by another name meanwhile.
+        if (const auto entry = table_.find_file(model.parts.front())) return table_.rename(*entry, model.names);
+        return doors_.admit(std::move(opened), model.names);
+      },
+      stop);
+}
+
+Result<void> ModelKeeper::copy(const std::string& client, std::string source, std::string destination, Done done) {
+  return submit(
+      client,
+      [this, source = std::move(source), destination = std::move(destination)] {
+        return copy_now(source, destination);
+      },
+      std::move(done));
+}
+
+Result<void> ModelKeeper::remove(const std::string& client, std::string name, Done done) {
+  return submit(client, [this, name = std::move(name)] { return remove_now(name); }, std::move(done));
+}
+
+Result<void> ModelKeeper::copy_now(const std::string& source, const std::string& destination) {
+  const store::Store& store = *management_.store;
+  const auto model = store.find(source, store::Naming::kNamesAlone);
+  if (!model) {
+    const auto entry = table_.find(source);
+    return entry ? lies_elsewhere(source, *entry) : std::unexpected(model.error());
+  }
+  const auto entry = table_.find_file(model->parts.front());
+  // A name leads to one model, and clients of the other are in the middle of something.
+  const auto list = table_.list();
+  for (const ModelTable::Listed& listed : *list) {
+    const bool has_it = std::ranges::any_of(listed.names, [&](const auto& own) { return same_name(own, destination); });
+    if (has_it && listed.entry != entry) {
+      return fail(ErrorCode::kNoCapacity, std::format("another model is served as '{}': give this one another name, or "
+                                                      "delete that one first",
+                                                      destination));
+    }
+  }
+  TRY(store.copy(source, destination, store::Naming::kNamesAlone));
+  if (!entry) return {};
+  return table_.rename(*entry, TRY(store.find(destination, store::Naming::kNamesAlone)).names);
+}
+
+Result<void> ModelKeeper::remove_now(const std::string& name) {
+  const store::Store& store = *management_.store;
+  const auto model = store.find(name, store::Naming::kNamesAlone);
+  if (!model) {
+    const auto entry = table_.find(name);
+    return entry ? lies_elsewhere(name, *entry) : std::unexpected(model.error());
+  }
+  // What is another program's the store refuses to touch, and says so.
+  if (model->origin != store::Origin::kOwn) return store.remove(name, store::Naming::kNamesAlone);
+  const auto entry = table_.find_file(model->parts.front());
+  const std::vector<std::string> left = store::names_without(*model, name);
+  if (left.empty() && needs(model->parts.front())) {
+    return fail(ErrorCode::kNoCapacity, std::format("this node was started with '{}' as a draft, and uses it", name));
+  }
+  if (entry && entry->stay == Stay::kAlways && (left.empty() || same_name(name, entry->served().id()))) {
+    return fail(ErrorCode::kNoCapacity,
+                std::format("this node was started with '{}' and serves it: it can be deleted when the node has ended, "
+                            "with 'baton rm'",
+                            entry->served().id()));
+  }
+  if (left.empty() && entry) {
+    TRY(on_loop([this, entry] { return doors_.dismiss(*entry); }, ending_.get_token()));
+  }
+  TRY(store.remove(name, store::Naming::kNamesAlone));
+  log::info("{} was deleted by a client of the API", name);
+  if (left.empty() || !entry) return {};
+  return table_.rename(*entry, left);
+}
+
+bool ModelKeeper::needs(const std::filesystem::path& file) const {
+  return std::ranges::any_of(management_.in_use, [&](const std::filesystem::path& used) {
+    std::error_code not_there;
+    return std::filesystem::equivalent(used, file, not_there);
+  });
+}
+
+}  // namespace baton::serve

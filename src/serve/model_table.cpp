@@ -1,0 +1,103 @@
+#include "serve/model_table.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+#include <variant>
+
+#include "base/ascii.h"
+#include "store/model_name.h"
+#include "store/short_names.h"
+
+namespace baton::serve {
+
+namespace {
+
+constexpr std::string_view kLatest = ":latest";
+
+// Those that no other model has.
+Result<std::vector<std::string>> free_names(const ModelTable::List& list, const ModelEntry& entry,
+                                            const std::vector<std::string>& names) {
+  std::vector<std::string> left;
+  if (entry.stay == Stay::kAlways) left.push_back(entry.served().id());
+  for (const std::string& name : names) {
+    const bool taken = std::ranges::any_of(list, [&](const ModelTable::Listed& listed) {
+      return listed.entry.get() != &entry && std::ranges::contains(listed.names, name);
+    });
+    if (!taken && !std::ranges::contains(left, name)) left.push_back(name);
+  }
+  if (!left.empty()) return left;
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("another model is served as '{}' already", names.empty() ? "" : names.front()));
+}
+
+}  // namespace
+
+std::shared_ptr<const ModelTable::List> ModelTable::list() const {
+  const std::lock_guard lock(mutex_);
+  return list_;
+}
+
+std::shared_ptr<const ModelEntry> ModelTable::find(std::string_view name) const {
+  const auto all = list();
+  const auto first = [&](const auto& fits) -> std::shared_ptr<const ModelEntry> {
+    const auto found =
+        std::ranges::find_if(*all, [&](const Listed& listed) { return std::ranges::any_of(listed.names, fits); });
+    return found == all->end() ? nullptr : found->entry;
+  };
+  const auto is_called = [&](const std::string& own) {
+    return own == name || own + std::string(kLatest) == name || own == std::string(name) + std::string(kLatest);
+  };
+  if (auto found = first(is_called)) return found;
+  const auto parsed = store::parse_model_name(name);
+  if (!parsed) return nullptr;
+  if (const auto* given = std::get_if<store::ShortName>(&*parsed)) {
+    const std::string whole = store::to_string(store::complete(*given));
+    return first([&](const std::string& own) { return ascii_lower(own) == whole; });
+  }
+  const auto* hub = std::get_if<store::HubName>(&*parsed);
+  if (hub == nullptr) return nullptr;
+  const std::string whole = ascii_lower(store::to_string(*hub));
+  return first([&](const std::string& own) {
+    const std::string text = ascii_lower(own);
+    return text == whole || (hub->quantisation.empty() && text.starts_with(whole + ":"));
+  });
+}
+
+std::shared_ptr<const ModelEntry> ModelTable::find_file(const std::filesystem::path& file) const {
+  const auto all = list();
+  const auto found = std::ranges::find_if(*all, [&](const Listed& listed) {
+    std::error_code not_there;
+    return std::filesystem::equivalent(listed.entry->served().model().path(), file, not_there);
+  });
+  return found == all->end() ? nullptr : found->entry;
+}
+
+Result<void> ModelTable::add(std::shared_ptr<const ModelEntry> entry, std::vector<std::string> names) {
+  const std::lock_guard lock(mutex_);
+  names = TRY(free_names(*list_, *entry, names));
+  auto next = std::make_shared<List>(*list_);
+  next->push_back({std::move(names), std::move(entry)});
+  list_ = std::move(next);
+  return {};
+}
+
+Result<void> ModelTable::rename(const ModelEntry& entry, std::vector<std::string> names) {
+  const std::lock_guard lock(mutex_);
+  names = TRY(free_names(*list_, entry, names));
+  auto next = std::make_shared<List>(*list_);
+  for (Listed& listed : *next) {
+    if (listed.entry.get() == &entry) listed.names = names;
+  }
+  list_ = std::move(next);
+  return {};
+}
+
+void ModelTable::remove(const ModelEntry& entry) {
+  const std::lock_guard lock(mutex_);
+  auto next = std::make_shared<List>(*list_);
+  std::erase_if(*next, [&](const Listed& listed) { return listed.entry.get() == &entry; });
+  list_ = std::move(next);
+}
+
+}  // namespace baton::serve
