@@ -25,6 +25,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "net/acceptor.h"
 
 namespace baton::serve {
 
@@ -491,31 +492,9 @@ struct HttpServer::Impl {
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<net::Endpoint> HttpServer::Impl::listen_at(const net::Endpoint& listen) {
+  tcp::acceptor& acceptor = acceptors.emplace_back(TRY(net::open_acceptor(context, listen)));
   error_code error;
-  tcp::endpoint at(tcp::v6(), listen.port);
-  if (!listen.host.empty()) {
-    tcp::resolver resolver(context);
-    const auto found = resolver.resolve(listen.host, std::to_string(listen.port), error);
-    if (error || found.empty()) {
-      return fail(ErrorCode::kNotFound, std::format("cannot find the address '{}': {}", listen.host, error.message()));
-    }
-    at = found.begin()->endpoint();
-  }
-  const auto check = [&](std::string_view what) -> Result<void> {
-    if (!error) return {};
-    return fail(error == asio::error::address_in_use ? ErrorCode::kUnavailable : ErrorCode::kIo,
-                std::format("cannot {} {}: {}", what, listen.to_string(), error.message()));
-  };
-  tcp::acceptor& acceptor = acceptors.emplace_back(context);
-  acceptor.open(at.protocol(), error);
-  TRY(check("open a socket for"));
-  acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  acceptor.bind(at, error);
-  TRY(check("listen on"));
-  acceptor.listen(asio::socket_base::max_listen_connections, error);
-  TRY(check("listen on"));
   const tcp::endpoint local = acceptor.local_endpoint(error);
-  TRY(check("listen on"));
   asio::co_spawn(context, accept_all(acceptor), asio::detached);
   return net::Endpoint{local.address().to_string(), local.port()};
 }

@@ -596,14 +596,18 @@ struct Server::Impl {
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
+Result<void> Server::check(const ServerOptions& options) {
+  if (!reached_from_elsewhere(options) || !options.api_keys.empty()) return {};
+  if (!TRY(read_key_book(options.key_book)).empty()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
+                          "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
+                          options.listen.to_string()));
+}
+
 Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<ServerModel> models,
                                               ServerOptions options) {
-  if (reached_from_elsewhere(options) && options.api_keys.empty() && TRY(read_key_book(options.key_book)).empty()) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
-                            "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
-                            options.listen.to_string()));
-  }
+  TRY(check(options));
   auto impl = std::make_unique<Impl>(loop, std::move(models), std::move(options));
   HttpServer::Options http;
   http.listen = impl->options.listen;

@@ -419,8 +419,12 @@ class Doors(unittest.TestCase):
             command = [BATON, "up", str(model), "--api", "0.0.0.0:0", "--listen", "127.0.0.1:0", "--home",
                        str(machines.home("local"))]
             refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
-            self.assertNotEqual(refused.returncode, 0)
+            self.assertEqual(refused.returncode, 2, refused.stderr)
             self.assertIn("--api-key-file", refused.stderr)
+            # Nothing was begun that would be left behind.
+            nodes = subprocess.run([BATON, "nodes", "--home", str(machines.home("local"))], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertIn("belongs to no cluster", nodes.stderr)
             keys = machines.folder / "keys"
             keys.write_text("# who may ask\nthe-first-key-of-all\n")
             with ApiServer(machines, model, "--api-key-file", str(keys)) as server:

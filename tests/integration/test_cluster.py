@@ -248,6 +248,23 @@ class ClusterOfProcesses(Processes):
         self.assertEqual(nodes.returncode, 3)
         self.assertIn("belongs to no cluster", nodes.stderr)
 
+    def test_where_it_cannot_listen_it_begins_nothing(self):
+        a = self.machine("a")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            free = "127.0.0.1:0"
+            for places in ((address, free), (free, address), (free, free, "--ollama-port", address.split(":")[1])):
+                api, listen, *more = places
+                result = call("up", self.model, "--api", api, "--listen", listen, *more, "--data", a.data, *DEVICE)
+                self.assertEqual(result.returncode, 6, result.stderr)
+                self.assertIn(f"cannot listen at {address}", result.stderr)
+                self.assertIn("choose another port", result.stderr)
+                self.assertEqual(a.baton("nodes").returncode, 3)
+        # Two of its own.
+        same = call("up", self.model, "--api", address, "--listen", address, "--data", a.data, *DEVICE)
+        self.assertEqual(same.returncode, 6, same.stderr)
+        self.assertEqual(a.baton("nodes").returncode, 3)
+
     def test_a_stranger_is_refused_before_it_says_anything(self):
         a, = self.cluster("a")
         stranger = call("run", self.model, "--tokens", "300", "-n", "1", "--ignore-eos", "--data", self.folder / "stranger", *DEVICE,
