@@ -1,5 +1,6 @@
 #include "cluster/control.h"
 
+#include <algorithm>
 #include <format>
 #include <glaze/glaze.hpp>
 
@@ -107,6 +108,15 @@ Result<std::string> converse(const Folder& folder, const net::Endpoint& endpoint
   return std::move(conversation.result);
 }
 
+Result<trust::MemberList> members_of(const Folder& folder) {
+  auto list = TRY(folder.read_members());
+  if (list) return *std::move(list);
+  return fail(
+      ErrorCode::kNotFound,
+      "this machine belongs to no cluster: begin one with 'baton up MODEL', or join one with 'baton join TOKEN'",
+      folder.path().string());
+}
+
 }  // namespace
 
 ControlAnswer report(const Membership& membership) {
@@ -137,17 +147,11 @@ Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, D
 }
 
 Result<ControlAnswer> ask_folder(const Folder& folder) {
-  const auto list = TRY(folder.read_members());
-  if (!list) {
-    return fail(
-        ErrorCode::kNotFound,
-        "this machine belongs to no cluster: begin one with 'baton up MODEL', or join one with 'baton join TOKEN'",
-        folder.path().string());
-  }
+  const trust::MemberList list = TRY(members_of(folder));
   const AddressBook addresses = TRY(folder.read_addresses());
   ControlAnswer answer;
-  describe(answer, *list);
-  for (const auto& [id, member] : list->members()) {
+  describe(answer, list);
+  for (const auto& [id, member] : list.members()) {
     NodeReport report = report_of({.member = member});
     report.status = "unknown";
     if (const auto known = addresses.find(id); known != addresses.end() && !known->second.empty()) {
@@ -156,6 +160,16 @@ Result<ControlAnswer> ask_folder(const Folder& folder) {
     answer.nodes.push_back(std::move(report));
   }
   return answer;
+}
+
+Result<void> leave_alone(const Folder& folder) {
+  const trust::MemberList list = TRY(members_of(folder));
+  const net::Fingerprint& self = folder.identity().fingerprint();
+  if (std::ranges::any_of(list.members(), [&](const auto& entry) { return entry.first != self; })) {
+    return fail(ErrorCode::kUnavailable, "no node runs here, so nobody could be told that this one leaves");
+  }
+  const Folder::Lock lock = TRY(folder.lock());
+  return folder.forget_cluster();
 }
 
 void answer_commands(Membership& membership) {

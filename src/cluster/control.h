@@ -50,6 +50,10 @@ Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, D
 // What the folder alone knows: every node's status is "unknown". kNotFound where it belongs to no cluster.
 Result<ControlAnswer> ask_folder(const Folder& folder);
 
+// Takes this machine out of a cluster that has no other node, where no node runs with the folder. kUnavailable where
+// others would have to hear of it, kNotFound where it belongs to no cluster, kNoCapacity where a node runs.
+Result<void> leave_alone(const Folder& folder);
+
 // Lets a running node answer. It must outlive the membership's use of it.
 void answer_commands(Membership& membership);
 

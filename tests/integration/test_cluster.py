@@ -248,6 +248,26 @@ class ClusterOfProcesses(Processes):
         self.assertEqual(nodes.returncode, 3)
         self.assertIn("belongs to no cluster", nodes.stderr)
 
+    def test_the_only_node_of_a_cluster_may_leave_it_running_or_not(self):
+        a, = self.cluster("a")
+        a.must("leave")
+        wait_for(lambda: a.process.poll() is not None, "a ends", 5)
+        self.assertIn("belongs to no cluster", a.baton("nodes").stderr)
+        self.assertEqual(a.baton("leave").returncode, 3)
+        b = self.machine("b").up()
+        b.kill()
+        self.assertEqual(b.baton("nodes").returncode, 0)
+        b.must("leave")
+        self.assertIn("belongs to no cluster", b.baton("nodes").stderr)
+
+    def test_who_is_not_alone_and_does_not_run_cannot_leave(self):
+        a, b = self.cluster("a", "b")
+        b.kill()
+        refused = b.baton("leave")
+        self.assertEqual(refused.returncode, 9, refused.stderr)
+        self.assertIn("let an admin revoke this node", refused.stderr)
+        self.assertEqual(b.baton("nodes").returncode, 0)
+
     def test_where_it_cannot_listen_it_begins_nothing(self):
         a = self.machine("a")
         with socket.create_server(("127.0.0.1", 0)) as taken:
