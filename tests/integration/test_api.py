@@ -411,6 +411,20 @@ class Hostile(unittest.TestCase):
         self.assertEqual(self.server.post("/v1/completions", prompt="Hello", max_tokens=5)[0], 200)
 
 
+class WithoutATemplate(unittest.TestCase):
+    def test_an_answer_says_what_the_model_can_do(self):
+        with Cluster() as machines, ApiServer(machines, GOLDEN, "--quiet") as server:
+            for path, body in (("/v1/chat/completions", {}), ("/v1/messages", {"max_tokens": 4}), ("/api/chat", {"stream": False})):
+                status, _, answer = server.post(path, messages=HELLO, **body)
+                self.assertEqual(status, 400, answer)
+                said = json.dumps(answer)
+                self.assertIn("only continue a text, as POST /v1/completions does: the model has no chat template", said)
+                # Neither a flag nor a path of that machine is any of the client's business.
+                self.assertNotIn("--", said)
+                self.assertNotIn(str(GOLDEN), said)
+            self.assertEqual(server.post("/v1/completions", prompt="Hello", max_tokens=4)[0], 200)
+
+
 class Doors(unittest.TestCase):
     def test_other_machines_need_a_key(self):
         with Cluster() as machines:
