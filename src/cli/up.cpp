@@ -71,21 +71,20 @@ Result<void> up(const UpFlags& flags) {
   TRY(check_addresses(api, membership.listen));
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
-  ClusterPeers peers;
+  ClusterPeers peers(home->identity().fingerprint());
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
   if (flags.plan.wants_others() || drafts_elsewhere)
     peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
   std::vector<std::shared_ptr<const engine::Model>> files;
-  const std::string own_fingerprint = home->identity().fingerprint().to_string();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
-    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, own_fingerprint, peers.nodes()));
+    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, peers.self(), peers.nodes()));
   }
   for (ModelFlags::Offer& offer : offers) {
     const std::uint32_t layers = offer.known.file->shape().layer_count;
-    auto plan = TRY(flags.plan.plan_for(layers, own_fingerprint, peers.nodes()));
+    auto plan = TRY(flags.plan.plan_for(layers, peers.self(), peers.nodes()));
     for (const std::string& line : peer_tasks(plan)) log::info("{}: {}", offer.known.name, line);
     // The same for every model: the flags name them.
     std::vector<plan::NodeRef> named = plan.nodes;

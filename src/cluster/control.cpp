@@ -4,6 +4,8 @@
 #include <format>
 #include <glaze/glaze.hpp>
 
+#include "cluster/link_probes.h"
+
 namespace baton::cluster {
 
 // As JSON between two processes of one machine and one program. Named, as reflection needs types with linkage.
@@ -31,11 +33,13 @@ using control_json::WireRequest;
 constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
 
 NodeReport report_of(const PeerView& view) {
+  // A peer that called is connected from a port where nobody listens, and this node may listen everywhere.
+  const auto listens_at = work_endpoint(view.state, view.address);
   return {.name = view.member.name,
           .id = view.member.id.to_string(),
           .role = view.member.role == trust::Role::kAdmin ? "admin" : "member",
           .status = std::string(peer_status_name(view.status)),
-          .address = view.address,
+          .address = listens_at ? listens_at->to_string() : view.address,
           .software = view.software,
           .problem = view.problem,
           .round_trip_ms = view.round_trip_ms,

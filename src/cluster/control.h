@@ -23,9 +23,9 @@ struct ControlRequest {
 struct NodeReport {
   std::string name;
   std::string id;
-  std::string role;    // "admin", "member"
-  std::string status;  // peer_status_name(), or "unknown" while no node runs here
-  std::string address;
+  std::string role;     // "admin", "member"
+  std::string status;   // peer_status_name(), or "unknown" while no node runs here
+  std::string address;  // where it listens, as far as that is known
   std::string software;
   std::string problem;
   double round_trip_ms = 0;

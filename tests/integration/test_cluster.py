@@ -131,7 +131,7 @@ class ClusterOfProcesses(Processes):
         a, b = self.cluster("a", "b")
         self.assertEqual(a.nodes()["a"]["role"], "admin")
         self.assertEqual(a.nodes()["b"]["role"], "member")
-        self.assertEqual(b.nodes()["a"]["state"]["models"][0]["name"], "model.gguf")
+        self.assertEqual(b.nodes()["a"]["state"]["models"][0]["name"], "model")
         alone = finish(subprocess.Popen(
             [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", PROMPT, "-n", str(NEW_TOKENS), "--threads", "1",
              "--chunk", str(CHUNK), "--data", str(b.data), *DEVICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
@@ -284,6 +284,19 @@ class ClusterOfProcesses(Processes):
         same = call("up", self.model, "--api", address, "--listen", address, "--data", a.data, *DEVICE)
         self.assertEqual(same.returncode, 6, same.stderr)
         self.assertEqual(a.baton("nodes").returncode, 3)
+
+    def test_nodes_are_listed_where_they_listen(self):
+        a, b, c = self.cluster("a", "b", "c")
+        for machine in (a, b, c):
+            wait_for(lambda: {node["status"] for node in machine.nodes().values()} == {"self", "alive"}, "all are there", 10)
+            seen = {name: node["address"] for name, node in machine.nodes().items()}
+            self.assertEqual(seen, {other.name: other.address.split("#")[0] for other in (a, b, c)})
+
+    def test_a_plan_that_names_this_machine_says_so(self):
+        a, = self.cluster("a")
+        result = call("run", self.model, "--tokens", PROMPT, "-n", "1", "--data", a.data, *DEVICE, "--prefill-on", "a")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("--prefill-on 'a' is this machine itself", result.stderr)
 
     def test_a_stranger_is_refused_before_it_says_anything(self):
         a, = self.cluster("a")

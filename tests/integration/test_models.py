@@ -219,8 +219,8 @@ class ModelsOfACluster(Processes):
             return {model["name"]: model for model in mac.nodes()["spark"]["state"]["models"]}
 
         wait_for(lambda: len(told()) == 2 and all(model["digest"] for model in told().values()), "spark tells of its models", 10)
-        self.assertEqual({name: model["loaded"] for name, model in told().items()}, {"model.gguf": True, "other.gguf": False})
-        self.assertGreater(told()["model.gguf"]["rates"]["prefill_tokens_per_s"], 0)
+        self.assertEqual({name: model["loaded"] for name, model in told().items()}, {"model": True, "other": False})
+        self.assertGreater(told()["model"]["rates"]["prefill_tokens_per_s"], 0)
 
         def ask(machine, model):
             connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
@@ -240,7 +240,7 @@ class ModelsOfACluster(Processes):
         self.assertIn("is not loaded here now", pathlib.Path(f"{mac.data}.log").read_text())
         # Once somebody has asked it there, it helps.
         ask(spark, "other")
-        wait_for(lambda: told()["other.gguf"]["loaded"], "spark has loaded it", 10)
+        wait_for(lambda: told()["other"]["loaded"], "spark has loaded it", 10)
         self.assertEqual(ask(mac, "other"), here)
 
 
