@@ -11,6 +11,7 @@
 #include "serve/anthropic.h"
 #include "serve/conversation.h"
 #include "serve/embedder.h"
+#include "serve/fitting.h"
 #include "serve/json.h"
 #include "serve/metrics.h"
 #include "serve/ollama.h"
@@ -33,32 +34,6 @@ bool reached_from_elsewhere(const ServerOptions& options) {
   return !is_loopback(options.listen.host) ||
          std::ranges::any_of(options.listen_too, [](const auto& endpoint) { return !is_loopback(endpoint.host); });
 }
-
-// Brings an answer's events from the node's loop to the HTTP server's thread.
-class Relay : public AnswerSink {
- public:
-  Relay(HttpServer& http, std::shared_ptr<Conversation> conversation, std::size_t choice)
-      : http_(http), conversation_(std::move(conversation)), choice_(choice) {}
-
-  void on_begun() override {
-    http_.post([conversation = conversation_] { conversation->begun(); });
-  }
-  void on_piece(Piece piece) override {
-    http_.post([conversation = conversation_, choice = choice_, piece = std::move(piece)]() mutable {
-      conversation->piece(choice, std::move(piece));
-    });
-  }
-  void on_end(Result<AnswerEnd> end) override {
-    http_.post([conversation = conversation_, choice = choice_, end = std::move(end)]() mutable {
-      conversation->end(choice, std::move(end));
-    });
-  }
-
- private:
-  HttpServer& http_;
-  const std::shared_ptr<Conversation> conversation_;
-  const std::size_t choice_;
-};
 
 }  // namespace
 
@@ -126,6 +101,7 @@ struct Server::Impl {
   Access::Reach reach() const {
     return reached_from_elsewhere(options) ? Access::Reach::kNetwork : Access::Reach::kThisMachine;
   }
+  Room room() const { return {.context_tokens = context_tokens, .default_new_tokens = options.default_new_tokens}; }
   std::optional<KeyRing> keys() const {
     if (reach() == Access::Reach::kNetwork) return KeyRing(options.api_keys, options.key_book);
     if (options.api_keys.empty()) return std::nullopt;
@@ -301,19 +277,7 @@ struct Server::Impl {
     const Json body = TRY(parse_json(text));
     const Entry* const entry = TRY(entry_for(body));
     vectors::VectorRequest asked = TRY(route.parse_vectors(body, entry->served()));
-    for (std::vector<Token>& tokens : asked.work.texts) {
-      if (tokens.empty()) return fail(ErrorCode::kInvalidArgument, "a text has no tokens");
-      if (tokens.size() <= context_tokens) continue;
-      if (asked.too_long == vectors::TooLong::kRefuse) {
-        return fail(ErrorCode::kInvalidArgument,
-                    std::format("a text has {} tokens, and this server has room for {}", tokens.size(), context_tokens),
-                    std::string(kContextLength));
-      }
-      tokens.resize(context_tokens);
-      // What the model wants at a text's end it gets, however much of the text is left.
-      const std::vector<Token> end = entry->served().tokenizer().end_sequence();
-      std::ranges::copy(end, tokens.end() - static_cast<std::ptrdiff_t>(end.size()));
-    }
+    TRY(fit(asked, room(), entry->served().tokenizer().end_sequence()));
     return Asked{entry, std::move(asked)};
   }
 
@@ -351,40 +315,8 @@ struct Server::Impl {
     const Entry* const entry = TRY(entry_for(body));
     ParsedRequest parsed = TRY(route.parse(body, entry->served()));
     if (parsed.load) return Asked{entry, std::move(parsed)};
-    CanonicalRequest& asked = parsed.request;
-    if (asked.prompts.size() * asked.choices > kMostChoices) {
-      return fail(ErrorCode::kInvalidArgument, std::format("at most {} answers may be asked for at once", kMostChoices),
-                  "n");
-    }
-    std::size_t longest = 0;
-    for (const auto& prompt : asked.prompts) {
-      if (prompt.empty()) return fail(ErrorCode::kInvalidArgument, "the prompt has no tokens", "prompt");
-      longest = std::max(longest, prompt.size());
-    }
-    if (longest >= context_tokens) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("the prompt has {} tokens, and this server has room for {} with the answer", longest,
-                              context_tokens),
-                  std::string(kContextLength));
-    }
-    if (asked.max_new_tokens && *asked.max_new_tokens > context_tokens) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("{} new tokens do not fit into this server's context of {}", *asked.max_new_tokens,
-                              context_tokens),
-                  "max_tokens");
-    }
-    const auto room = context_tokens - static_cast<std::uint32_t>(longest);
-    if (asked.max_new_tokens && *asked.max_new_tokens > room) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          std::format("{} prompt tokens and {} new ones do not fit into this server's context of {}: ask for at "
-                      "most {}",
-                      longest, *asked.max_new_tokens, context_tokens, room),
-          std::string(kContextLength));
-    }
-    asked.max_new_tokens = asked.max_new_tokens.value_or(std::min(room, options.default_new_tokens));
     // Now rather than when it is its turn.
-    TRY(engine::Sampler::create(asked.sampler));
+    TRY(fit(parsed.request, room()));
     return Asked{entry, std::move(parsed)};
   }
 
@@ -439,7 +371,7 @@ struct Server::Impl {
       if (asked.penalised == Penalised::kAnswer) {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
-      auto sink = std::make_shared<Relay>(*http, conversation, choice);
+      auto sink = relay_to(*http, conversation, choice);
       loop.post([weak = entry.generator_elsewhere, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
         if (const auto held = weak.lock()) held->start(id, std::move(answer), std::move(sink));
       });

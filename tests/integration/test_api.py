@@ -10,7 +10,7 @@ import time
 import unittest
 
 import npm
-from api_server import ApiServer, status_of
+from api_server import ApiServer, ServedModel, status_of
 from cluster import BATON, Cluster
 from test_chat import GOLDEN, TEMPLATE, with_template
 
@@ -18,19 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = [{"role": "user", "content": "Hello there"}]
 
 
-class Api(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
-        cls.model = cls.cluster.folder / "chat.gguf"
-        with_template(GOLDEN, cls.model, TEMPLATE)
-        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "8192", "--quiet")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.cluster.__exit__()
-
+class Api(ServedModel):
     def chat(self, **body):
         status, _, answer = self.server.post("/v1/chat/completions", messages=HELLO, **{"temperature": 0, **body})
         self.assertEqual(status, 200, answer)
@@ -314,20 +302,10 @@ class SlowTemplates(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, 6 * one_s)
 
 
-class Hostile(unittest.TestCase):
+class Hostile(ServedModel):
     """Bytes that no client of good will sends. The server answers what it can, and goes on serving."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
-        cls.model = cls.cluster.folder / "chat.gguf"
-        with_template(GOLDEN, cls.model, TEMPLATE)
-        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "2048", "--quiet", "--parallel", "1", "--queue", "1")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.cluster.__exit__()
+    FLAGS = ("--ctx", "2048", "--parallel", "1", "--queue", "1")
 
     def tearDown(self):
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
