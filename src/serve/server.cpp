@@ -194,7 +194,7 @@ struct Server::Impl {
     std::string client = access.client_of(request);
     if (route.tell != nullptr) {
       return work<std::string>(
-          client, std::move(request.body), std::move(reply), route,
+          client, std::move(request), std::move(reply), route,
           [this, &route](const std::string& text) -> Result<std::string> {
             const Json body = TRY(parse_json(text));
             return route.tell(body, TRY(entry_for(body))->served());
@@ -203,14 +203,14 @@ struct Server::Impl {
     }
     if (route.parse_vectors != nullptr) {
       return work<Asked<vectors::VectorRequest>>(
-          client, std::move(request.body), std::move(reply), route,
+          client, std::move(request), std::move(reply), route,
           [this, &route](const std::string& body) { return parse_vectors(route, body); },
           [this, &route, client](Asked<vectors::VectorRequest> asked, std::shared_ptr<HttpReply> to) {
             begin_vectors(route, client, *asked.entry, std::move(asked.what), std::move(to));
           });
     }
     work<Asked<ParsedRequest>>(
-        client, std::move(request.body), std::move(reply), route,
+        client, std::move(request), std::move(reply), route,
         [this, &route](const std::string& body) { return parse(route, body); },
         [this, &route, client](Asked<ParsedRequest> asked, std::shared_ptr<HttpReply> to) {
           if (asked.what.load) return load(route, *asked.entry, *std::move(asked.what.load), std::move(to));
@@ -220,19 +220,18 @@ struct Server::Impl {
 
   // Makes something of a body on the worker's thread, and goes on with it on this one, where the client is still there.
   template <typename Made, typename Make, typename GoOn>
-  void work(const std::string& client, std::string body, std::shared_ptr<HttpReply> reply, const Route& route,
+  void work(const std::string& client, HttpRequest request, std::shared_ptr<HttpReply> reply, const Route& route,
             Make make, GoOn go_on) {
     const auto wanted = std::make_shared<std::atomic<bool>>(true);
     reply->on_gone([wanted] { *wanted = false; });
     TaskWorker::Task task;
-    task.bytes = body.size();
     task.wanted = [wanted] { return wanted->load(); };
-    task.run = [this, body = std::move(body), reply, &route, make = std::move(make),
+    task.run = [this, request = std::move(request), reply, &route, make = std::move(make),
                 go_on = std::move(go_on)](TaskWorker::Turn turn) mutable {
       Result<Made> made = fail(ErrorCode::kNoCapacity, "the request was not read in time: come back later");
       // What one request asks too much for (memory, say) ends with it, and not with the server.
       try {
-        if (turn == TaskWorker::Turn::kInTime) made = make(body);
+        if (turn == TaskWorker::Turn::kInTime) made = make(request.body);
       } catch (const std::exception& error) {
         made = fail(ErrorCode::kInternal, std::format("the request could not be read: {}", error.what()));
       }
@@ -299,7 +298,7 @@ struct Server::Impl {
         if (reply->gone()) return;
         if (!made) return send_error(*reply, route, made.error());
         work<std::string>(
-            client, {}, std::move(reply), route,
+            client, HttpRequest(), std::move(reply), route,
             [answer = std::move(answer), tokens, vectors = *std::move(made)](
                 const std::string&) mutable -> Result<std::string> { return answer(std::move(vectors), tokens); },
             [this](std::string body, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(body)); });
@@ -546,7 +545,7 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<
   http.listen_too = impl->options.listen_too;
   http.limits = impl->options.http;
   Impl* const raw = impl.get();
-  impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{.bytes = impl->options.http.all_bodies_bytes});
+  impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{});
   // Requests may come before `http` is assigned: they wait for it.
   auto ready = std::make_shared<std::atomic<bool>>(false);
   http.handler = [raw, ready](HttpRequest request, std::shared_ptr<HttpReply> reply) {

@@ -316,6 +316,25 @@ class Hostile(ServedModel):
                                (b"GET / HTTP/9.9\r\n\r\n", 505), (b"GET /health HTTP/1.1\r\nbad header\r\n\r\n", 400)):
             self.assertEqual(status_of(self.server.raw(data)), expected, data)
 
+    def test_the_bodies_of_all_clients_have_a_limit_together(self):
+        announced = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
+        clients = [socket.create_connection(("127.0.0.1", self.server.port), timeout=30) for _ in range(128)]
+        try:
+            for client in clients:
+                client.sendall(announced)
+            deadline = time.monotonic() + 20
+            while (status := status_of(self.server.raw(announced, half_close=True))) != 503:
+                self.assertLess(time.monotonic(), deadline, status)
+            small = self.server.post("/v1/completions", prompt="Hello", max_tokens=2)
+            self.assertEqual(small[0], 503, small)
+            self.assertGreater(int(small[1]["Retry-After"]), 0)
+        finally:
+            for client in clients:
+                client.close()
+        deadline = time.monotonic() + 20
+        while self.server.post("/v1/completions", prompt="Hello", max_tokens=2)[0] == 503:
+            self.assertLess(time.monotonic(), deadline)
+
     def test_headers_and_bodies_have_a_limit(self):
         long_header = b"GET /health HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"
         self.assertEqual(status_of(self.server.raw(long_header)), 431)
