@@ -11,6 +11,7 @@ import unittest
 
 from cluster import Cluster, check_output, synth
 from api_server import ApiServer
+from gguf_file import GgufFile
 from test_cluster import Processes, call, wait_for
 
 # A step of a "slow" machine takes some 5 ms, so that an answer of 100 tokens can be caught at its work.
@@ -51,6 +52,15 @@ class SeveralModels(unittest.TestCase):
         status, _, answer = server.request("GET", "/api/ps")
         self.assertEqual(status, 200, answer)
         return {model["name"]: model for model in answer["models"]}
+
+    def test_a_model_in_parts_is_listed_with_the_size_of_all(self):
+        parts = GgufFile(self.models[0]).write_parts(self.cluster.folder / "parts.gguf")
+        server = self.serve(models=parts[:1])
+        listed, = server.request("GET", "/api/tags")[2]["models"]
+        self.assertEqual(listed["size"], sum(part.stat().st_size for part in parts))
+        in_parts = self.text(server, listed["name"])
+        server.__exit__()
+        self.assertEqual(in_parts, self.text(self.serve(), "alpha"))
 
     def bytes_of_one(self):
         """What a loaded model takes, each as much as the others."""
