@@ -219,9 +219,9 @@ quietly() {
   return 1
 }
 
-# install_table TABLE: installs what is missing of it.
+# install_table TABLE: installs what is missing of it, as far as that goes; fails where something of it is missing still.
 install_table() {
-  local missing resolved none
+  local missing resolved none failed=0
   missing=$(missing_packages "$1")
   [[ -n $missing ]] || return 0
   update_lists
@@ -246,23 +246,24 @@ install_table() {
       own+=" libc6-i386/trixie"
     fi
     # shellcheck disable=SC2086
-    quietly apt_install $own
+    quietly apt_install $own || failed=1
   fi
   if [[ -n $newer ]]; then
     # shellcheck disable=SC2086
     if trixie_is_its_own; then
       echo "Installing from backports: $newer"
-      quietly apt_install $newer
+      quietly apt_install $newer || failed=1
     else
       echo "Installing from trixie, with its C library: $newer"
-      quietly apt_install -t trixie libc6 libc6-dev libstdc++6 $newer
+      quietly apt_install -t trixie libc6 libc6-dev libstdc++6 $newer || failed=1
     fi
   fi
   if [[ -n $none ]]; then
     echo "This system's package sources do not have: $none" >&2
     echo "docs/install.md says how to build what is missing, and how to point CMake at it." >&2
-    return 1
+    failed=1
   fi
+  return $failed
 }
 
 # Whether the system's OpenSSL is too old for VAES, and trixie, which setup has added, has a newer one.
@@ -309,12 +310,15 @@ missing_from_brew() {
 }
 
 set_up() {
+  local without=
   if [[ ${BATON_SKIP_SETUP:-} == 1 ]]; then echo "BATON_SKIP_SETUP is set: nothing installed"; return; fi
   if has_apt; then
     install_table "$kBuildPackages"
-    if ! install_table "$(wishes_to_be_had)"; then echo "Going on without some of what is only wished for." >&2; fi
+    # Whether it could be installed is seen by what is there then.
+    install_table "$(wishes_to_be_had)" || true
     if [[ ${CI:-} == true ]]; then install_table "$kFormatPackages"; fi
     set_up_own_openssl
+    without=$(missing_packages "$kWishedPackages" | awk '{ print $1 }' | paste -sd ' ' -)
   elif command -v brew >/dev/null; then
     local missing
     missing=$(missing_from_brew | paste -sd ' ' -)
@@ -327,7 +331,11 @@ set_up() {
     echo "Neither apt nor Homebrew is here; docs/install.md lists what is needed. Then set BATON_SKIP_SETUP=1." >&2
     return 1
   fi
-  echo "Every dependency is installed."
+  if [[ -n $without ]]; then
+    echo "Every dependency that is needed is installed. Going on without $without: docs/install.md says what that means."
+  else
+    echo "Every dependency is installed."
+  fi
 }
 
 # The lines of what is wished for, missing, and to be had.

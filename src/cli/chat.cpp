@@ -62,6 +62,16 @@ std::string token_text(const text::Vocabulary& vocabulary, std::optional<Token> 
   return token ? vocabulary.stored_text(*token) : "";
 }
 
+// Where the model has none, the error says what can be done with it all the same.
+Result<std::string> template_source(const model::GgufFile& file, const ChatFlags& flags) {
+  auto source = model::read_chat_template(file, flags.template_name);
+  if (source || source.error().code != ErrorCode::kUnsupported) return source;
+  Error error = std::move(source).error();
+  error.message += flags.wanted() ? ", so it cannot chat: without --chat and --system it goes on from the prompt"
+                                  : ", so it cannot chat: give it a text to go on from with -p TEXT";
+  return std::unexpected(std::move(error));
+}
+
 }  // namespace
 
 void ChatFlags::add_to(CLI::App& command) {
@@ -81,7 +91,7 @@ void ChatFlags::add_to(CLI::App& command) {
 
 Result<ChatPrompter> ChatPrompter::create(const model::GgufFile& file, const text::Tokenizer& tokenizer,
                                           const ChatFlags& flags) {
-  const std::string source = TRY(model::read_chat_template(file, flags.template_name));
+  const std::string source = TRY(template_source(file, flags));
   const text::Vocabulary& vocabulary = tokenizer.vocabulary();
   auto chat_template = TRY(text::ChatTemplate::create(source, vocabulary.control_texts()));
   text::ChatRequest request;

@@ -95,12 +95,19 @@ Result<void> run_nodes(const ClusterFlags& flags) {
   return {};
 }
 
+// Where the node that runs cannot leave, or none does.
+Result<void> leave_unheard(const ClusterFlags& flags, const Error& why_not) {
+  const cluster::Folder folder = TRY(flags.folder());
+  const auto left = cluster::leave_alone(folder);
+  if (left || left.error().code != ErrorCode::kUnavailable) return left;
+  return fail(ErrorCode::kUnavailable, why_not.message + "; or let an admin revoke this node, and delete its folder",
+              folder.path().string());
+}
+
 Result<void> run_command(const ClusterFlags& flags, cluster::Command command) {
   auto done = command_node(flags, command);
   if (!done && command == cluster::Command::kLeave && done.error().code == ErrorCode::kUnavailable) {
-    return fail(ErrorCode::kUnavailable,
-                done.error().message + "; or let an admin revoke this node, and delete its folder",
-                TRY(flags.link.folder()).string());
+    return leave_unheard(flags, done.error());
   }
   const auto answer = TRY(std::move(done));
   if (answer.stay.empty()) return {};

@@ -44,9 +44,11 @@ class OwnedTransport final : public net::Transport {
 }  // namespace
 
 Result<ClusterPeers> ClusterPeers::read(const cluster::Folder& folder) {
-  ClusterPeers peers;
+  const net::Fingerprint& self = folder.identity().fingerprint();
+  ClusterPeers peers(self);
   peers.list_ = TRY(folder.read_members());
   if (!peers.list_) return peers;
+  if (const trust::Member* member = peers.list_->find(self)) peers.self_.name = member->name;
   const std::optional<Bytes> certificate = TRY(folder.read_certificate());
   peers.certificate_ = certificate.value_or(Bytes());
   auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kAskTimeout));
@@ -59,7 +61,7 @@ Result<ClusterPeers> ClusterPeers::read(const cluster::Folder& folder) {
   for (const cluster::NodeReport& node : answer->nodes) {
     // Where it was met may be no more than the port that it called from.
     const auto endpoint = cluster::work_endpoint(node.state, node.address);
-    if (node.id == folder.identity().fingerprint().to_string() || !endpoint) continue;
+    if (node.id == peers.self_.fingerprint || !endpoint) continue;
     peers.nodes_.push_back({node.name, endpoint->to_string(), node.id});
   }
   return peers;

@@ -15,10 +15,14 @@ namespace baton::cli {
 class ClusterPeers {
  public:
   // Of no cluster.
-  ClusterPeers() = default;
+  explicit ClusterPeers(const net::Fingerprint& self)
+      : self_{.name = {}, .address = {}, .fingerprint = self.to_string()} {}
   // What the folder knows, and where the node that runs with it, if one does, has met the others. No nodes where this
   // machine belongs to no cluster. Errors: kCorrupt, kIo of the folder's files.
   static Result<ClusterPeers> read(const cluster::Folder& folder);
+
+  // This machine, by the name that it has in its cluster; an empty one where it belongs to none.
+  const plan::NodeRef& self() const { return self_; }
 
   // By name; one whose address is not known is left out.
   const std::vector<plan::NodeRef>& nodes() const { return nodes_; }
@@ -35,6 +39,7 @@ class ClusterPeers {
  private:
   std::optional<trust::MemberList> list_;
   Bytes certificate_;
+  plan::NodeRef self_;
   std::vector<plan::NodeRef> nodes_;
   std::vector<cluster::NodeReport> reports_;
 };

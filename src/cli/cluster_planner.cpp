@@ -97,7 +97,7 @@ cluster::ModelState ModelPlanner::state() const {
   const engine::EngineOptions& options = model_.engine_options();
   const std::uint32_t layers = model_.file().shape().layer_count;
   const LayerRange held = options.layers.value_or(LayerRange{0, layers});
-  cluster::ModelState state{.name = model_.file().path().filename().string(),
+  cluster::ModelState state{.name = model_.name(),
                             .digest = model_.digest() ? model_.digest()->hex() : "",
                             .layers_begin = held.begin,
                             .layers_end = held.end,
@@ -154,7 +154,7 @@ Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint
   const double planning_ms = seconds(now() - began) * 1e3;
   const model::ModelShape& shape = model_.file().shape();
   PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);
-  report.model = model_.file().path().filename().string();
+  report.model = model_.name();
   report.prompt_tokens = prompt_tokens;
   report.output_tokens = decision.expected_tokens;
   report.planning_ms = planning_ms;

@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "base/number_text.h"
 #include "cli/text_output.h"
 #include "store/quantisation.h"
 
@@ -287,7 +288,7 @@ Findings check_cluster(const cluster::ControlAnswer& answer, const std::string& 
       const auto link = std::ranges::find(own->links, node.id, &cluster::LinkState::peer);
       if (link != own->links.end() && link->to_bytes_per_second > 0) {
         const double bits = 8 * std::min(link->to_bytes_per_second, link->from_bytes_per_second);
-        finding.message += std::format(", {:.2g} Gbit/s measured", bits / kGigabit);
+        finding.message += std::format(", {} Gbit/s measured", number_text(bits / kGigabit));
         const Route* route = find_route(routes, node.name);
         const Interface* interface = route == nullptr ? nullptr : find_interface(interfaces, route->interface_name);
         const bool negotiated =

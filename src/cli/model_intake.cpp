@@ -20,7 +20,7 @@ Result<serve::ModelIntake::Opened> UpModelIntake::open(const store::StoredModel&
   }
   ModelFlags::Offer offer = TRY(flags_.models.offer(model.parts.front(), model.names.front()));
   const std::uint32_t layers = offer.known.file->shape().layer_count;
-  auto plan = TRY(flags_.plan.plan_for(layers, own_fingerprint_, members_));
+  auto plan = TRY(flags_.plan.plan_for(layers, peers_.self(), peers_.nodes()));
   return Opened {
     .served = std::move(offer.served), .known = std::move(offer.known),
     .request = TRY(flags_.request_options(std::move(plan)))

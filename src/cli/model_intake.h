@@ -1,10 +1,9 @@
 // Models that come to a running 'baton up' by its API, and go.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
+#include <utility>
 
+#include "cli/cluster_peers.h"
 #include "cli/cluster_planner.h"
 #include "cli/up_flags.h"
 #include "node/model_pool.h"
@@ -16,9 +15,8 @@ namespace baton::cli {
 // They are served as those of the command line are, by the same flags, but loaded only when they are asked for.
 class UpModelIntake final : public serve::ModelIntake {
  public:
-  // `members` are the nodes that the flags may name.
-  UpModelIntake(const UpFlags& flags, std::string own_fingerprint, std::vector<plan::NodeRef> members)
-      : flags_(flags), own_fingerprint_(std::move(own_fingerprint)), members_(std::move(members)) {}
+  // `peers` are the nodes that the flags may name.
+  UpModelIntake(const UpFlags& flags, ClusterPeers peers) : flags_(flags), peers_(std::move(peers)) {}
 
   // On the loop's thread, before anything is admitted. Both must outlive what comes.
   void lead_to(node::ModelPool& pool, ClusterPlanner& planner, plan::RequestPlanner::Options options);
@@ -29,8 +27,7 @@ class UpModelIntake final : public serve::ModelIntake {
 
  private:
   const UpFlags& flags_;
-  const std::string own_fingerprint_;
-  const std::vector<plan::NodeRef> members_;
+  const ClusterPeers peers_;
   node::ModelPool* pool_ = nullptr;
   ClusterPlanner* planner_ = nullptr;
   plan::RequestPlanner::Options options_;

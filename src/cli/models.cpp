@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <format>
 #include <memory>
 
@@ -78,7 +79,8 @@ Result<void> run_list(const ModelFlags& flags) {
     return print(glz::write_json(list).value_or("[]") + "\n");
   }
   if (models.empty()) {
-    remark("there are no models here yet: 'baton pull qwen3:8b' gets one\n");
+    // Said to a program's log as well: an empty list alone looks like a failure.
+    std::fputs("baton: there are no models here yet: 'baton pull qwen3:8b' gets one\n", stderr);
     return {};
   }
   std::vector<std::vector<std::string>> rows = {{"NAME", "SIZE", "DIGEST", "PULLED", "WHERE"}};

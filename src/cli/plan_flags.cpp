@@ -38,7 +38,7 @@ std::vector<plan::NodeRef> with_members(std::vector<plan::NodeRef> nodes, const 
 }
 
 // One of the nodes, or one that is given by its address.
-Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text,
+Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text, const plan::NodeRef& self,
                                 const std::vector<plan::NodeRef>& nodes) {
   if (text.find('#') != std::string::npos) {
     if (std::ranges::contains(nodes, kAddressedPeer, &plan::NodeRef::name)) {
@@ -49,6 +49,10 @@ Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text,
   }
   const auto found = std::ranges::find(nodes, text, &plan::NodeRef::name);
   if (found != nodes.end()) return *found;
+  if (text == self.name || text == plan::kLocalName) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("{} '{}' is this machine itself: name another node, or leave the flag out", flag, text));
+  }
   return fail(
       ErrorCode::kInvalidArgument,
       std::format("{} '{}' is neither host:port#fingerprint, as 'baton node' prints it there, nor the name of a "
@@ -56,13 +60,13 @@ Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text,
                   flag, text));
 }
 
-Result<void> check_is_other(const plan::NodeRef& peer, std::string_view own_fingerprint) {
-  if (peer.fingerprint != own_fingerprint) return {};
+Result<void> check_is_other(const plan::NodeRef& peer, const plan::NodeRef& self) {
+  if (peer.fingerprint != self.fingerprint) return {};
   return fail(ErrorCode::kInvalidArgument,
               std::format("{} has this machine's own fingerprint ({}...): give the one that the other machine's "
                           "'baton node' printed; two nodes on one machine need a --home each",
                           peer.name == kAddressedPeer ? peer.address : std::format("peer '{}'", peer.name),
-                          own_fingerprint.substr(0, 12)));
+                          self.fingerprint.substr(0, 12)));
 }
 
 }  // namespace
@@ -83,29 +87,29 @@ void PlanFlags::add_to(CLI::App& command) {
       ->type_name("NAME=PEER");
 }
 
-Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, std::string_view own_fingerprint,
+Result<plan::Plan> PlanFlags::plan_for(std::uint32_t layers, const plan::NodeRef& self,
                                        const std::vector<plan::NodeRef>& members) const {
-  plan::Plan asked = TRY(asked_plan(layers, members));
-  for (const plan::NodeRef& peer : asked.nodes) TRY(check_is_other(peer, own_fingerprint));
+  plan::Plan asked = TRY(asked_plan(layers, self, members));
+  for (const plan::NodeRef& peer : asked.nodes) TRY(check_is_other(peer, self));
   return asked;
 }
 
-Result<plan::NodeRef> PlanFlags::peer_for(std::string_view flag, const std::string& text,
-                                          std::string_view own_fingerprint,
+Result<plan::NodeRef> PlanFlags::peer_for(std::string_view flag, const std::string& text, const plan::NodeRef& self,
                                           const std::vector<plan::NodeRef>& members) const {
-  plan::NodeRef peer = TRY(find_peer(flag, text, with_members(TRY(parse_peers(peers)), members)));
-  TRY(check_is_other(peer, own_fingerprint));
+  plan::NodeRef peer = TRY(find_peer(flag, text, self, with_members(TRY(parse_peers(peers)), members)));
+  TRY(check_is_other(peer, self));
   return peer;
 }
 
-Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const {
+Result<plan::Plan> PlanFlags::asked_plan(std::uint32_t layers, const plan::NodeRef& self,
+                                         const std::vector<plan::NodeRef>& members) const {
   std::vector<plan::NodeRef> nodes = with_members(TRY(parse_peers(peers)), members);
   if (!plan.empty()) return plan::parse_plan(plan, nodes, layers);
   if (prefill_on.empty()) {
     if (split) return fail(ErrorCode::kInvalidArgument, "--split says where --prefill-on ends: give that too");
     return plan::Plan::single(layers);
   }
-  const plan::NodeRef reader = TRY(find_peer("--prefill-on", prefill_on, nodes));
+  const plan::NodeRef reader = TRY(find_peer("--prefill-on", prefill_on, self, nodes));
   const std::uint32_t end = split.value_or(layers);
   if (end == 0 || end > layers) {
     return fail(ErrorCode::kInvalidArgument, std::format("--split is a layer from 1 to {}, not {}", layers, end));

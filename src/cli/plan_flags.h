@@ -24,18 +24,19 @@ struct PlanFlags {
   void add_to(CLI::App& command);
   // The plan for a model of so many layers: --plan as it is written, --prefill-on as a disaggregated or joint one, and
   // without either this node alone. Errors: kInvalidArgument, with the flag that is wrong; also where the plan counts
-  // on a peer with this machine's own fingerprint. `members` are nodes of this machine's cluster, that may be named
-  // without a --peer; a --peer of the same name comes first.
-  Result<plan::Plan> plan_for(std::uint32_t layers, std::string_view own_fingerprint,
+  // on a peer that is this machine, by its fingerprint or by the name that it has in its cluster. `members` are the
+  // cluster's other nodes, that may be named without a --peer; a --peer of the same name comes first.
+  Result<plan::Plan> plan_for(std::uint32_t layers, const plan::NodeRef& self,
                               const std::vector<plan::NodeRef>& members = {}) const;
   // Whether it names anybody else at all.
   bool wants_others() const { return !plan.empty() || !prefill_on.empty(); }
   // The peer that another flag names as --prefill-on does. Errors: the same.
-  Result<plan::NodeRef> peer_for(std::string_view flag, const std::string& text, std::string_view own_fingerprint,
+  Result<plan::NodeRef> peer_for(std::string_view flag, const std::string& text, const plan::NodeRef& self,
                                  const std::vector<plan::NodeRef>& members = {}) const;
 
  private:
-  Result<plan::Plan> asked_plan(std::uint32_t layers, const std::vector<plan::NodeRef>& members) const;
+  Result<plan::Plan> asked_plan(std::uint32_t layers, const plan::NodeRef& self,
+                                const std::vector<plan::NodeRef>& members) const;
 };
 
 // "NAME=host:port#fingerprint" as --peer takes it.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <format>
 
-#include "base/memory.h"
 #include "engine/benchmark.h"
 #include "model/cost.h"
 #include "plan/device_profiles.h"
@@ -23,7 +22,6 @@ constexpr double kUsableMemory = 0.9;
 Result<plan::Device> measure_this_machine(const std::string& path) {
   engine::EngineOptions options;
   options.context_tokens = kPromptTokens;
-  const auto system_memory = available_memory_bytes();
   const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(path)), options));
   const model::ModelShape& shape = engine->shape();
   const engine::Rate read = TRY(engine::prompt_tokens_per_second(*engine, {.tokens = kPromptTokens, .repetitions = 1}));
@@ -44,7 +42,7 @@ Result<plan::Device> measure_this_machine(const std::string& path) {
   plan::Device device;
   device.flops_per_second = flops * read.mean / kPromptTokens;
   device.bytes_per_second = bytes * written.mean / kGeneratedTokens;
-  device.memory_bytes = usable_memory_bytes(engine->device(), system_memory);
+  device.memory_bytes = kUsableMemory * static_cast<double>(engine->device().memory_free_bytes);
   return device;
 }
 
@@ -70,11 +68,6 @@ void number_last(auto& named) {
 }
 
 }  // namespace
-
-double usable_memory_bytes(const engine::DeviceInfo& device, std::optional<std::uint64_t> system_bytes) {
-  const bool is_system_memory = device.kind == engine::DeviceKind::kCpu && system_bytes;
-  return kUsableMemory * static_cast<double>(is_system_memory ? *system_bytes : device.memory_free_bytes);
-}
 
 Result<plan::Cluster> make_cluster(const MachineFlags& flags, const std::string& model) {
   if (flags.devices.size() > plan::kMaxNodes) {

@@ -1,14 +1,11 @@
 // The machines that `baton plan` plans for: by profile, or this one, measured.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
-#include "engine/device.h"
 #include "plan/cluster.h"
 
 namespace baton::cli {
@@ -24,9 +21,5 @@ struct MachineFlags {
 // Equal names get a number: "spark", "spark2". `model` is what this machine is measured with, and may be empty where
 // 'this' is not among the devices. Errors: kNotFound for a profile that does not exist, kInvalidArgument.
 Result<plan::Cluster> make_cluster(const MachineFlags& flags, const std::string& model);
-
-// What a plan may count on of a device, whose free bytes were read before a model was loaded. The CPU's is the system's
-// memory where the system says what it has available; every other device counts for itself.
-double usable_memory_bytes(const engine::DeviceInfo& device, std::optional<std::uint64_t> system_bytes);
 
 }  // namespace baton::cli

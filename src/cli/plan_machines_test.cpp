@@ -5,17 +5,22 @@
 namespace baton::cli {
 namespace {
 
-using engine::DeviceInfo;
-using engine::DeviceKind;
+TEST(PlanMachines, NumbersMachinesOfOneNameAndKeepsADevicesNode) {
+  const auto cluster = make_cluster({.devices = {"spark", "rtx4090+cpu-16", "spark"}}, "");
+  ASSERT_TRUE(cluster) << cluster.error().to_string();
+  ASSERT_EQ(cluster->nodes.size(), 3u);
+  EXPECT_EQ(cluster->nodes[0].name, "spark");
+  EXPECT_EQ(cluster->nodes[2].name, "spark2");
+  ASSERT_EQ(cluster->devices.size(), 4u);
+  EXPECT_EQ(cluster->devices[1].node, cluster->devices[2].node);
+  EXPECT_EQ(cluster->devices[3].node, 2u);
+  EXPECT_EQ(cluster->devices[3].name, "spark2");
+}
 
-TEST(PlanMachines, TakesTheSystemsMemoryForTheProcessorsOnly) {
-  const DeviceInfo processor{.name = "CPU", .description = {}, .kind = DeviceKind::kCpu, .memory_free_bytes = 8'000};
-  EXPECT_DOUBLE_EQ(usable_memory_bytes(processor, 64'000), 0.9 * 64'000);
-  EXPECT_DOUBLE_EQ(usable_memory_bytes(processor, std::nullopt), 0.9 * 8'000);
-  for (const DeviceKind kind : {DeviceKind::kGpu, DeviceKind::kIntegratedGpu, DeviceKind::kAccelerator}) {
-    const DeviceInfo card{.name = "GPU0", .description = {}, .kind = kind, .memory_free_bytes = 8'000};
-    EXPECT_DOUBLE_EQ(usable_memory_bytes(card, 64'000), 0.9 * 8'000);
-  }
+TEST(PlanMachines, MeasuresNoMachineWithoutAModel) {
+  const auto cluster = make_cluster({.devices = {"spark", "this"}}, "");
+  ASSERT_FALSE(cluster);
+  EXPECT_EQ(cluster.error().code, ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ TEST(PlanningMachines, AskNothingOfANodeThatHoldsAnotherModelHere) {
 TEST(RunPlanner, StaysAloneWhereNothingIsKnownAndSaysWhy) {
   const model::ModelShape shape = plan::find_model_shape("llama-3.1-8b-f16").value();
   const RunQuestion question{.shape = shape, .model_digest = "d1", .wish = {8192, 32}, .options = {}};
-  const RunPlan chosen = plan_in_cluster(ClusterPeers(), question);
+  const RunPlan chosen = plan_in_cluster(ClusterPeers(net::Fingerprint()), question);
   EXPECT_EQ(chosen.plan, plan::Plan::single(kLayers));
   EXPECT_EQ(chosen.note.by, "default");
   EXPECT_FALSE(chosen.note.problem.empty());

@@ -186,10 +186,9 @@ Result<std::vector<Token>> read_prompt(const RunFlags& flags, const model::GgufF
 }
 
 // As the flags say; where they say nothing, as the planner says.
-Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const net::Identity& identity,
-                        const ClusterPeers& peers, const node::RequestOptions& request) {
-  plan::Plan asked =
-      TRY(flags.plan.plan_for(model.shape().layer_count, identity.fingerprint().to_string(), peers.nodes()));
+Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const ClusterPeers& peers,
+                        const node::RequestOptions& request) {
+  plan::Plan asked = TRY(flags.plan.plan_for(model.shape().layer_count, peers.self(), peers.nodes()));
   // A conversation keeps its KV on this machine, and reads only what is new.
   if (peers.nodes().empty() || flags.is_dialogue()) return RunPlan{std::move(asked), {.by = "default"}};
   const engine::EngineOptions options = TRY(flags.device.engine_options());
@@ -238,12 +237,11 @@ Result<void> run(const RunFlags& flags) {
   const bool drafts_elsewhere = !flags.speculation.draft_on.empty();
   if (!read && (flags.plan.wants_others() || drafts_elsewhere)) return std::unexpected(read.error());
   if (!read) log::warning("this machine works alone: {}", read.error().to_string());
-  const ClusterPeers peers = std::move(read).value_or(ClusterPeers());
-  RunPlan planned = TRY(plan_of(flags, *model, identity, peers, request));
+  const ClusterPeers peers = std::move(read).value_or(ClusterPeers(identity.fingerprint()));
+  RunPlan planned = TRY(plan_of(flags, *model, peers, request));
   request.plan = planned.plan;
   if (drafts_elsewhere) {
-    request.draft_on = TRY(flags.plan.peer_for("--draft-on", flags.speculation.draft_on,
-                                               identity.fingerprint().to_string(), peers.nodes()));
+    request.draft_on = TRY(flags.plan.peer_for("--draft-on", flags.speculation.draft_on, peers.self(), peers.nodes()));
   }
   for (const std::string& line : peer_tasks(request.plan)) log::info("{}", line);
   request.sampler = flags.sampler;

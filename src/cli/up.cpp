@@ -21,6 +21,7 @@
 #include "cluster/home.h"
 #include "cluster/link_probes.h"
 #include "engine/memory_need.h"
+#include "net/listen_check.h"
 #include "node/node.h"
 #include "serve/api_keys.h"
 #include "serve/server.h"
@@ -51,6 +52,14 @@ Result<std::vector<net::Fingerprint>> nodes_by_hand(std::span<const plan::NodeRe
   return nodes;
 }
 
+// What would end it all the same later, when models were pulled and perhaps a cluster begun.
+Result<void> check_addresses(const serve::ServerOptions& api, const net::Endpoint& listen) {
+  TRY(serve::Server::check(api));
+  std::vector<net::Endpoint> endpoints = {listen, api.listen};
+  endpoints.insert(endpoints.end(), api.listen_too.begin(), api.listen_too.end());
+  return net::check_listening(endpoints);
+}
+
 Result<void> up(const UpFlags& flags) {
   log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
   const auto loop = TRY(net::EventLoop::create());
@@ -58,26 +67,26 @@ Result<void> up(const UpFlags& flags) {
   const auto home = TRY(cluster::Home::open(*loop, folder));
   // Before any model is pulled, which may take long: what is wrong with the flags.
   serve::ServerOptions api = TRY(flags.api.server_options());
+  api.key_book = serve::key_book_path(folder);
+  cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
+  TRY(check_addresses(api, membership.listen));
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
-  ClusterPeers peers;
+  ClusterPeers peers(home->identity().fingerprint());
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
   if (flags.plan.wants_others() || drafts_elsewhere)
     peers = TRY(ClusterPeers::read(TRY(cluster::Folder::open(folder))));
-  api.key_book = serve::key_book_path(folder);
   const auto models = std::make_shared<const store::Store>(TRY(open_store(flags.link)));
-  cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
   std::vector<ServedFile> files;
-  const std::string own_fingerprint = home->identity().fingerprint().to_string();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
-    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, own_fingerprint, peers.nodes()));
+    draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, peers.self(), peers.nodes()));
   }
   for (ModelFlags::Offer& offer : offers) {
     const std::uint32_t layers = offer.known.file->shape().layer_count;
-    auto plan = TRY(flags.plan.plan_for(layers, own_fingerprint, peers.nodes()));
+    auto plan = TRY(flags.plan.plan_for(layers, peers.self(), peers.nodes()));
     for (const std::string& line : peer_tasks(plan)) log::info("{}: {}", offer.known.name, line);
     // The same for every model: the flags name them.
     std::vector<plan::NodeRef> named = plan.nodes;
@@ -89,7 +98,7 @@ Result<void> up(const UpFlags& flags) {
     known.push_back(std::move(offer.known));
   }
 
-  UpModelIntake intake(flags, own_fingerprint, peers.nodes());
+  UpModelIntake intake(flags, peers);
   api.management = {.store = models,
                     .pull_options = [&flags] { return pull_options(flags.link, MemoryOf::kThisMachine); },
                     .intake = &intake,

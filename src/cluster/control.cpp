@@ -1,7 +1,10 @@
 #include "cluster/control.h"
 
+#include <algorithm>
 #include <format>
 #include <glaze/glaze.hpp>
+
+#include "cluster/link_probes.h"
 
 namespace baton::cluster {
 
@@ -30,11 +33,13 @@ using control_json::WireRequest;
 constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
 
 NodeReport report_of(const PeerView& view) {
+  // A peer that called is connected from a port where nobody listens, and this node may listen everywhere.
+  const auto listens_at = work_endpoint(view.state, view.address);
   return {.name = view.member.name,
           .id = view.member.id.to_string(),
           .role = view.member.role == trust::Role::kAdmin ? "admin" : "member",
           .status = std::string(peer_status_name(view.status)),
-          .address = view.address,
+          .address = listens_at ? listens_at->to_string() : view.address,
           .software = view.software,
           .problem = view.problem,
           .round_trip_ms = view.round_trip_ms,
@@ -107,6 +112,15 @@ Result<std::string> converse(const Folder& folder, const net::Endpoint& endpoint
   return std::move(conversation.result);
 }
 
+Result<trust::MemberList> members_of(const Folder& folder) {
+  auto list = TRY(folder.read_members());
+  if (list) return *std::move(list);
+  return fail(
+      ErrorCode::kNotFound,
+      "this machine belongs to no cluster: begin one with 'baton up MODEL', or join one with 'baton join TOKEN'",
+      folder.path().string());
+}
+
 }  // namespace
 
 ControlAnswer report(const Membership& membership) {
@@ -137,17 +151,11 @@ Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, D
 }
 
 Result<ControlAnswer> ask_folder(const Folder& folder) {
-  const auto list = TRY(folder.read_members());
-  if (!list) {
-    return fail(
-        ErrorCode::kNotFound,
-        "this machine belongs to no cluster: begin one with 'baton up MODEL', or join one with 'baton join TOKEN'",
-        folder.path().string());
-  }
+  const trust::MemberList list = TRY(members_of(folder));
   const AddressBook addresses = TRY(folder.read_addresses());
   ControlAnswer answer;
-  describe(answer, *list);
-  for (const auto& [id, member] : list->members()) {
+  describe(answer, list);
+  for (const auto& [id, member] : list.members()) {
     NodeReport report = report_of({.member = member});
     report.status = "unknown";
     if (const auto known = addresses.find(id); known != addresses.end() && !known->second.empty()) {
@@ -156,6 +164,16 @@ Result<ControlAnswer> ask_folder(const Folder& folder) {
     answer.nodes.push_back(std::move(report));
   }
   return answer;
+}
+
+Result<void> leave_alone(const Folder& folder) {
+  const trust::MemberList list = TRY(members_of(folder));
+  const net::Fingerprint& self = folder.identity().fingerprint();
+  if (std::ranges::any_of(list.members(), [&](const auto& entry) { return entry.first != self; })) {
+    return fail(ErrorCode::kUnavailable, "no node runs here, so nobody could be told that this one leaves");
+  }
+  const FileLock lock = TRY(folder.lock());
+  return folder.forget_cluster();
 }
 
 void answer_commands(Membership& membership) {

@@ -23,9 +23,9 @@ struct ControlRequest {
 struct NodeReport {
   std::string name;
   std::string id;
-  std::string role;    // "admin", "member"
-  std::string status;  // peer_status_name(), or "unknown" while no node runs here
-  std::string address;
+  std::string role;     // "admin", "member"
+  std::string status;   // peer_status_name(), or "unknown" while no node runs here
+  std::string address;  // where it listens, as far as that is known
   std::string software;
   std::string problem;
   double round_trip_ms = 0;
@@ -49,6 +49,10 @@ Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, D
 
 // What the folder alone knows: every node's status is "unknown". kNotFound where it belongs to no cluster.
 Result<ControlAnswer> ask_folder(const Folder& folder);
+
+// Takes this machine out of a cluster that has no other node, where no node runs with the folder. kUnavailable where
+// others would have to hear of it, kNotFound where it belongs to no cluster, kNoCapacity where a node runs.
+Result<void> leave_alone(const Folder& folder);
 
 // Lets a running node answer. It must outlive the membership's use of it.
 void answer_commands(Membership& membership);

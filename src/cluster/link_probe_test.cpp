@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/ed25519.h"
+#include "cluster/link_probes.h"
 #include "net/test_support.h"
 #include "net/transport.h"
 
@@ -165,6 +166,24 @@ TEST(LinkProbe, RefusesWhatIsNoMeasurement) {
                 world.answered->error().code == ErrorCode::kCorrupt)
         << world.answered->error().to_string();
   }
+}
+
+TEST(WorkEndpoint, IsWhereAPeerListens) {
+  const auto reached = [](std::vector<std::string> told, const std::string& met_at) {
+    NodeState state;
+    state.addresses = std::move(told);
+    const auto endpoint = work_endpoint(state, met_at);
+    return endpoint ? endpoint->to_string() : "";
+  };
+  const std::vector<std::string> told = {"10.0.0.1:8771", "192.0.2.7:8771", "[2001:db8::7]:8771"};
+  EXPECT_EQ(reached(told, "[2001:db8::7]:8771"), "[2001:db8::7]:8771");
+  // It called from a port of its own.
+  EXPECT_EQ(reached(told, "192.0.2.7:45678"), "192.0.2.7:8771");
+  EXPECT_EQ(reached(told, "198.51.100.9:45678"), "10.0.0.1:8771");
+  EXPECT_EQ(reached(told, ""), "10.0.0.1:8771");
+  // It has not said anything yet.
+  EXPECT_EQ(reached({}, "192.0.2.7:8771"), "192.0.2.7:8771");
+  EXPECT_EQ(reached({"nonsense"}, "192.0.2.7:8771"), "");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/number_text.h"
 
 namespace baton::cluster {
 
@@ -20,12 +21,18 @@ constexpr auto kPatience = std::chrono::seconds(3);
 }  // namespace
 
 std::optional<net::Endpoint> work_endpoint(const NodeState& told, const std::string& met_at) {
-  if (told.addresses.empty() || std::ranges::contains(told.addresses, met_at)) {
-    const auto met = net::Endpoint::parse(met_at);
-    return met ? std::optional(*met) : std::nullopt;
+  const auto met = net::Endpoint::parse(met_at);
+  std::optional<net::Endpoint> chosen;
+  for (const std::string& text : told.addresses) {
+    const auto address = net::Endpoint::parse(text);
+    if (!address) continue;
+    if (!chosen) chosen = *address;
+    // Where it called from is on the network that both are on.
+    if (met && address->host == met->host) chosen = *address;
+    if (met && *address == *met) break;
   }
-  const auto first = net::Endpoint::parse(told.addresses.front());
-  return first ? std::optional(*first) : std::nullopt;
+  if (!chosen && met && told.addresses.empty()) return *met;
+  return chosen;
 }
 
 LinkProbes::LinkProbes(net::EventLoop& loop, std::function<bool()> is_idle)
@@ -111,8 +118,8 @@ void LinkProbes::on_measured(const net::Fingerprint& peer, const Result<LinkRate
   found->second.rates = *measured;
   // Beside other work it carried less than it can.
   found->second.wanted = load == LinkProbe::Now::kBusy;
-  log::info("the link to {} carries {:.4g} MB/s there and {:.4g} MB/s back", peer.to_string().substr(0, 12),
-            measured->to_bytes_per_second / 1e6, measured->from_bytes_per_second / 1e6);
+  log::info("the link to {} carries {} MB/s there and {} MB/s back", peer.to_string().substr(0, 12),
+            number_text(measured->to_bytes_per_second / 1e6), number_text(measured->from_bytes_per_second / 1e6));
 }
 
 void LinkProbes::doubt(const net::Fingerprint& peer) {

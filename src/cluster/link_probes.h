@@ -56,7 +56,8 @@ class LinkProbes {
   net::Timer timer_;
 };
 
-// Where other nodes reach a peer: where it is connected, if that is one of the addresses it tells, or else the first.
+// Where other nodes reach a peer: of the addresses that it tells the one where it is connected, or one of the same host
+// (where it called from another port), or else the first. Where it tells none: where it was met.
 std::optional<net::Endpoint> work_endpoint(const NodeState& told, const std::string& met_at);
 
 }  // namespace baton::cluster

@@ -14,6 +14,8 @@ struct DeviceInfo {
   std::string description;  // what its maker calls it
   DeviceKind kind = DeviceKind::kCpu;
   std::uint64_t memory_total_bytes = 0;
+  // When it was looked at; 0 as the total where nobody knows. Of a CPU it is what this process may still take, where
+  // the system says that: pages of mapped files count as free there, though a model in use needs them.
   std::uint64_t memory_free_bytes = 0;
 };
 

@@ -530,5 +530,16 @@ TEST(Devices, IncludeTheCpu) {
   EXPECT_GE(usable_cores(), 1U);
 }
 
+#ifdef __linux__
+TEST(Devices, SayOfTheCpuWhatIsStillFree) {
+  const auto devices = list_devices();
+  const auto cpu = std::ranges::find(devices, DeviceKind::kCpu, &DeviceInfo::kind);
+  ASSERT_NE(cpu, devices.end());
+  EXPECT_GT(cpu->memory_free_bytes, 0U);
+  // The system itself has some.
+  EXPECT_LT(cpu->memory_free_bytes, cpu->memory_total_bytes);
+}
+#endif
+
 }  // namespace
 }  // namespace baton::engine

@@ -49,6 +49,10 @@ DeviceInfo describe(ggml_backend_dev_t device) {
   info.description = properties.description;
   info.memory_total_bytes = properties.memory_total;
   info.memory_free_bytes = properties.memory_free;
+  // ggml gives all of a machine's memory as free.
+  if (properties.type == GGML_BACKEND_DEVICE_TYPE_CPU) {
+    info.memory_free_bytes = available_memory_bytes().value_or(info.memory_free_bytes);
+  }
   switch (properties.type) {
     case GGML_BACKEND_DEVICE_TYPE_CPU: info.kind = DeviceKind::kCpu; break;
     case GGML_BACKEND_DEVICE_TYPE_GPU: info.kind = DeviceKind::kGpu; break;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/memory.h"
 #include "model/kv_rows.h"
 
 namespace baton::engine {
@@ -29,7 +28,6 @@ std::uint64_t held_bytes(const EngineStats& stats) {
 }
 
 std::optional<std::uint64_t> free_device_bytes(const DeviceInfo& device) {
-  if (device.kind == DeviceKind::kCpu) return available_memory_bytes();
   const auto devices = list_devices();
   const auto found = std::ranges::find(devices, device.name, &DeviceInfo::name);
   if (found == devices.end() || found->memory_total_bytes == 0) return std::nullopt;

@@ -17,8 +17,7 @@ double kv_bytes_per_value(CacheType type);
 // All that a loaded engine holds. `stats` are its own.
 std::uint64_t held_bytes(const EngineStats& stats);
 
-// What a device has free for more. Nothing where the system does not say. A name of list_devices(); of a CPU it is what
-// the process may still take, and pages of mapped files count as free there, though a model in use needs them.
+// What a device has free now (DeviceInfo::memory_free_bytes). Nothing where the system does not say.
 std::optional<std::uint64_t> free_device_bytes(const DeviceInfo& device);
 
 }  // namespace baton::engine

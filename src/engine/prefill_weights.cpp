@@ -1,9 +1,9 @@
 #include "engine/prefill_weights.h"
 
 #include <algorithm>
+#include <chrono>
 #include <format>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -14,6 +14,8 @@ namespace {
 
 // Left to the system and to what the process takes later: activations, the KV of sequences, a matrix on its way.
 constexpr std::uint64_t kMemoryReserveBytes = 512U << 20U;
+// A large model takes minutes, in which somebody wonders whether anything happens.
+constexpr auto kTellInterval = std::chrono::seconds(3);
 
 std::uint64_t copy_bytes(const MatrixForm& form) {
   if (form.layout == Layout::kPacked) return packed_bytes(form);
@@ -107,6 +109,7 @@ Result<void> PrefillWeights::add(LayerRange layers, std::uint64_t mapped_bytes) 
   const std::size_t workers = std::min<std::size_t>(threads_, later.size());
   {
     const std::lock_guard lock(mutex_);
+    told_at_ = now();
     for (const Job& job : later) layers_[job.layer].unpacked += 1;
     jobs_.insert(jobs_.end(), later.begin(), later.end());
   }
@@ -145,8 +148,13 @@ void PrefillWeights::work(const std::stop_token& stop) {
     packed_bytes_ += job.bytes;
     lock.lock();
     if (--layers_[job.layer].unpacked == 0) layer_packed_.notify_all();
+    const TimePoint time = now();
     if (packed_bytes_ == total_bytes_) {
-      log::info("packed {} MB of weights for prefill in {:.1f} s", mebibytes(total_bytes_), seconds(now() - start));
+      log::info("packed {} MB of weights for prefill in {:.1f} s", mebibytes(total_bytes_), seconds(time - start));
+    } else if (time - told_at_ >= Duration(kTellInterval)) {
+      told_at_ = time;
+      log::info("packed {}% of {} MB of weights for prefill", 100 * packed_bytes_ / total_bytes_,
+                mebibytes(total_bytes_));
     }
   }
 }

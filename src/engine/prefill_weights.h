@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/layer_range.h"
 #include "base/result.h"
 #include "engine/block_matrix.h"
@@ -86,6 +87,7 @@ class PrefillWeights {
   std::atomic<std::uint64_t> total_bytes_ = 0;
 
   std::mutex mutex_;
+  TimePoint told_at_{};  // when the log was last told how far it is
   std::condition_variable layer_packed_;
   std::deque<Job> jobs_;
   std::vector<std::jthread> workers_;  // last: they use all of the above

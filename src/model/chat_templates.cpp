@@ -30,9 +30,7 @@ Result<std::string> read_chat_template(const GgufFile& file, std::string_view na
     known += std::format(" '{}'", found.name);
   }
   if (known.empty()) {
-    return file.error(ErrorCode::kUnsupported,
-                      "the model has no chat template, so it cannot chat: give it a text to go on from with -p TEXT, "
-                      "without --chat");
+    return file.error(ErrorCode::kUnsupported, "the model has no chat template");
   }
   return file.error(ErrorCode::kNotFound, std::format("the model has no chat template '{}', only{}", name, known));
 }

@@ -19,7 +19,8 @@ struct NamedTemplate {
 // none.
 Result<std::vector<NamedTemplate>> read_chat_templates(const GgufFile& file);
 
-// The one of that name. kNotFound, naming those there are, where it is missing.
+// The one of that name. kUnsupported where there is none at all; kNotFound, naming those there are, where it is
+// missing.
 Result<std::string> read_chat_template(const GgufFile& file, std::string_view name = "default");
 
 }  // namespace baton::model

@@ -37,7 +37,8 @@ std::optional<SynthOptions> synth_preset(std::string_view name);
 // Writes a GGUF file that baton and llama.cpp both load. All matrices, embedding and output included, have type
 // `type`; norms are F32. The same options give the same bytes on every machine with the same ggml.
 //
-// Tokenizer: SentencePiece with all 256 byte tokens, so every text has tokens, and syllables as filler words.
+// Tokenizer: SentencePiece with all 256 byte tokens, so every text has tokens, and syllables as filler words. A chat
+// template that names each message's role, so that it can be talked to; an answer ends only where it is cut off.
 // Outputs are peaked: each token has two likely successors, and the layers' work on the context decides between them,
 // so that greedy runs neither ignore the context nor stand often near a tie (synth.cpp tells how).
 // Errors: kInvalidArgument for a shape that makes no sense or a type that cannot hold it, kIo (full disk, ...) after

@@ -10,6 +10,11 @@ namespace baton::model {
 namespace {
 
 constexpr std::string_view kSpace = "\u2581";  // how SentencePiece writes a space
+// Roles by their names, for it is not trained to see anything. It begins an answer as it writes an earlier one, so that
+// a conversation's next turn begins like the one before.
+constexpr std::string_view kChatTemplate =
+    "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}";
 constexpr std::string_view kConsonants = "bcdfghjklmnprstvwxyz";
 constexpr std::string_view kVowels = "aeiou";
 
@@ -73,6 +78,7 @@ void write_synth_vocabulary(GgufWriter& writer, std::uint32_t size) {
   writer.set("tokenizer.ggml.add_bos_token", true);
   writer.set("tokenizer.ggml.add_eos_token", false);
   writer.set("tokenizer.ggml.add_space_prefix", true);
+  writer.set("tokenizer.chat_template", kChatTemplate);
 }
 
 }  // namespace baton::model

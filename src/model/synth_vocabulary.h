@@ -12,7 +12,7 @@ inline constexpr std::uint32_t kSpecialTokens = 3 + 256;
 inline constexpr std::uint32_t kMaxSynthVocab = 1'000'000;
 
 // Writes the tokenizer.ggml.* keys of a SentencePiece vocabulary of `size` tokens: printable characters, syllables and
-// words of up to three syllables, each made of two shorter tokens, so that merging can reach it.
+// words of up to three syllables, each made of two shorter tokens, so that merging can reach it; and a chat template.
 void write_synth_vocabulary(GgufWriter& writer, std::uint32_t size);
 
 }  // namespace baton::model

@@ -1,8 +1,8 @@
-#include <boost/asio/ip/v6_only.hpp>
 #include <format>
 #include <map>
 
 #include "base/log.h"
+#include "net/acceptor.h"
 #include "net/framed_connection.h"
 #include "net/handshake.h"
 #include "net/transport_impl.h"
@@ -11,8 +11,6 @@ namespace baton::net {
 
 namespace {
 
-using Acceptor = boost::asio::ip::tcp::acceptor;
-
 // When the system has no descriptor left, trying again at once would only burn the processor.
 constexpr Duration kAcceptRetry = std::chrono::milliseconds(100);
 
@@ -20,11 +18,11 @@ class TlsListener final : public Listener {
  public:
   // Outlived only by tasks that find it gone.
   struct State : std::enable_shared_from_this<State> {
-    State(const TransportParts& shared, ListenOptions given, Transport::OnAccept callback)
+    State(const TransportParts& shared, Acceptor listening, ListenOptions given, Transport::OnAccept callback)
         : parts(shared),
           options(std::move(given)),
           on_accept(std::move(callback)),
-          acceptor(parts.loop->context),
+          acceptor(std::move(listening)),
           retry(parts.loop) {}
 
     struct Pending {
@@ -109,32 +107,6 @@ void TlsListener::State::conclude(std::uint64_t id, Result<std::shared_ptr<TlsSt
   callback(std::make_shared<FramedConnection>(parts.loop, std::move(*outcome)));
 }
 
-Result<Address> address_to_bind(const TransportParts& parts, const Endpoint& endpoint) {
-  if (const auto numeric = numeric_address(endpoint)) return *numeric;
-  boost::system::error_code error;
-  boost::asio::ip::tcp::resolver resolver(parts.loop->context);
-  const auto found =
-      resolver.resolve(endpoint.host, std::to_string(endpoint.port), boost::asio::ip::resolver_base::passive, error);
-  if (error || found.empty()) {
-    return fail(ErrorCode::kNotFound, std::format("cannot listen at {}: no such host", endpoint.to_string()));
-  }
-  return found.begin()->endpoint();
-}
-
-enum class IpVersions { kOne, kBoth };
-
-boost::system::error_code bind_and_listen(Acceptor& acceptor, const Address& address, IpVersions versions) {
-  boost::system::error_code error;
-  acceptor.open(address.protocol(), error);
-  if (!error) acceptor.set_option(Acceptor::reuse_address(true), error);
-  if (!error && versions == IpVersions::kBoth) acceptor.set_option(boost::asio::ip::v6_only(false), error);
-  if (!error) acceptor.bind(address, error);
-  if (!error) acceptor.listen(Acceptor::max_listen_connections, error);
-  boost::system::error_code ignored;
-  if (error && acceptor.is_open()) acceptor.close(ignored);
-  return error;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Listener>> make_listener(const TransportParts& parts, const Endpoint& endpoint,
@@ -142,26 +114,9 @@ Result<std::unique_ptr<Listener>> make_listener(const TransportParts& parts, con
   if (!options.is_trusted || options.protocols.empty() || !on_accept || options.max_handshakes == 0) {
     return fail(ErrorCode::kInvalidArgument, "a listener must say who may connect, and what to do then");
   }
-  auto state = std::make_shared<TlsListener::State>(parts, std::move(options), std::move(on_accept));
+  auto state = std::make_shared<TlsListener::State>(parts, TRY(open_acceptor(parts.loop->context, endpoint)),
+                                                    std::move(options), std::move(on_accept));
   boost::system::error_code error;
-  if (endpoint.host.empty()) {
-    error =
-        bind_and_listen(state->acceptor, Address(boost::asio::ip::address_v6::any(), endpoint.port), IpVersions::kBoth);
-    // A machine without IPv6.
-    const bool no_ipv6 = error == boost::asio::error::address_family_not_supported ||
-                         error == boost::system::errc::address_not_available;
-    if (no_ipv6) {
-      error = bind_and_listen(state->acceptor, Address(boost::asio::ip::address_v4::any(), endpoint.port),
-                              IpVersions::kOne);
-    }
-  } else {
-    error = bind_and_listen(state->acceptor, TRY(address_to_bind(parts, endpoint)), IpVersions::kOne);
-  }
-  if (error) {
-    const bool taken = error == boost::asio::error::address_in_use;
-    return fail(ErrorCode::kIo, std::format("cannot listen at {}: {}{}", endpoint.to_string(), error.message(),
-                                            taken ? "; end the program that does, or choose another port" : ""));
-  }
   state->endpoint = endpoint_of(state->acceptor.local_endpoint(error));
   parts.loop->post([weak = state->weak_from_this()] {
     if (const auto self = weak.lock()) self->accept();

@@ -150,11 +150,7 @@ Result<std::shared_ptr<Session>> LoadedModel::known_session(const handoff::Id& r
 }
 
 Result<std::shared_ptr<Workspace>> LoadedModel::workspace_for(const handoff::Open& open, std::uint32_t tokens) {
-  if (!prefix_cache_) {
-    auto workspace = std::make_shared<Workspace>(parts_.executor->engine());
-    TRY(workspace->reserve(tokens));
-    return workspace;
-  }
+  if (!prefix_cache_) return take_room(tokens);
   PrefixNeed need{.tokens = tokens, .layers = {}, .origin = {.loss = {}, .shape = shape_of_chunks(open.chunk_tokens)}};
   if (const plan::Stage* prefill = plan::stage_of(open.plan.prefill, open.sender)) need.layers = prefill->layers;
   need.exactly = open.determinism == handoff::Determinism::kDeterministic;

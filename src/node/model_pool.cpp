@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/number_text.h"
 #include "engine/memory_need.h"
 #include "model/digest_cache.h"
 #include "model/kv_rows.h"
@@ -198,8 +199,9 @@ Result<void> ModelPool::take_over(PooledModel& model, FreshModel fresh) {
   model.failure_.reset();
   device_info_ = fresh.parts.executor->engine().device();
   if (hashed_ == model.file_) stop_hashing_.request_stop();
-  log::info("{} is loaded and takes {:.2f} GB; this machine reads {:.4g} and writes {:.4g} tokens a second with it",
-            model.name_, gigabytes(model.bytes_), fresh.rates.prefill_tokens_per_s, fresh.rates.decode_tokens_per_s);
+  log::info("{} is loaded and takes {:.2f} GB; this machine reads {} and writes {} tokens a second with it",
+            model.name_, gigabytes(model.bytes_), number_text(fresh.rates.prefill_tokens_per_s),
+            number_text(fresh.rates.decode_tokens_per_s));
   model.loaded_ = &node_.add(std::move(fresh.parts));
   ++model.loads_;
   keep_ticking();

@@ -12,6 +12,31 @@ namespace {
 
 constexpr std::string_view kRetryAfterSeconds = "2";
 
+class Relay : public AnswerSink {
+ public:
+  Relay(HttpServer& http, std::shared_ptr<Conversation> conversation, std::size_t choice)
+      : http_(http), conversation_(std::move(conversation)), choice_(choice) {}
+
+  void on_begun() override {
+    http_.post([conversation = conversation_] { conversation->begun(); });
+  }
+  void on_piece(Piece piece) override {
+    http_.post([conversation = conversation_, choice = choice_, piece = std::move(piece)]() mutable {
+      conversation->piece(choice, std::move(piece));
+    });
+  }
+  void on_end(Result<AnswerEnd> end) override {
+    http_.post([conversation = conversation_, choice = choice_, end = std::move(end)]() mutable {
+      conversation->end(choice, std::move(end));
+    });
+  }
+
+ private:
+  HttpServer& http_;
+  const std::shared_ptr<Conversation> conversation_;
+  const std::size_t choice_;
+};
+
 }  // namespace
 
 HttpHeaders headers_for(int status) {
@@ -106,6 +131,10 @@ void Conversation::fail_with(const Error& error) {
     reply_->send(status, "application/json", error_body_(status, error), headers_for(status));
   }
   abandon();
+}
+
+std::shared_ptr<AnswerSink> relay_to(HttpServer& http, std::shared_ptr<Conversation> conversation, std::size_t choice) {
+  return std::make_shared<Relay>(http, std::move(conversation), choice);
 }
 
 }  // namespace baton::serve

@@ -26,6 +26,7 @@
 #include "base/ascii.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "net/acceptor.h"
 
 namespace baton::serve {
 
@@ -218,9 +219,9 @@ struct HttpServer::Impl {
     tcp::socket socket;
     beast::flat_buffer buffer;
     std::string client;
-    std::string path;                // of the request; empty until its header has been read
-    HttpHeaders common_headers;      // of answers to it
-    std::size_t reserved_bytes = 0;  // of all_bodies_bytes
+    std::string path;            // of the request; empty until its header has been read
+    HttpHeaders common_headers;  // of answers to it
+    BodyRoom::Share body_room;   // of its body, while that is read
     std::shared_ptr<Reply> reply;
   };
 
@@ -259,7 +260,6 @@ struct HttpServer::Impl {
       log::error("a client's connection ends: {}", exception.what());
       if (connection->reply) connection->reply->detach();
     }
-    bodies_bytes -= connection->reserved_bytes;
     std::erase(connections, connection);
     if (closing && connections.empty()) farewell.cancel();
     connection->socket.shutdown(tcp::socket::shutdown_send, error);
@@ -308,10 +308,11 @@ struct HttpServer::Impl {
     const bool keep_alive = parser.keep_alive();
     const bool head = parser.get().method() == http::verb::head;
     request.body = std::move(parser.get().body());
+    connection.body_room.shrink_to(request.body.size());
+    request.body_room = std::exchange(connection.body_room, {});
     connection.reply = std::make_shared<Reply>(context, limits.unread_bytes);
     const auto reply = connection.reply;
     options.handler(std::move(request), reply);
-    bodies_bytes -= std::exchange(connection.reserved_bytes, 0);
     watch_for_end(shared);
     const bool sent = co_await send_reply(connection, *reply, version, keep_alive, head);
     connection.socket.cancel(error);
@@ -333,11 +334,9 @@ struct HttpServer::Impl {
                      std::format("the body has {} bytes, and {} are allowed", announced, options.limits.body_bytes)};
     }
     // Who does not say how long the body will be may make use of the limit.
-    connection.reserved_bytes = parser.chunked() ? options.limits.body_bytes : announced;
-    bodies_bytes += connection.reserved_bytes;
-    if (bodies_bytes > options.limits.all_bodies_bytes && bodies_bytes > connection.reserved_bytes) {
-      return Refusal{503, "too many large requests are being read", {{"Retry-After", "1"}}};
-    }
+    auto room = bodies.take(parser.chunked() ? options.limits.body_bytes : announced);
+    if (!room) return Refusal{503, "too many large requests are being read", {{"Retry-After", "1"}}};
+    connection.body_room = *std::move(room);
     return std::nullopt;
   }
 
@@ -472,12 +471,12 @@ struct HttpServer::Impl {
   }
 
   const Options options;
+  BodyRoom bodies{options.limits.all_bodies_bytes};
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(context);
   std::deque<tcp::acceptor> acceptors;  // where they are, coroutines use them
   net::Endpoint endpoint;               // of the first
   std::vector<std::shared_ptr<Connection>> connections;
-  std::size_t bodies_bytes = 0;
   bool closing = false;
   asio::steady_timer farewell{context};
   std::jthread thread;
@@ -486,31 +485,9 @@ struct HttpServer::Impl {
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<net::Endpoint> HttpServer::Impl::listen_at(const net::Endpoint& listen) {
+  tcp::acceptor& acceptor = acceptors.emplace_back(TRY(net::open_acceptor(context, listen)));
   error_code error;
-  tcp::endpoint at(tcp::v6(), listen.port);
-  if (!listen.host.empty()) {
-    tcp::resolver resolver(context);
-    const auto found = resolver.resolve(listen.host, std::to_string(listen.port), error);
-    if (error || found.empty()) {
-      return fail(ErrorCode::kNotFound, std::format("cannot find the address '{}': {}", listen.host, error.message()));
-    }
-    at = found.begin()->endpoint();
-  }
-  const auto check = [&](std::string_view what) -> Result<void> {
-    if (!error) return {};
-    return fail(error == asio::error::address_in_use ? ErrorCode::kUnavailable : ErrorCode::kIo,
-                std::format("cannot {} {}: {}", what, listen.to_string(), error.message()));
-  };
-  tcp::acceptor& acceptor = acceptors.emplace_back(context);
-  acceptor.open(at.protocol(), error);
-  TRY(check("open a socket for"));
-  acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  acceptor.bind(at, error);
-  TRY(check("listen on"));
-  acceptor.listen(asio::socket_base::max_listen_connections, error);
-  TRY(check("listen on"));
   const tcp::endpoint local = acceptor.local_endpoint(error);
-  TRY(check("listen on"));
   asio::co_spawn(context, accept_all(acceptor), asio::detached);
   return net::Endpoint{local.address().to_string(), local.port()};
 }

@@ -19,14 +19,16 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "net/endpoint.h"
+#include "serve/body_room.h"
 
 namespace baton::serve {
 
 struct HttpLimits {
   std::size_t header_bytes = 16 << 10;
   std::size_t body_bytes = 32 << 20;
-  std::size_t all_bodies_bytes = 128 << 20;  // of all connections together, as their headers announce them
-  std::size_t connections = 2048;            // more are told to come back later
+  // Of all requests together, as their headers announce them, until they are handled.
+  std::size_t all_bodies_bytes = 128 << 20;
+  std::size_t connections = 2048;  // more are told to come back later
   Duration header_time = std::chrono::seconds(10);
   Duration body_time = std::chrono::seconds(30);
   Duration idle_time = std::chrono::seconds(75);   // of a connection between two requests
@@ -40,7 +42,8 @@ struct HttpRequest {
   std::string query;                                         // without '?'
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
-  std::string client;  // its address, without the port
+  std::string client;              // its address, without the port
+  BodyRoom::Share body_room = {};  // what the body takes of HttpLimits::all_bodies_bytes: to be kept as long as it is
 
   // Of several headers of that name the first; empty where there is none.
   std::string_view header(std::string_view lower_case_name) const;

@@ -1,7 +1,6 @@
 // What Ollama's API says of models.
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <format>
 
 #include "node/keep_alive.h"
@@ -81,6 +80,13 @@ std::string model_info(const ServedModel& model) {
   return info.str();
 }
 
+// Of all its parts.
+std::size_t file_bytes(const model::GgufFile& file) {
+  std::size_t bytes = 0;
+  for (std::size_t part = 0; part < file.part_count(); ++part) bytes += file.part_bytes(part).size();
+  return bytes;
+}
+
 std::chrono::system_clock::time_point modified_at(const ServedModel& model) {
   return std::chrono::system_clock::time_point(std::chrono::seconds(model.created()));
 }
@@ -122,11 +128,9 @@ Result<std::optional<Duration>> parse_keep_alive(Fields& body) {
 std::string model_list(std::span<const ListedModel> models) {
   std::vector<std::string> entries;
   for (const ListedModel& listed : models) {
-    std::error_code error;
-    const auto size = std::filesystem::file_size(listed.model->model().path(), error);
     entries.push_back(begin_entry(listed)
                           .text("modified_at", time_text(modified_at(*listed.model)))
-                          .integer("size", error ? 0 : static_cast<std::int64_t>(size))
+                          .integer("size", static_cast<std::int64_t>(file_bytes(listed.model->model().file())))
                           .str());
   }
   return JsonObject().raw("models", json_array(entries)).str();

@@ -85,7 +85,7 @@ Result<std::unique_ptr<const ServedModel>> ServedModel::create(std::shared_ptr<c
   }
   auto source = model::read_chat_template(served->model_->file(), template_name);
   if (!source) {
-    served->why_no_chat_ = source.error().to_string();
+    served->why_no_chat_ = source.error().message;
     return served;
   }
   served->template_source_ = *std::move(source);
@@ -106,7 +106,8 @@ bool ServedModel::can_call() const { return syntax_.calls != CallSyntax::kNone &
 
 Result<ChatPrompt> ServedModel::chat_prompt(text::ChatRequest request, AnswerStart start) const {
   if (!chat_template_) {
-    return fail(ErrorCode::kUnsupported, "this model cannot chat, only continue a text: " + why_no_chat_);
+    return fail(ErrorCode::kUnsupported,
+                "this model cannot chat, only continue a text, as POST /v1/completions does: " + why_no_chat_);
   }
   request.bos_token = token_text(vocabulary(), vocabulary().bos());
   request.eos_token = token_text(vocabulary(), vocabulary().eos());

@@ -13,6 +13,7 @@
 #include "serve/anthropic.h"
 #include "serve/conversation.h"
 #include "serve/embedder.h"
+#include "serve/fitting.h"
 #include "serve/json.h"
 #include "serve/metrics.h"
 #include "serve/model_change_requests.h"
@@ -37,32 +38,6 @@ bool reached_from_elsewhere(const ServerOptions& options) {
   return !net::is_loopback(options.listen.host) ||
          std::ranges::any_of(options.listen_too, [](const auto& endpoint) { return !net::is_loopback(endpoint.host); });
 }
-
-// Brings an answer's events from the node's loop to the HTTP server's thread.
-class Relay : public AnswerSink {
- public:
-  Relay(HttpServer& http, std::shared_ptr<Conversation> conversation, std::size_t choice)
-      : http_(http), conversation_(std::move(conversation)), choice_(choice) {}
-
-  void on_begun() override {
-    http_.post([conversation = conversation_] { conversation->begun(); });
-  }
-  void on_piece(Piece piece) override {
-    http_.post([conversation = conversation_, choice = choice_, piece = std::move(piece)]() mutable {
-      conversation->piece(choice, std::move(piece));
-    });
-  }
-  void on_end(Result<AnswerEnd> end) override {
-    http_.post([conversation = conversation_, choice = choice_, end = std::move(end)]() mutable {
-      conversation->end(choice, std::move(end));
-    });
-  }
-
- private:
-  HttpServer& http_;
-  const std::shared_ptr<Conversation> conversation_;
-  const std::size_t choice_;
-};
 
 }  // namespace
 
@@ -153,6 +128,7 @@ struct Server::Impl {
   Access::Reach reach() const {
     return reached_from_elsewhere(options) ? Access::Reach::kNetwork : Access::Reach::kThisMachine;
   }
+  Room room() const { return {.context_tokens = context_tokens, .default_new_tokens = options.default_new_tokens}; }
   std::optional<KeyRing> keys() const {
     if (reach() == Access::Reach::kNetwork) return KeyRing(options.api_keys, options.key_book);
     if (options.api_keys.empty()) return std::nullopt;
@@ -248,7 +224,7 @@ struct Server::Impl {
     std::string client = access.client_of(request);
     if (route.tell != nullptr) {
       return work<std::string>(
-          client, std::move(request.body), std::move(reply), route,
+          client, std::move(request), std::move(reply), route,
           [this, &route](const std::string& text) -> Result<std::string> {
             Json body = TRY(parse_json(text));
             const EntryPointer entry = TRY(entry_for(body));
@@ -258,14 +234,14 @@ struct Server::Impl {
     }
     if (route.parse_vectors != nullptr) {
       return work<Asked<vectors::VectorRequest>>(
-          client, std::move(request.body), std::move(reply), route,
+          client, std::move(request), std::move(reply), route,
           [this, &route](const std::string& body) { return parse_vectors(route, body); },
           [this, &route, client](Asked<vectors::VectorRequest> asked, std::shared_ptr<HttpReply> to) {
             begin_vectors(route, client, asked.entry, std::move(asked.what), std::move(to));
           });
     }
     work<Asked<ParsedRequest>>(
-        client, std::move(request.body), std::move(reply), route,
+        client, std::move(request), std::move(reply), route,
         [this, &route](const std::string& body) { return parse(route, body); },
         [this, &route, client](Asked<ParsedRequest> asked, std::shared_ptr<HttpReply> to) {
           if (asked.what.load) return load(route, asked.entry, *std::move(asked.what.load), std::move(to));
@@ -275,19 +251,18 @@ struct Server::Impl {
 
   // Makes something of a body on the worker's thread, and goes on with it on this one, where the client is still there.
   template <typename Made, typename Make, typename GoOn>
-  void work(const std::string& client, std::string body, std::shared_ptr<HttpReply> reply, const Route& route,
+  void work(const std::string& client, HttpRequest request, std::shared_ptr<HttpReply> reply, const Route& route,
             Make make, GoOn go_on) {
     const auto wanted = std::make_shared<std::atomic<bool>>(true);
     reply->on_gone([wanted] { *wanted = false; });
     TaskWorker::Task task;
-    task.bytes = body.size();
     task.wanted = [wanted] { return wanted->load(); };
-    task.run = [this, body = std::move(body), reply, &route, make = std::move(make),
+    task.run = [this, request = std::move(request), reply, &route, make = std::move(make),
                 go_on = std::move(go_on)](TaskWorker::Turn turn) mutable {
       Result<Made> made = fail(ErrorCode::kNoCapacity, "the request was not read in time: come back later");
       // What one request asks too much for (memory, say) ends with it, and not with the server.
       try {
-        if (turn == TaskWorker::Turn::kInTime) made = make(body);
+        if (turn == TaskWorker::Turn::kInTime) made = make(request.body);
       } catch (const std::exception& error) {
         made = fail(ErrorCode::kInternal, std::format("the request could not be read: {}", error.what()));
       }
@@ -340,19 +315,7 @@ struct Server::Impl {
     Json body = TRY(parse_json(text));
     const EntryPointer entry = TRY(entry_for(body));
     vectors::VectorRequest asked = TRY(route.parse_vectors(body, entry->served()));
-    for (std::vector<Token>& tokens : asked.work.texts) {
-      if (tokens.empty()) return fail(ErrorCode::kInvalidArgument, "a text has no tokens");
-      if (tokens.size() <= context_tokens) continue;
-      if (asked.too_long == vectors::TooLong::kRefuse) {
-        return fail(ErrorCode::kInvalidArgument,
-                    std::format("a text has {} tokens, and this server has room for {}", tokens.size(), context_tokens),
-                    std::string(kContextLength));
-      }
-      tokens.resize(context_tokens);
-      // What the model wants at a text's end it gets, however much of the text is left.
-      const std::vector<Token> end = entry->served().tokenizer().end_sequence();
-      std::ranges::copy(end, tokens.end() - static_cast<std::ptrdiff_t>(end.size()));
-    }
+    TRY(fit(asked, room(), entry->served().tokenizer().end_sequence()));
     return Asked{entry, std::move(asked)};
   }
 
@@ -374,7 +337,7 @@ struct Server::Impl {
         if (reply->gone()) return;
         if (!made) return send_error(*reply, route, made.error());
         work<std::string>(
-            client, {}, std::move(reply), route,
+            client, HttpRequest(), std::move(reply), route,
             [answer = std::move(answer), tokens, vectors = *std::move(made)](
                 const std::string&) mutable -> Result<std::string> { return answer(std::move(vectors), tokens); },
             [this](std::string body, std::shared_ptr<HttpReply> to) { send(*to, 200, std::move(body)); });
@@ -393,40 +356,8 @@ struct Server::Impl {
     const EntryPointer entry = TRY(entry_for(body));
     ParsedRequest parsed = TRY(route.parse(body, entry->served()));
     if (parsed.load) return Asked{entry, std::move(parsed)};
-    CanonicalRequest& asked = parsed.request;
-    if (asked.prompts.size() * asked.choices > kMostChoices) {
-      return fail(ErrorCode::kInvalidArgument, std::format("at most {} answers may be asked for at once", kMostChoices),
-                  "n");
-    }
-    std::size_t longest = 0;
-    for (const auto& prompt : asked.prompts) {
-      if (prompt.empty()) return fail(ErrorCode::kInvalidArgument, "the prompt has no tokens", "prompt");
-      longest = std::max(longest, prompt.size());
-    }
-    if (longest >= context_tokens) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("the prompt has {} tokens, and this server has room for {} with the answer", longest,
-                              context_tokens),
-                  std::string(kContextLength));
-    }
-    if (asked.max_new_tokens && *asked.max_new_tokens > context_tokens) {
-      return fail(ErrorCode::kInvalidArgument,
-                  std::format("{} new tokens do not fit into this server's context of {}", *asked.max_new_tokens,
-                              context_tokens),
-                  "max_tokens");
-    }
-    const auto room = context_tokens - static_cast<std::uint32_t>(longest);
-    if (asked.max_new_tokens && *asked.max_new_tokens > room) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          std::format("{} prompt tokens and {} new ones do not fit into this server's context of {}: ask for at "
-                      "most {}",
-                      longest, *asked.max_new_tokens, context_tokens, room),
-          std::string(kContextLength));
-    }
-    asked.max_new_tokens = asked.max_new_tokens.value_or(std::min(room, options.default_new_tokens));
     // Now rather than when it is its turn.
-    TRY(engine::Sampler::create(asked.sampler));
+    TRY(fit(parsed.request, room()));
     return Asked{entry, std::move(parsed)};
   }
 
@@ -481,7 +412,7 @@ struct Server::Impl {
       if (asked.penalised == Penalised::kAnswer) {
         request.sampler.penalty_from = static_cast<std::uint32_t>(request.prompt.size());
       }
-      auto sink = std::make_shared<Relay>(*http, conversation, choice);
+      auto sink = relay_to(*http, conversation, choice);
       loop.post([entry, alive = alive_elsewhere, id, answer = std::move(answer), sink = std::move(sink)]() mutable {
         if (alive.expired()) return;
         const auto held = entry->generator.lock();
@@ -672,21 +603,25 @@ struct Server::Impl {
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
+Result<void> Server::check(const ServerOptions& options) {
+  if (!reached_from_elsewhere(options) || !options.api_keys.empty()) return {};
+  if (!TRY(read_key_book(options.key_book)).empty()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
+                          "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
+                          options.listen.to_string()));
+}
+
 Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<ServerModel> models,
                                               ServerOptions options) {
-  if (reached_from_elsewhere(options) && options.api_keys.empty() && TRY(read_key_book(options.key_book)).empty()) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("{} can be reached from other machines, and there is no key yet: make one with 'baton key "
-                            "create NAME', name a file of keys with --api-key-file, or listen on 127.0.0.1",
-                            options.listen.to_string()));
-  }
+  TRY(check(options));
   auto impl = std::make_unique<Impl>(loop, std::move(models), std::move(options));
   HttpServer::Options http;
   http.listen = impl->options.listen;
   http.listen_too = impl->options.listen_too;
   http.limits = impl->options.http;
   Impl* const raw = impl.get();
-  impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{.bytes = impl->options.http.all_bodies_bytes});
+  impl->worker = std::make_unique<TaskWorker>(TaskWorker::Limits{});
   if (impl->options.management.store) {
     const ModelKeeper::Doors doors{
         .admit = [raw](auto opened, auto names) { return raw->admit_later(std::move(opened), std::move(names)); },

@@ -42,8 +42,11 @@ struct ServerOptions {
 
 class Server {
  public:
+  // What start() refuses whatever the models: kInvalidArgument where it would listen to other machines while there is
+  // no key. Asked before anything is begun that a refusal would leave behind.
+  static Result<void> check(const ServerOptions& options);
   // On the loop's thread, as the rest of its life; the loop must outlive it. At least one model, each with another
-  // name. kInvalidArgument where it would listen to other machines while there is no key.
+  // name. Errors: those of check(); kIo and kNotFound where it cannot listen.
   static Result<std::unique_ptr<Server>> start(net::EventLoop& loop, std::vector<ServerModel> models,
                                                ServerOptions options);
   // Ends every answer and every connection.

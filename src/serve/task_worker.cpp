@@ -27,14 +27,10 @@ Result<void> TaskWorker::submit(const std::string& client, Task task) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return fail(ErrorCode::kCancelled, "the server is shutting down");
-    const std::size_t bytes = task.bytes;
-    // What is large alone has its turn all the same.
-    const bool too_much = bytes_ > 0 && bytes_ + bytes > limits_.bytes;
     const std::size_t waiting = queue_.size();
-    if (too_much || !queue_.push(client, {std::move(task), now_()})) {
+    if (!queue_.push(client, {std::move(task), now_()})) {
       return fail(ErrorCode::kNoCapacity, std::format("{} requests wait to be read already: come back later", waiting));
     }
-    bytes_ += bytes;
   }
   ready_.notify_one();
   return {};
@@ -45,7 +41,6 @@ void TaskWorker::run(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     if (!ready_.wait(lock, stop, [&] { return !queue_.empty(); }) || stop.stop_requested()) return;
     Waiting next = queue_.pop();
-    bytes_ -= next.task.bytes;
     lock.unlock();
     if (!next.task.wanted()) continue;
     next.task.run(now_() - next.since > limits_.waiting_time ? Turn::kTooLate : Turn::kInTime);

@@ -18,13 +18,11 @@ namespace baton::serve {
 class TaskWorker {
  public:
   struct Limits {
-    std::size_t tasks = 256;        // that wait
-    std::size_t bytes = 128 << 20;  // of those together
+    std::size_t tasks = 256;  // that wait
     Duration waiting_time = std::chrono::seconds(30);
   };
   enum class Turn { kInTime, kTooLate };  // too late: it has waited for longer than it may, and should only say so
   struct Task {
-    std::size_t bytes = 0;
     // On the worker's thread, before the task's turn: whether anybody still wants it. Else run() is never called.
     std::function<bool()> wanted;
     std::move_only_function<void(Turn)> run;  // must not throw
@@ -54,7 +52,6 @@ class TaskWorker {
   mutable std::mutex mutex_;
   std::condition_variable_any ready_;
   FairQueue<Waiting> queue_;
-  std::size_t bytes_ = 0;
   bool closed_ = false;
   std::jthread thread_;  // last: it starts when all else is there
 };

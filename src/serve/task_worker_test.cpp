@@ -17,8 +17,7 @@ class Busy {
  public:
   explicit Busy(TaskWorker::Limits limits = {}) : worker_(limits, [this] { return TimePoint(Duration(time_ns_)); }) {
     std::promise<void> begun;
-    TaskWorker::Task first{.bytes = 1,
-                           .wanted = [] { return true; },
+    TaskWorker::Task first{.wanted = [] { return true; },
                            .run =
                                [&](TaskWorker::Turn) {
                                  begun.set_value();
@@ -29,9 +28,8 @@ class Busy {
   }
   ~Busy() { let_go(); }
 
-  Result<void> submit(const std::string& client, const std::string& name, std::size_t bytes = 1, bool wanted = true) {
-    return worker_.submit(client, {.bytes = bytes,
-                                   .wanted = [wanted] { return wanted; },
+  Result<void> submit(const std::string& client, const std::string& name, bool wanted = true) {
+    return worker_.submit(client, {.wanted = [wanted] { return wanted; },
                                    .run =
                                        [this, name](TaskWorker::Turn turn) {
                                          const std::lock_guard lock(mutex_);
@@ -71,23 +69,20 @@ TEST(TaskWorker, LetsClientsTakeTurnsInTheirOrder) {
 
 TEST(TaskWorker, DoesNotDoWhatNobodyWants) {
   Busy busy;
-  ASSERT_TRUE(busy.submit("a", "unwanted", 1, false));
+  ASSERT_TRUE(busy.submit("a", "unwanted", false));
   ASSERT_TRUE(busy.submit("b", "wanted"));
   EXPECT_EQ(busy.finish(1), (std::vector<std::string>{"wanted"}));
 }
 
 TEST(TaskWorker, RefusesWhatIsTooMuch) {
-  Busy busy({.tasks = 3, .bytes = 100, .waiting_time = std::chrono::seconds(1)});
-  EXPECT_TRUE(busy.submit("a", "large alone", 1000));
-  EXPECT_EQ(busy.submit("a", "more", 1).error().code, ErrorCode::kNoCapacity);
-  Busy other({.tasks = 2, .bytes = 100, .waiting_time = std::chrono::seconds(1)});
-  EXPECT_TRUE(other.submit("a", "one"));
-  EXPECT_TRUE(other.submit("b", "two"));
-  EXPECT_EQ(other.submit("c", "three").error().code, ErrorCode::kNoCapacity);
+  Busy busy({.tasks = 2, .waiting_time = std::chrono::seconds(1)});
+  EXPECT_TRUE(busy.submit("a", "one"));
+  EXPECT_TRUE(busy.submit("b", "two"));
+  EXPECT_EQ(busy.submit("c", "three").error().code, ErrorCode::kNoCapacity);
 }
 
 TEST(TaskWorker, SaysWhatHasWaitedForTooLong) {
-  Busy busy({.tasks = 9, .bytes = 100, .waiting_time = std::chrono::seconds(1)});
+  Busy busy({.tasks = 9, .waiting_time = std::chrono::seconds(1)});
   ASSERT_TRUE(busy.submit("a", "patient"));
   busy.pass_time(std::chrono::seconds(2));
   ASSERT_TRUE(busy.submit("b", "new"));

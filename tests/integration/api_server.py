@@ -9,8 +9,10 @@ import socket
 import subprocess
 import threading
 import time
+import unittest
 
-from cluster import BATON, START_TIMEOUT_S
+from cluster import BATON, START_TIMEOUT_S, Cluster
+from test_chat import GOLDEN, TEMPLATE, with_template
 
 
 class ApiServer:
@@ -110,3 +112,21 @@ class ApiServer:
 def status_of(answer):
     found = re.match(rb"HTTP/1\.1 (\d+) ", answer)
     return int(found[1]) if found else None
+
+
+class ServedModel(unittest.TestCase):
+    """What the tests of a class share: a server whose model has a chat template."""
+
+    FLAGS = ("--ctx", "8192")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster().__enter__()
+        cls.model = cls.cluster.folder / "chat.gguf"
+        with_template(GOLDEN, cls.model, TEMPLATE)
+        cls.server = ApiServer(cls.cluster, cls.model, "--quiet", *cls.FLAGS)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.cluster.__exit__()

@@ -69,6 +69,20 @@ class GgufFile:
     def rename_keys(self, old, new):
         self.keys = {new + name[len(old):] if name.startswith(old) else name: value for name, value in self.keys.items()}
 
+    def write_parts(self, path, count=2):
+        """As a split model: the first part, at `path` without its ending, with all keys, the tensors in turn."""
+        parts = []
+        tensors, keys = self.tensors, self.keys
+        for number in range(count):
+            self.keys = dict(keys) if number == 0 else {}
+            self.tensors = dict(list(tensors.items())[number::count])
+            for name, value in (("no", number), ("count", count), ("tensors.count", len(tensors))):
+                self.set(f"split.{name}", value)
+            parts.append(path.with_name(f"{path.stem}-{number + 1:05}-of-{count:05}.gguf"))
+            self.write(parts[-1])
+        self.tensors, self.keys = tensors, keys
+        return parts
+
     def write(self, path):
         def text(name):
             return struct.pack("<Q", len(name.encode())) + name.encode()

@@ -10,7 +10,7 @@ import time
 import unittest
 
 import npm
-from api_server import ApiServer, status_of
+from api_server import ApiServer, ServedModel, status_of
 from cluster import BATON, Cluster
 from test_chat import GOLDEN, TEMPLATE, with_template
 
@@ -18,19 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = [{"role": "user", "content": "Hello there"}]
 
 
-class Api(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
-        cls.model = cls.cluster.folder / "chat.gguf"
-        with_template(GOLDEN, cls.model, TEMPLATE)
-        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "8192", "--quiet")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.cluster.__exit__()
-
+class Api(ServedModel):
     def chat(self, **body):
         status, _, answer = self.server.post("/v1/chat/completions", messages=HELLO, **{"temperature": 0, **body})
         self.assertEqual(status, 200, answer)
@@ -314,20 +302,10 @@ class SlowTemplates(unittest.TestCase):
         self.assertLess(time.monotonic() - begun, 6 * one_s)
 
 
-class Hostile(unittest.TestCase):
+class Hostile(ServedModel):
     """Bytes that no client of good will sends. The server answers what it can, and goes on serving."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
-        cls.model = cls.cluster.folder / "chat.gguf"
-        with_template(GOLDEN, cls.model, TEMPLATE)
-        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "2048", "--quiet", "--parallel", "1", "--queue", "1")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.cluster.__exit__()
+    FLAGS = ("--ctx", "2048", "--parallel", "1", "--queue", "1")
 
     def tearDown(self):
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
@@ -337,6 +315,25 @@ class Hostile(unittest.TestCase):
         for data, expected in ((b"nonsense\r\n\r\n", 400), (b"GET\r\n\r\n", 400), (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
                                (b"GET / HTTP/9.9\r\n\r\n", 505), (b"GET /health HTTP/1.1\r\nbad header\r\n\r\n", 400)):
             self.assertEqual(status_of(self.server.raw(data)), expected, data)
+
+    def test_the_bodies_of_all_clients_have_a_limit_together(self):
+        announced = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
+        clients = [socket.create_connection(("127.0.0.1", self.server.port), timeout=30) for _ in range(128)]
+        try:
+            for client in clients:
+                client.sendall(announced)
+            deadline = time.monotonic() + 20
+            while (status := status_of(self.server.raw(announced, half_close=True))) != 503:
+                self.assertLess(time.monotonic(), deadline, status)
+            small = self.server.post("/v1/completions", prompt="Hello", max_tokens=2)
+            self.assertEqual(small[0], 503, small)
+            self.assertGreater(int(small[1]["Retry-After"]), 0)
+        finally:
+            for client in clients:
+                client.close()
+        deadline = time.monotonic() + 20
+        while self.server.post("/v1/completions", prompt="Hello", max_tokens=2)[0] == 503:
+            self.assertLess(time.monotonic(), deadline)
 
     def test_headers_and_bodies_have_a_limit(self):
         long_header = b"GET /health HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"
@@ -411,6 +408,20 @@ class Hostile(unittest.TestCase):
         self.assertEqual(self.server.post("/v1/completions", prompt="Hello", max_tokens=5)[0], 200)
 
 
+class WithoutATemplate(unittest.TestCase):
+    def test_an_answer_says_what_the_model_can_do(self):
+        with Cluster() as machines, ApiServer(machines, GOLDEN, "--quiet") as server:
+            for path, body in (("/v1/chat/completions", {}), ("/v1/messages", {"max_tokens": 4}), ("/api/chat", {"stream": False})):
+                status, _, answer = server.post(path, messages=HELLO, **body)
+                self.assertEqual(status, 400, answer)
+                said = json.dumps(answer)
+                self.assertIn("only continue a text, as POST /v1/completions does: the model has no chat template", said)
+                # Neither a flag nor a path of that machine is any of the client's business.
+                self.assertNotIn("--", said)
+                self.assertNotIn(str(GOLDEN), said)
+            self.assertEqual(server.post("/v1/completions", prompt="Hello", max_tokens=4)[0], 200)
+
+
 class Doors(unittest.TestCase):
     def test_other_machines_need_a_key(self):
         with Cluster() as machines:
@@ -419,8 +430,12 @@ class Doors(unittest.TestCase):
             command = [BATON, "up", str(model), "--api", "0.0.0.0:0", "--listen", "127.0.0.1:0", "--home",
                        str(machines.home("local"))]
             refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
-            self.assertNotEqual(refused.returncode, 0)
+            self.assertEqual(refused.returncode, 2, refused.stderr)
             self.assertIn("--api-key-file", refused.stderr)
+            # Nothing was begun that would be left behind.
+            nodes = subprocess.run([BATON, "nodes", "--home", str(machines.home("local"))], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertIn("belongs to no cluster", nodes.stderr)
             keys = machines.folder / "keys"
             keys.write_text("# who may ask\nthe-first-key-of-all\n")
             with ApiServer(machines, model, "--api-key-file", str(keys)) as server:

@@ -19,7 +19,7 @@ SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
 def with_template(source, target, template):
-    """Copies a GGUF file and gives the copy a chat template."""
+    """Copies a GGUF file and gives the copy a chat template, in place of one that it has."""
     data = source.read_bytes()
     tensors, keys = struct.unpack_from("<QQ", data, 8)
 
@@ -39,18 +39,23 @@ def with_template(source, target, template):
             at = skip_string(at)
         return at
 
+    key = b"tokenizer.chat_template"
     at = 24
+    kept = []
     for _ in range(keys):
+        begin = at
         at = skip_string(at)
+        is_template = data[begin + 8:at] == key
         at = skip_value(at + 4, struct.unpack_from("<I", data, at)[0])
+        if not is_template:
+            kept.append(data[begin:at])
     end_of_keys = at
     for _ in range(tensors):
         at = skip_string(at)
         at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 4 + 8
-    key = b"tokenizer.chat_template"
     text = template.encode()
     added = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
-    header = data[:16] + struct.pack("<Q", keys + 1) + data[24:end_of_keys] + added + data[end_of_keys:at]
+    header = data[:16] + struct.pack("<Q", len(kept) + 1) + b"".join(kept) + added + data[end_of_keys:at]
     target.write_bytes(header + b"\0" * (-len(header) % 32) + data[at + (-at % 32):])
 
 
@@ -110,6 +115,7 @@ class Chat(unittest.TestCase):
     def test_errors_name_what_is_wrong(self):
         without = self.call("--chat", "-p", "x", model=GOLDEN)
         self.assertIn(b"has no chat template", without.stderr)
+        self.assertIn(b"without --chat", without.stderr)
         self.assertEqual(without.returncode, 4)
         self.assertIn(b"'rag'", self.call("--chat", "--chat-template", "rag", "-p", "x").stderr)
         refused = self.call("--chat", "-p", "no")
@@ -124,6 +130,18 @@ class Chat(unittest.TestCase):
         shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"\n> ", b"And then?\n"), (rb"\n> ", b"/bye\n"))
         self.assertEqual(status, 0, shown)
         self.assertEqual(shown.count(b"> "), 3, shown)
+
+    def test_a_model_without_a_template_says_what_it_can_do(self):
+        shown, status = self.dialogue(model=GOLDEN)
+        self.assertEqual(status, 4, shown)
+        self.assertIn(b"has no chat template, so it cannot chat: give it a text to go on from with -p TEXT", shown)
+        self.assertNotIn(b"--chat", shown)
+
+    def test_a_synthetic_model_can_be_talked_to(self):
+        chat = self.call("--system", "Be kind.", "-p", "Why?", model=self.cluster.model)
+        self.assertEqual(chat.returncode, 0, chat.stderr)
+        raw = self.call("-p", "system: Be kind.\nuser: Why?\nassistant:", model=self.cluster.model)
+        self.assertEqual(chat.stdout, raw.stdout)
 
     def test_a_question_may_have_several_lines(self):
         shown, status = self.dialogue((rb"> ", b'"""Why\n'), (rb"\.\.\. ", b'is it so?"""\n'), (rb"\n> ", b"Or\\\n"),

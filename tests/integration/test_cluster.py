@@ -131,7 +131,7 @@ class ClusterOfProcesses(Processes):
         a, b = self.cluster("a", "b")
         self.assertEqual(a.nodes()["a"]["role"], "admin")
         self.assertEqual(a.nodes()["b"]["role"], "member")
-        self.assertEqual(b.nodes()["a"]["state"]["models"][0]["name"], "model.gguf")
+        self.assertEqual(b.nodes()["a"]["state"]["models"][0]["name"], "model")
         alone = finish(subprocess.Popen(
             [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", PROMPT, "-n", str(NEW_TOKENS), "--threads", "1",
              "--chunk", str(CHUNK), "--data", str(b.data), *DEVICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
@@ -247,6 +247,56 @@ class ClusterOfProcesses(Processes):
         nodes = b.baton("nodes")
         self.assertEqual(nodes.returncode, 3)
         self.assertIn("belongs to no cluster", nodes.stderr)
+
+    def test_the_only_node_of_a_cluster_may_leave_it_running_or_not(self):
+        a, = self.cluster("a")
+        a.must("leave")
+        wait_for(lambda: a.process.poll() is not None, "a ends", 5)
+        self.assertIn("belongs to no cluster", a.baton("nodes").stderr)
+        self.assertEqual(a.baton("leave").returncode, 3)
+        b = self.machine("b").up()
+        b.kill()
+        self.assertEqual(b.baton("nodes").returncode, 0)
+        b.must("leave")
+        self.assertIn("belongs to no cluster", b.baton("nodes").stderr)
+
+    def test_who_is_not_alone_and_does_not_run_cannot_leave(self):
+        a, b = self.cluster("a", "b")
+        b.kill()
+        refused = b.baton("leave")
+        self.assertEqual(refused.returncode, 9, refused.stderr)
+        self.assertIn("let an admin revoke this node", refused.stderr)
+        self.assertEqual(b.baton("nodes").returncode, 0)
+
+    def test_where_it_cannot_listen_it_begins_nothing(self):
+        a = self.machine("a")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            free = "127.0.0.1:0"
+            for places in ((address, free), (free, address), (free, free, "--ollama-port", address.split(":")[1])):
+                api, listen, *more = places
+                result = call("up", self.model, "--api", api, "--listen", listen, *more, "--data", a.data, *DEVICE)
+                self.assertEqual(result.returncode, 6, result.stderr)
+                self.assertIn(f"cannot listen at {address}", result.stderr)
+                self.assertIn("choose another port", result.stderr)
+                self.assertEqual(a.baton("nodes").returncode, 3)
+        # Two of its own.
+        same = call("up", self.model, "--api", address, "--listen", address, "--data", a.data, *DEVICE)
+        self.assertEqual(same.returncode, 6, same.stderr)
+        self.assertEqual(a.baton("nodes").returncode, 3)
+
+    def test_nodes_are_listed_where_they_listen(self):
+        a, b, c = self.cluster("a", "b", "c")
+        for machine in (a, b, c):
+            wait_for(lambda: {node["status"] for node in machine.nodes().values()} == {"self", "alive"}, "all are there", 10)
+            seen = {name: node["address"] for name, node in machine.nodes().items()}
+            self.assertEqual(seen, {other.name: other.address.split("#")[0] for other in (a, b, c)})
+
+    def test_a_plan_that_names_this_machine_says_so(self):
+        a, = self.cluster("a")
+        result = call("run", self.model, "--tokens", PROMPT, "-n", "1", "--data", a.data, *DEVICE, "--prefill-on", "a")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("--prefill-on 'a' is this machine itself", result.stderr)
 
     def test_a_stranger_is_refused_before_it_says_anything(self):
         a, = self.cluster("a")

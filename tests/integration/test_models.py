@@ -13,6 +13,7 @@ import unittest
 
 from cluster import Cluster, check_output, synth
 from api_server import ApiServer
+from gguf_file import GgufFile
 from test_cluster import Processes, call, wait_for
 
 # A step of a "slow" machine takes some 5 ms, so that an answer of 100 tokens can be caught at its work.
@@ -53,6 +54,15 @@ class SeveralModels(unittest.TestCase):
         status, _, answer = server.request("GET", "/api/ps")
         self.assertEqual(status, 200, answer)
         return {model["name"]: model for model in answer["models"]}
+
+    def test_a_model_in_parts_is_listed_with_the_size_of_all(self):
+        parts = GgufFile(self.models[0]).write_parts(self.cluster.folder / "parts.gguf")
+        server = self.serve(models=parts[:1])
+        listed, = server.request("GET", "/api/tags")[2]["models"]
+        self.assertEqual(listed["size"], sum(part.stat().st_size for part in parts))
+        in_parts = self.text(server, listed["name"])
+        server.__exit__()
+        self.assertEqual(in_parts, self.text(self.serve(), "alpha"))
 
     def bytes_of_one(self):
         """What a loaded model takes, each as much as the others."""
@@ -234,8 +244,8 @@ class ModelsOfACluster(Processes):
             return {model["name"]: model for model in mac.nodes()["spark"]["state"]["models"]}
 
         wait_for(lambda: len(told()) == 2 and all(model["digest"] for model in told().values()), "spark tells of its models", 10)
-        self.assertEqual({name: model["loaded"] for name, model in told().items()}, {"model.gguf": True, "other.gguf": False})
-        self.assertGreater(told()["model.gguf"]["rates"]["prefill_tokens_per_s"], 0)
+        self.assertEqual({name: model["loaded"] for name, model in told().items()}, {"model": True, "other": False})
+        self.assertGreater(told()["model"]["rates"]["prefill_tokens_per_s"], 0)
 
         def ask(machine, model):
             connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
@@ -255,7 +265,7 @@ class ModelsOfACluster(Processes):
         self.assertIn("is not loaded here now", pathlib.Path(f"{mac.data}.log").read_text())
         # Once somebody has asked it there, it helps.
         ask(spark, "other")
-        wait_for(lambda: told()["other.gguf"]["loaded"], "spark has loaded it", 10)
+        wait_for(lambda: told()["other"]["loaded"], "spark has loaded it", 10)
         self.assertEqual(ask(mac, "other"), here)
 
 

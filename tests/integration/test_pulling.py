@@ -158,6 +158,13 @@ class Pulls(ModelTest):
         self.assertEqual(len(self.machine.list()), 1)
 
 
+class Nothing(ModelTest):
+    def test_an_empty_list_says_how_to_get_a_model(self):
+        listed = self.machine.call("ls")
+        self.assertEqual((listed.returncode, listed.stdout), (0, ""), listed.stderr)
+        self.assertIn("baton pull", listed.stderr)
+
+
 class Faults(ModelTest):
     def test_a_cut_download_goes_on_where_it_broke(self):
         self.hub.faults += [Fault(cut_after=100_000), Fault(cut_after=50_000)]

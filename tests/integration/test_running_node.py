@@ -4,26 +4,14 @@ import signal
 import subprocess
 import unittest
 
-from api_server import ApiServer
-from cluster import BATON, Cluster
-from test_chat import GOLDEN, TEMPLATE, talk, with_template
+from api_server import ApiServer, ServedModel
+from cluster import BATON
+from test_chat import talk
 
 SAME = ["--threads", "1", "--chunk", "16", "--device", "CPU"]
 
 
-class ARunningNode(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster().__enter__()
-        cls.model = cls.cluster.folder / "chat.gguf"
-        with_template(GOLDEN, cls.model, TEMPLATE)
-        cls.server = ApiServer(cls.cluster, cls.model, "--ctx", "8192", "--quiet")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.cluster.__exit__()
-
+class ARunningNode(ServedModel):
     def run_baton(self, *arguments, home="local"):
         return subprocess.run([BATON, "run", *map(str, arguments), "--home", str(self.cluster.home(home))],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)

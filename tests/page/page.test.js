@@ -64,7 +64,9 @@ test("a question is asked by keyboard, and its answer comes piece by piece, with
   await open(process.env.BATON_API);
   await page.keyboard.type("Hello there");
   await page.keyboard.press("Shift+Enter");
-  await page.keyboard.type("and more");
+  // More than the 16 tokens below which the server keeps no prompt's beginning.
+  const more = "and more of the sea, the wind above it and the birds that live between them";
+  await page.keyboard.type(more);
   await page.keyboard.press("Enter");
   const lengths = new Set();
   await until(async () => {
@@ -74,7 +76,7 @@ test("a question is asked by keyboard, and its answer comes piece by piece, with
     return false;
   }, "the answer is complete");
   assert.ok(lengths.size >= 3, `lengths seen while it came: ${[...lengths]}`);
-  assert.equal(await page.locator("article.user .asked").innerText(), "Hello there\nand more");
+  assert.equal(await page.locator("article.user .asked").innerText(), `Hello there\n${more}`);
   const course = await lastAnswer().locator(".course").innerText();
   assert.match(course, /first token \d/);
   assert.match(course, /\d tokens\/s/);
@@ -82,7 +84,9 @@ test("a question is asked by keyboard, and its answer comes piece by piece, with
   // What was said stays when the page is loaded again.
   await ask("And then?");
   await until(async () => !(await isBusy()), "the second answer is complete");
-  assert.match(await lastAnswer().locator(".course").innerText(), /\d+ of \d+ prompt tokens kept/);
+  const [, kept, all] = /(\d+) of (\d+) prompt tokens kept/.exec(await lastAnswer().locator(".course").innerText());
+  // The first question at least: how the answer's text is cut into tokens may be another way than it was written.
+  assert.ok(Number(kept) >= 16 && Number(kept) < Number(all), `${kept} of ${all} tokens were kept`);
   const said = await textOf(lastAnswer());
   await page.reload();
   await until(async () => (await page.locator("article").count()) === 4, "the conversation is back");
