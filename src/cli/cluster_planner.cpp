@@ -39,8 +39,8 @@ double rounded(double value) {
 
 class ModelPlanner::Planned : public serve::AnswerPlan {
  public:
-  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row)
-      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)) {}
+  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row, std::uint32_t most_new_tokens)
+      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)), most_new_tokens_(most_new_tokens) {}
   // Whatever became of it, it is promised no longer.
   ~Planned() override { planner_.planner_.finish(number_, {}); }
 
@@ -53,6 +53,22 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     number_ = planner_.planner_.begin(decision_, now());
   }
   void prefilled() override { planner_.planner_.prefilled(number_); }
+  std::optional<plan::Plan> replan(const node::Loss& loss) override {
+    // What it was to do is not done any more; and nothing is learned from half a request.
+    planner_.planner_.finish(std::exchange(number_, 0), {});
+    const auto written = static_cast<double>(most_new_tokens_ - loss.tokens_left);
+    const auto next = planner_.decide({.prompt_tokens = loss.text_tokens,
+                                       .most_output_tokens = loss.tokens_left,
+                                       .output_tokens = std::max(decision_.expected_tokens - written, 1.0),
+                                       .without = loss.lost},
+                                      loss.held_tokens);
+    if (!next) {
+      log::warning("the rest of an answer cannot be planned and is written here: {}", next.error().to_string());
+      return std::nullopt;
+    }
+    number_ = planner_.planner_.begin(*next, now());
+    return next->plan;
+  }
   void ended(const serve::AnswerCourse& course) override {
     const plan::Prediction& predicted = decision_.prediction;
     // Of an answer as long as this one became.
@@ -65,11 +81,12 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     row_.first_token_s = course.first_token_s;
     row_.predicted_total_s = predicted.total_s - predicted.decode_s + decode_s;
     row_.total_s = course.first_token_s + course.decode_s;
-    row_.recovered = course.recovered;
+    row_.recovered = !course.recoveries.empty();
+    for (const node::Recovery& recovery : course.recoveries) row_.failures.push_back(failure_result(recovery));
     planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
-                                       .recovered = course.recovered});
+                                       .recovered = row_.recovered});
     planner_.cluster_.note(row_, decision_);
   }
 
@@ -77,6 +94,7 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
   ModelPlanner& planner_;
   plan::Decision decision_;
   PlannedAnswer row_;
+  const std::uint32_t most_new_tokens_;
   std::uint64_t number_ = 0;  // of what is promised; 0: nothing yet
 };
 
@@ -117,8 +135,7 @@ cluster::ModelState ModelPlanner::state() const {
   return state;
 }
 
-Result<plan::Decision> ModelPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                            std::uint32_t most_new_tokens) const {
+Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::uint32_t kept_tokens) const {
   if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
   auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
                                              model_.file().shape().layer_count);
@@ -127,14 +144,14 @@ Result<plan::Decision> ModelPlanner::decide(std::uint32_t prompt_tokens, std::ui
   here.queue_s = cluster_.queue_s();
   here.streams = static_cast<std::uint32_t>(cluster_.running());
   here.kept_tokens = kept_tokens;
-  return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
+  return planner_.decide(machines, links, wish, now());
 }
 
 std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
                                                       std::uint32_t most_new_tokens) {
   if (cluster_.plan_by_ == PlanBy::kFlags) return nullptr;
   const TimePoint began = now();
-  auto decision = decide(prompt_tokens, kept_tokens, most_new_tokens);
+  auto decision = decide({prompt_tokens, most_new_tokens}, kept_tokens);
   if (!decision) {
     log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
     return nullptr;
@@ -145,12 +162,12 @@ std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_token
                     .prompt_tokens = prompt_tokens,
                     .planning_ms = seconds(now() - began) * 1e3};
   if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
-  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row));
+  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row), most_new_tokens);
 }
 
 Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
   const TimePoint began = now();
-  const plan::Decision decision = TRY(decide(prompt_tokens, 0, most_new_tokens));
+  const plan::Decision decision = TRY(decide({prompt_tokens, most_new_tokens}, 0));
   const double planning_ms = seconds(now() - began) * 1e3;
   const model::ModelShape& shape = model_.file().shape();
   PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/failure_result.h"
 #include "cluster/link_probes.h"
 #include "cluster/membership.h"
 #include "node/model_pool.h"
@@ -28,7 +29,8 @@ struct PlannedAnswer {
   double predicted_total_s = 0;  // of an answer as long as it became
   double total_s = 0;
   double planning_ms = 0;
-  bool recovered = false;  // a machine was lost
+  bool recovered = false;                    // a machine was lost
+  std::vector<FailureResult> failures = {};  // which, and how the answer went on
 };
 
 enum class PlanBy {
@@ -55,8 +57,7 @@ class ModelPlanner : public serve::AnswerPlanner {
  private:
   class Planned;
 
-  Result<plan::Decision> decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                std::uint32_t most_new_tokens) const;
+  Result<plan::Decision> decide(const plan::Wish& wish, std::uint32_t kept_tokens) const;
 
   ClusterPlanner& cluster_;
   const node::PooledModel& model_;

@@ -239,7 +239,12 @@ void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node)
 
 // Of this node's own chunks and of the transfers.
 std::uint32_t Session::least_position(PositionOf of_transfer) const {
-  if (open_.plan.decode.size() != 1 || open_.plan.decode.front().node != self_) return 0;
+  const bool decodes = open_.plan.decode.size() == 1 && open_.plan.decode.front().node == self_;
+  const plan::Stage& reader = open_.plan.prefill.front();
+  const bool reads_alone =
+      self_ == plan::kCoordinator && open_.plan.prefill.size() == 1 && reader.node == plan::kCoordinator;
+  // What this node neither computes nor is sent is elsewhere.
+  if (!decodes && !reads_alone) return 0;
   if (!begun_) return held_.tokens;
   std::uint32_t position = open_.prompt_tokens;
   if (!chunks_.empty()) position = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();

@@ -111,9 +111,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
-  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid, as far as other nodes
-  // sent them (Workspace::can_continue_at tells whether the cache still has what a window needs); 0 where other nodes
-  // decode some.
+  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid or the prompt's end,
+  // as far as other nodes sent them (Workspace::can_continue_at tells whether the cache still has what a window needs);
+  // 0 where some are elsewhere.
   std::uint32_t salvage_position() const { return salvage_position_; }
   // The same while it goes on.
   std::uint32_t held_position() const { return least_position(&handoff::Receiver::salvage_position); }

@@ -87,7 +87,8 @@ std::vector<std::size_t> RequestPlanner::strongest(std::span<const Machine> mach
   std::vector<std::size_t> able;
   for (std::size_t index = 1; index < machines.size(); ++index) {
     const Machine& machine = machines[index];
-    const bool can = machine.most_chunk_tokens >= options_.chunk_tokens && machine.free_cells >= cells;
+    const bool can = machine.most_chunk_tokens >= options_.chunk_tokens && machine.free_cells >= cells &&
+                     !std::ranges::contains(wish.without, machine.node.fingerprint);
     if (can && check_rates(machine.rates)) able.push_back(index);
   }
   std::ranges::stable_sort(able, std::ranges::greater{},

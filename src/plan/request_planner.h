@@ -32,6 +32,7 @@ struct Wish {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t most_output_tokens = 1;
   std::optional<double> output_tokens = std::nullopt;  // where it is known
+  std::vector<std::string> without = {};               // machines that do not come into question, by their keys
 };
 
 struct Decision {

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "node/request.h"
@@ -16,7 +18,7 @@ struct AnswerCourse {
   double first_token_s = 0;  // from its start; 0 where it had none
   double decode_s = 0;       // from there to its last token
   std::uint32_t new_tokens = 0;
-  bool recovered = false;  // another node was lost, and the answer finished without it
+  std::vector<node::Recovery> recoveries;  // nodes that were lost, and how the answer went on
 };
 
 // A plan for one answer, which counts as a promise from begun() on until it is destroyed.
@@ -27,6 +29,9 @@ class AnswerPlan {
   virtual void apply_to(node::RequestOptions& request) const = 0;
   virtual void begun(std::uint64_t answer) = 0;
   virtual void prefilled() = 0;
+  // A node of it was lost: the plan by which the rest is written, and promised from now on. Nothing where this node
+  // alone is to go on.
+  virtual std::optional<plan::Plan> replan(const node::Loss& loss) = 0;
   virtual void ended(const AnswerCourse& course) = 0;
 };
 
