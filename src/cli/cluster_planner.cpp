@@ -125,11 +125,14 @@ cluster::ModelState ModelPlanner::state() const {
                             .loaded = model != nullptr,
                             .rates = {}};
   if (const auto& known = model_.rates()) {
-    state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s,
-                   .decode_tokens_per_s = known->decode_tokens_per_s,
-                   .flops_per_second = known->rates.flops_per_second,
+    // The others plan with what it took here of late, not with what it took once.
+    const double prefill_factor = planner_.prefill_factor(cluster_.own_id(), now());
+    const double decode_factor = planner_.decode_factor(cluster_.own_id(), now());
+    state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s / prefill_factor,
+                   .decode_tokens_per_s = known->decode_tokens_per_s / decode_factor,
+                   .flops_per_second = known->rates.flops_per_second / prefill_factor,
                    .attention_factor = known->rates.attention_factor,
-                   .bytes_per_second = known->rates.bytes_per_second};
+                   .bytes_per_second = known->rates.bytes_per_second / decode_factor};
   }
   if (model != nullptr) state.free_cells = model->room().cells;
   return state;

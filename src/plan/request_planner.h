@@ -90,9 +90,9 @@ class RequestPlanner {
   double promised_s(const std::string& fingerprint, TimePoint time) const;
   std::size_t running() const { return running_.size(); }
 
-  // For whoever wants to see what was learned: how many times as long as measured it takes.
-  double prefill_factor(const std::string& fingerprint) const;
-  double decode_factor(const std::string& fingerprint) const;
+  // What was learned: how many times as long as measured it takes.
+  double prefill_factor(const std::string& fingerprint, TimePoint time) const;
+  double decode_factor(const std::string& fingerprint, TimePoint time) const;
 
  private:
   struct Learned {
@@ -101,6 +101,7 @@ class RequestPlanner {
   };
   struct Running {
     Decision decision;
+    TimePoint began;
     std::map<std::string, TimePoint> promised_until;  // by fingerprint, for its prefill
   };
 
@@ -113,7 +114,7 @@ class RequestPlanner {
   Result<Question> ask(std::span<const Machine> machines, std::span<const std::size_t> asked,
                        std::span<const Link> links, const Wish& wish, TimePoint time) const;
   std::vector<std::size_t> strongest(std::span<const Machine> machines, const Wish& wish) const;
-  void learn(const Decision& decision, const Outcome& outcome);
+  void learn(const Running& running, const Outcome& outcome);
 
   const model::ModelShape shape_;
   const Options options_;

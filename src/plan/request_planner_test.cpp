@@ -134,7 +134,7 @@ TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
     const Decision decision = world.decide(8192, 32);
     const auto number = world.planner.begin(decision, kStart);
     const double slowdown = decision.plan.nodes.size() > 1 ? 3 : 1;
-    const double factor = world.planner.prefill_factor("key of spark");
+    const double factor = world.planner.prefill_factor("key of spark", kStart);
     // What it takes does not change because somebody predicts it better.
     const double took = decision.plan.nodes.size() > 1 ? decision.prediction.first_token_s * slowdown / factor
                                                        : decision.prediction.first_token_s;
@@ -143,15 +143,16 @@ TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
   };
   EXPECT_EQ(run(), 2u);
   for (int request = 0; request < 40; ++request) run();
-  EXPECT_GT(world.planner.prefill_factor("key of spark"), 1.5);
-  EXPECT_NEAR(world.planner.decode_factor("key of mac"), 1, 0.2);
+  EXPECT_GT(world.planner.prefill_factor("key of spark", kStart), 1.5);
+  EXPECT_NEAR(world.planner.prefill_factor("key of mac", kStart), 1, 0.01);
+  EXPECT_NEAR(world.planner.decode_factor("key of mac", kStart), 1, 0.2);
 }
 
 TEST(RequestPlanner, LearnsNothingFromARequestThatWasRecovered) {
   World world;
   const auto number = world.planner.begin(world.decide(8192, 32), kStart);
   world.planner.finish(number, {.first_token_s = 100, .decode_s = 100, .new_tokens = 32, .recovered = true});
-  EXPECT_EQ(world.planner.prefill_factor("key of spark"), 1);
+  EXPECT_EQ(world.planner.prefill_factor("key of spark", kStart), 1);
 }
 
 TEST(RequestPlanner, ExpectsAnswersAsLongAsTheyHaveBeen) {
