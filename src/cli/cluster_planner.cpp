@@ -4,6 +4,7 @@
 #include <cmath>
 #include <format>
 #include <glaze/glaze.hpp>
+#include <ranges>
 #include <utility>
 
 #include "base/log.h"
@@ -46,6 +47,7 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
 
   void apply_to(node::RequestOptions& request) const override {
     request.plan = decision_.plan;
+    request.kept_elsewhere = decision_.prediction.prefix_tokens;
     request.chunk_tokens = planner_.options_.chunk_tokens;
   }
   void begun(std::uint64_t answer) override {
@@ -57,11 +59,11 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     // What it was to do is not done any more; and nothing is learned from half a request.
     planner_.planner_.finish(std::exchange(number_, 0), {});
     const auto written = static_cast<double>(most_new_tokens_ - loss.tokens_left);
-    const auto next = planner_.decide({.prompt_tokens = loss.text_tokens,
+    const auto next = planner_.decide({.prompt_tokens = static_cast<std::uint32_t>(loss.text.size()),
                                        .most_output_tokens = loss.tokens_left,
                                        .output_tokens = std::max(decision_.expected_tokens - written, 1.0),
                                        .without = loss.lost},
-                                      loss.held_tokens);
+                                      loss.text, loss.held_tokens);
     if (!next) {
       log::warning("the rest of an answer cannot be planned and is written here: {}", next.error().to_string());
       return std::nullopt;
@@ -87,10 +89,23 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
                                        .recovered = row_.recovered});
+    remember_text(course);
     planner_.cluster_.note(row_, decision_);
   }
 
  private:
+  // What another machine wrote alone the next turn finds there.
+  void remember_text(const serve::AnswerCourse& course) {
+    const plan::NodeIndex writer = decision_.plan.decode.front().node;
+    if (writer == plan::kCoordinator || decision_.plan.decode.size() > 1) return;
+    const std::string& id = decision_.plan.nodes[writer].fingerprint;
+    // It was restarted, or needed the room.
+    if (row_.recovered || 2 * course.cached_tokens < decision_.prediction.prefix_tokens)
+      planner_.left_texts_.forget(id);
+    // The last token of an answer is never computed.
+    if (!row_.recovered) planner_.left_texts_.add(id, course.text.first(course.text.size() - 1));
+  }
+
   ModelPlanner& planner_;
   plan::Decision decision_;
   PlannedAnswer row_;
@@ -138,7 +153,8 @@ cluster::ModelState ModelPlanner::state() const {
   return state;
 }
 
-Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::uint32_t kept_tokens) const {
+Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<const Token> text,
+                                            std::uint32_t kept_tokens) const {
   if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
   auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
                                              model_.file().shape().layer_count);
@@ -147,14 +163,18 @@ Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::uint32_
   here.queue_s = cluster_.queue_s();
   here.streams = static_cast<std::uint32_t>(cluster_.running());
   here.kept_tokens = kept_tokens;
+  for (plan::Machine& machine : machines | std::views::drop(1)) {
+    machine.kept_tokens = left_texts_.common_tokens(machine.node.fingerprint, text);
+  }
   return planner_.decide(machines, links, wish, now());
 }
 
-std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::span<const Token> prompt, std::uint32_t kept_tokens,
                                                       std::uint32_t most_new_tokens) {
   if (cluster_.plan_by_ == PlanBy::kFlags) return nullptr;
   const TimePoint began = now();
-  auto decision = decide({prompt_tokens, most_new_tokens}, kept_tokens);
+  const auto prompt_tokens = static_cast<std::uint32_t>(prompt.size());
+  auto decision = decide({prompt_tokens, most_new_tokens}, prompt, kept_tokens);
   if (!decision) {
     log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
     return nullptr;
@@ -170,7 +190,7 @@ std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_token
 
 Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
   const TimePoint began = now();
-  const plan::Decision decision = TRY(decide({prompt_tokens, most_new_tokens}, 0));
+  const plan::Decision decision = TRY(decide({prompt_tokens, most_new_tokens}, {}, 0));
   const double planning_ms = seconds(now() - began) * 1e3;
   const model::ModelShape& shape = model_.file().shape();
   PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);

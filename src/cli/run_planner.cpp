@@ -48,7 +48,7 @@ std::optional<plan::Plan> replan(const ClusterPeers& peers, const RunQuestion& q
     const plan::RequestPlanner planner(question.shape, question.options);
     const auto written = static_cast<double>(question.wish.most_output_tokens - loss.tokens_left);
     return planner.decide(known.machines, known.links,
-                          {.prompt_tokens = loss.text_tokens,
+                          {.prompt_tokens = static_cast<std::uint32_t>(loss.text.size()),
                            .most_output_tokens = loss.tokens_left,
                            .output_tokens = std::max(expected_tokens - written, 1.0),
                            .without = loss.lost},

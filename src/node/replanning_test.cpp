@@ -77,7 +77,7 @@ TEST_F(Replanning, AnotherNodeReadsTheRestOfThePrompt) {
   expect_same_text(observer, exact(plan_text("A:0-6", "local:0-6"), {next}));
   ASSERT_EQ(losses_.size(), 1U);
   EXPECT_EQ(losses_[0].lost, std::vector{peers_[2].fingerprint});
-  EXPECT_EQ(losses_[0].text_tokens, kPromptTokens);
+  EXPECT_EQ(losses_[0].text, request(kAlone).prompt);
   EXPECT_GE(losses_[0].held_tokens, 2 * kChunk);
   EXPECT_EQ(losses_[0].tokens_left, kNewTokens);
   ASSERT_EQ(observer.recoveries.size(), 1U);
@@ -116,7 +116,7 @@ TEST_F(Replanning, WhatWasWrittenIsReadWithThePrompt) {
   ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
   EXPECT_EQ(observer.tokens, alone_->tokens);
   ASSERT_EQ(losses_.size(), 1U);
-  EXPECT_EQ(losses_[0].text_tokens, kPromptTokens + 5);
+  EXPECT_EQ(losses_[0].text.size(), kPromptTokens + 5);
   EXPECT_EQ(observer.recoveries.at(0).text_tokens, kPromptTokens + 5);
   expect_no_leaks();
 }

@@ -96,6 +96,7 @@ Result<void> Request::take_workspace(handoff::Open& open) {
   }
   if (!may_go_on_behind_a_prefix(open.plan)) {
     workspace_ = TRY(cache->reserve(tokens));
+    if (does_all_elsewhere(open.plan)) hope_for_prefix(open);
     return {};
   }
   origin_ = origin_of(open);
@@ -113,6 +114,16 @@ Result<void> Request::take_workspace(handoff::Open& open) {
   open.prefix_tokens = cached_tokens_;
   name_prefixes(open, options_.prompt);
   return {};
+}
+
+void Request::hope_for_prefix(handoff::Open& open) const {
+  open.prompt_tokens = prompt_size();
+  if (options_.kept_elsewhere && options_.determinism == handoff::Determinism::kFast) {
+    const std::uint32_t kept = std::min(*options_.kept_elsewhere, prompt_size() - 1);
+    open.chunk_tokens = chunk_for_rest(open.chunk_tokens, prompt_size() - kept);
+  }
+  open.prefix_tokens = most_prefix_tokens(open);
+  if (open.prefix_tokens > 0) name_prefixes(open, options_.prompt);
 }
 
 void Request::leave_workspace() {
@@ -185,6 +196,9 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
   if (index < sequence_.size()) {
     session_->step(position + 1, std::span(sequence_).subspan(index, 1));
     return;
+  }
+  if (!first_token_ && does_all_elsewhere(session_->open().plan)) {
+    cached_tokens_ = std::min(session_->kept_elsewhere(), prompt_size() - 1);
   }
   const double step_s = seconds(host_.surroundings.now() - step_began_);
   const std::size_t vocabulary = host_.widths.logits_values;

@@ -22,7 +22,7 @@ enum class EndTokens { kStop, kIgnore };
 // Where a text stands when a node of its plan was lost.
 struct Loss {
   std::vector<std::string> lost;  // all nodes that this request has lost so far, by their keys' fingerprints
-  std::uint32_t text_tokens = 0;  // the prompt, and what was written behind it: what has to be read to go on
+  std::vector<Token> text;        // the prompt, and what was written behind it: what has to be read to go on
   std::uint32_t held_tokens = 0;  // of them, the first, whose rows this node has in all layers
   std::uint32_t tokens_left = 1;  // to be written at most
 };
@@ -34,6 +34,8 @@ struct RequestOptions {
   std::shared_ptr<text::TokenFilter> filter;  // what the text must keep to, where it must; used on the loop's thread
   std::vector<Token> end_tokens;              // these end the text and are not part of it
   plan::Plan plan;
+  // Of the prompt, that the one other node may hold which does all by the plan, as far as anybody knows.
+  std::optional<std::uint32_t> kept_elsewhere;
   std::uint32_t chunk_tokens = 512;
   handoff::DType codec = handoff::DType::kF16;
   handoff::DType hidden = handoff::DType::kF32;
@@ -121,8 +123,10 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
                                                 RequestObserver& observer);
   bool ended() const { return ended_; }
   const handoff::Id& id() const { return open_.request; }
-  // Of the prompt, kept from earlier requests.
+  // Of the prompt, kept from earlier requests; where another node does all, known with the first token.
   std::uint32_t cached_tokens() const { return cached_tokens_; }
+  // The prompt and everything generated.
+  std::span<const Token> text() const { return sequence_; }
   const std::vector<Recovery>& recoveries() const { return recoveries_; }
   // Its work on this node; null while it changes plans.
   const std::shared_ptr<Session>& session() const { return session_; }
@@ -140,6 +144,8 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   // Room for the text, and in it as much of the prompt as an earlier request has left here; `open` then tells what
   // flows.
   Result<void> take_workspace(handoff::Open& open);
+  // Where one other node does all by the plan: `open` tells it what that may be.
+  void hope_for_prefix(handoff::Open& open) const;
   void leave_workspace();
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void begin_speculation(const plan::Plan& plan);

@@ -11,6 +11,19 @@ bool may_go_on_behind_a_prefix(const plan::Plan& plan) {
   return std::ranges::all_of(plan.decode, here) && std::ranges::all_of(plan.prefill | std::views::drop(1), here);
 }
 
+bool does_all(const plan::Plan& plan, plan::NodeIndex node) {
+  return plan.prefill.size() == 1 && plan.decode.size() == 1 && plan.prefill.front().node == node &&
+         plan.decode.front().node == node;
+}
+
+bool does_all_elsewhere(const plan::Plan& plan) {
+  return plan.prefill.front().node != plan::kCoordinator && does_all(plan, plan.prefill.front().node);
+}
+
+std::uint32_t most_prefix_tokens(const handoff::Open& open) {
+  return (open.prompt_tokens - 1) / open.chunk_tokens * open.chunk_tokens;
+}
+
 PrefixOrigin origin_of(const handoff::Open& open) {
   const std::string formats = std::format("{} {}", dtype_name(open.codec), dtype_name(open.hidden));
   const bool exact =

@@ -113,7 +113,7 @@ plan::Plan Request::plan_after(const Recovery& recovery) const {
   // A failure of this node's own tells nothing about which plan would do better.
   if (!options_.replan || recovery.peer.empty()) return alone;
   auto chosen = options_.replan({.lost = lost_,
-                                 .text_tokens = recovery.text_tokens,
+                                 .text = text_to_go_on_with(),
                                  .held_tokens = recovery.salvaged_tokens,
                                  .tokens_left = tokens_left()});
   if (!chosen) return alone;
@@ -151,12 +151,14 @@ void Request::go_on(Recovery recovery) {
   host_.surroundings.fill_random(open_.decision.bytes);
   handoff::Open open = open_;
   open.plan = recoveries_.back().replanned;
+  open.prompt_tokens = static_cast<std::uint32_t>(text.size());
   open.max_new_tokens = options_.max_new_tokens - static_cast<std::uint32_t>(text.size() - options_.prompt.size());
-  const bool flows = open.plan.nodes.size() > 1;
-  if (flows && held_tokens > 0) {
+  if (does_all_elsewhere(open.plan)) {
+    open.prefix_tokens = most_prefix_tokens(open);
+  } else if (open.plan.nodes.size() > 1) {
     open.prefix_tokens = held_tokens;
-    name_prefixes(open, text);
   }
+  if (open.prefix_tokens > 0) name_prefixes(open, text);
   if (may_go_on_behind_a_prefix(open.plan)) {
     const std::string held_loss = held_tokens > 0 ? origin_.loss : "";
     origin_ = origin_of(open);

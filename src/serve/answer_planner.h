@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct AnswerCourse {
   double first_token_s = 0;  // from its start; 0 where it had none
   double decode_s = 0;       // from there to its last token
   std::uint32_t new_tokens = 0;
+  std::uint32_t cached_tokens = 0;         // of the prompt, that nobody had to read
+  std::span<const Token> text;             // the prompt and the answer
   std::vector<node::Recovery> recoveries;  // nodes that were lost, and how the answer went on
 };
 
@@ -40,7 +43,7 @@ class AnswerPlanner {
  public:
   virtual ~AnswerPlanner() = default;
   // Null where the request runs as it is. This node still has the KV of the prompt's first `kept_tokens`.
-  virtual std::unique_ptr<AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+  virtual std::unique_ptr<AnswerPlan> plan(std::span<const Token> prompt, std::uint32_t kept_tokens,
                                            std::uint32_t most_new_tokens) = 0;
   // As JSON: what there would be to choose from, and what would be chosen. kInvalidArgument, kNotFound.
   virtual Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) = 0;

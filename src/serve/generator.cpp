@@ -44,7 +44,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     if (model.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
     if (generator_.planner_ != nullptr) {
       const std::uint32_t kept = model.kept_tokens(asked_.request.prompt);
-      plan_ = generator_.planner_->plan(prompt_tokens_, kept, asked_.request.max_new_tokens);
+      plan_ = generator_.planner_->plan(asked_.request.prompt, kept, asked_.request.max_new_tokens);
       if (plan_) {
         plan_->apply_to(asked_.request);
         asked_.request.replan = [weak = weak_from_this()](const node::Loss& loss) -> std::optional<plan::Plan> {
@@ -68,6 +68,8 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
       plan_->ended({.first_token_s = result->prefill_s,
                     .decode_s = result->decode_s,
                     .new_tokens = result->new_tokens,
+                    .cached_tokens = result->cached_tokens,
+                    .text = request_->text(),
                     .recoveries = result->recoveries});
     }
     plan_.reset();
