@@ -4,6 +4,7 @@
 #include <cmath>
 #include <format>
 #include <glaze/glaze.hpp>
+#include <ranges>
 #include <utility>
 
 #include "base/log.h"
@@ -39,13 +40,14 @@ double rounded(double value) {
 
 class ModelPlanner::Planned : public serve::AnswerPlan {
  public:
-  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row)
-      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)) {}
+  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row, std::uint32_t most_new_tokens)
+      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)), most_new_tokens_(most_new_tokens) {}
   // Whatever became of it, it is promised no longer.
   ~Planned() override { planner_.planner_.finish(number_, {}); }
 
   void apply_to(node::RequestOptions& request) const override {
     request.plan = decision_.plan;
+    request.kept_elsewhere = decision_.prediction.prefix_tokens;
     request.chunk_tokens = planner_.options_.chunk_tokens;
   }
   void begun(std::uint64_t answer) override {
@@ -53,6 +55,22 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     number_ = planner_.planner_.begin(decision_, now());
   }
   void prefilled() override { planner_.planner_.prefilled(number_); }
+  std::optional<plan::Plan> replan(const node::Loss& loss) override {
+    // What it was to do is not done any more; and nothing is learned from half a request.
+    planner_.planner_.finish(std::exchange(number_, 0), {});
+    const auto written = static_cast<double>(most_new_tokens_ - loss.tokens_left);
+    const auto next = planner_.decide({.prompt_tokens = static_cast<std::uint32_t>(loss.text.size()),
+                                       .most_output_tokens = loss.tokens_left,
+                                       .output_tokens = std::max(decision_.expected_tokens - written, 1.0),
+                                       .without = loss.lost},
+                                      loss.text, loss.held_tokens);
+    if (!next) {
+      log::warning("the rest of an answer cannot be planned and is written here: {}", next.error().to_string());
+      return std::nullopt;
+    }
+    number_ = planner_.planner_.begin(*next, now());
+    return next->plan;
+  }
   void ended(const serve::AnswerCourse& course) override {
     const plan::Prediction& predicted = decision_.prediction;
     // Of an answer as long as this one became.
@@ -65,18 +83,33 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     row_.first_token_s = course.first_token_s;
     row_.predicted_total_s = predicted.total_s - predicted.decode_s + decode_s;
     row_.total_s = course.first_token_s + course.decode_s;
-    row_.recovered = course.recovered;
+    row_.recovered = !course.recoveries.empty();
+    for (const node::Recovery& recovery : course.recoveries) row_.failures.push_back(failure_result(recovery));
     planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
-                                       .recovered = course.recovered});
+                                       .recovered = row_.recovered});
+    remember_text(course);
     planner_.cluster_.note(row_, decision_);
   }
 
  private:
+  // What another machine wrote alone the next turn finds there.
+  void remember_text(const serve::AnswerCourse& course) {
+    const plan::NodeIndex writer = decision_.plan.decode.front().node;
+    if (writer == plan::kCoordinator || decision_.plan.decode.size() > 1) return;
+    const std::string& id = decision_.plan.nodes[writer].fingerprint;
+    // It was restarted, or needed the room.
+    if (row_.recovered || 2 * course.cached_tokens < decision_.prediction.prefix_tokens)
+      planner_.left_texts_.forget(id);
+    // The last token of an answer is never computed.
+    if (!row_.recovered) planner_.left_texts_.add(id, course.text.first(course.text.size() - 1));
+  }
+
   ModelPlanner& planner_;
   plan::Decision decision_;
   PlannedAnswer row_;
+  const std::uint32_t most_new_tokens_;
   std::uint64_t number_ = 0;  // of what is promised; 0: nothing yet
 };
 
@@ -107,18 +140,21 @@ cluster::ModelState ModelPlanner::state() const {
                             .loaded = model != nullptr,
                             .rates = {}};
   if (const auto& known = model_.rates()) {
-    state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s,
-                   .decode_tokens_per_s = known->decode_tokens_per_s,
-                   .flops_per_second = known->rates.flops_per_second,
+    // The others plan with what it took here of late, not with what it took once.
+    const double prefill_factor = planner_.prefill_factor(cluster_.own_id(), now());
+    const double decode_factor = planner_.decode_factor(cluster_.own_id(), now());
+    state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s / prefill_factor,
+                   .decode_tokens_per_s = known->decode_tokens_per_s / decode_factor,
+                   .flops_per_second = known->rates.flops_per_second / prefill_factor,
                    .attention_factor = known->rates.attention_factor,
-                   .bytes_per_second = known->rates.bytes_per_second};
+                   .bytes_per_second = known->rates.bytes_per_second / decode_factor};
   }
   if (model != nullptr) state.free_cells = model->room().cells;
   return state;
 }
 
-Result<plan::Decision> ModelPlanner::decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                            std::uint32_t most_new_tokens) const {
+Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<const Token> text,
+                                            std::uint32_t kept_tokens) const {
   if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
   auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
                                              model_.file().shape().layer_count);
@@ -127,14 +163,18 @@ Result<plan::Decision> ModelPlanner::decide(std::uint32_t prompt_tokens, std::ui
   here.queue_s = cluster_.queue_s();
   here.streams = static_cast<std::uint32_t>(cluster_.running());
   here.kept_tokens = kept_tokens;
-  return planner_.decide(machines, links, {prompt_tokens, most_new_tokens}, now());
+  for (plan::Machine& machine : machines | std::views::drop(1)) {
+    machine.kept_tokens = left_texts_.common_tokens(machine.node.fingerprint, text);
+  }
+  return planner_.decide(machines, links, wish, now());
 }
 
-std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::span<const Token> prompt, std::uint32_t kept_tokens,
                                                       std::uint32_t most_new_tokens) {
   if (cluster_.plan_by_ == PlanBy::kFlags) return nullptr;
   const TimePoint began = now();
-  auto decision = decide(prompt_tokens, kept_tokens, most_new_tokens);
+  const auto prompt_tokens = static_cast<std::uint32_t>(prompt.size());
+  auto decision = decide({prompt_tokens, most_new_tokens}, prompt, kept_tokens);
   if (!decision) {
     log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
     return nullptr;
@@ -145,12 +185,12 @@ std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::uint32_t prompt_token
                     .prompt_tokens = prompt_tokens,
                     .planning_ms = seconds(now() - began) * 1e3};
   if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
-  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row));
+  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row), most_new_tokens);
 }
 
 Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
   const TimePoint began = now();
-  const plan::Decision decision = TRY(decide(prompt_tokens, 0, most_new_tokens));
+  const plan::Decision decision = TRY(decide({prompt_tokens, most_new_tokens}, {}, 0));
   const double planning_ms = seconds(now() - began) * 1e3;
   const model::ModelShape& shape = model_.file().shape();
   PlanReport report = make_report(decision.cluster, decision.choice, shape.layer_count);

@@ -4,12 +4,15 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "cli/failure_result.h"
 #include "cluster/link_probes.h"
 #include "cluster/membership.h"
 #include "node/model_pool.h"
+#include "plan/left_texts.h"
 #include "plan/request_planner.h"
 #include "serve/answer_planner.h"
 
@@ -28,7 +31,8 @@ struct PlannedAnswer {
   double predicted_total_s = 0;  // of an answer as long as it became
   double total_s = 0;
   double planning_ms = 0;
-  bool recovered = false;  // a machine was lost
+  bool recovered = false;                    // a machine was lost
+  std::vector<FailureResult> failures = {};  // which, and how the answer went on
 };
 
 enum class PlanBy {
@@ -43,7 +47,7 @@ class ModelPlanner : public serve::AnswerPlanner {
  public:
   ModelPlanner(ClusterPlanner& cluster, const node::PooledModel& model, plan::RequestPlanner::Options options);
 
-  std::unique_ptr<serve::AnswerPlan> plan(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
+  std::unique_ptr<serve::AnswerPlan> plan(std::span<const Token> prompt, std::uint32_t kept_tokens,
                                           std::uint32_t most_new_tokens) override;
   Result<std::string> explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) override;
 
@@ -56,13 +60,14 @@ class ModelPlanner : public serve::AnswerPlanner {
  private:
   class Planned;
 
-  Result<plan::Decision> decide(std::uint32_t prompt_tokens, std::uint32_t kept_tokens,
-                                std::uint32_t most_new_tokens) const;
+  // `text` is what is to be read, of which this machine has the first `kept_tokens`; empty where nobody knows it yet.
+  Result<plan::Decision> decide(const plan::Wish& wish, std::span<const Token> text, std::uint32_t kept_tokens) const;
 
   ClusterPlanner& cluster_;
   const node::PooledModel& model_;
   const plan::RequestPlanner::Options options_;
   plan::RequestPlanner planner_;
+  plan::LeftTexts left_texts_;  // of answers that others wrote
 };
 
 // Lives on the loop's thread; node, membership and probes must outlive it.

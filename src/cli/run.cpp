@@ -240,6 +240,7 @@ Result<void> run(const RunFlags& flags) {
   const ClusterPeers peers = std::move(read).value_or(ClusterPeers(identity.fingerprint()));
   RunPlan planned = TRY(plan_of(flags, *model, peers, request));
   request.plan = planned.plan;
+  request.replan = planned.replan;
   if (drafts_elsewhere) {
     request.draft_on = TRY(flags.plan.peer_for("--draft-on", flags.speculation.draft_on, peers.self(), peers.nodes()));
   }
@@ -296,7 +297,6 @@ Result<void> run(const RunFlags& flags) {
   });
   RunPrinter printer(tokenizer ? &tokenizer->vocabulary() : nullptr, flags.format);
   RunResult result;
-  TimePoint submitted;
   {
     node::NodeOptions node_options;
     const auto transport = TRY(peers.transport(*loop, identity, TRY(flags.link.link_emulation())));
@@ -310,7 +310,6 @@ Result<void> run(const RunFlags& flags) {
         if (running) running->cancel();
       });
     };
-    submitted = now();
     running = TRY(node->models().front()->submit(std::move(request), printer));
     loop->run();
     running.reset();
@@ -322,23 +321,7 @@ Result<void> run(const RunFlags& flags) {
   result.emulated = report.emulated || !flags.link.emulate_link.empty();
   result.plan = report.plan.to_string();
   result.shape = report.plan.shape();
-  for (const node::Recovery& recovery : report.recoveries) {
-    result.failures.push_back({recovery.peer,
-                               recovery.address,
-                               std::string(error_code_name(recovery.error.code)),
-                               recovery.error.message,
-                               recovery.plan,
-                               recovery.salvaged_tokens,
-                               {}});
-  }
-  for (std::size_t i = 0; i < result.failures.size(); ++i) {
-    FailureResult& failure = result.failures[i];
-    const RunPrinter::Replanning& replanning = printer.replannings()[i];
-    // A failed plan is followed by the next that failed, or by the last.
-    failure.replanned = i + 1 < result.failures.size() ? result.failures[i + 1].plan : result.plan;
-    failure.failed_s = seconds(replanning.failed - submitted);
-    if (replanning.next_token) failure.next_token_s = seconds(*replanning.next_token - submitted);
-  }
+  for (const node::Recovery& recovery : report.recoveries) result.failures.push_back(failure_result(recovery));
   result.recoveries = static_cast<std::uint32_t>(report.recoveries.size());
   if (!report.recoveries.empty()) result.salvaged_tokens = report.recoveries.back().salvaged_tokens;
   result.timings = report.timings;

@@ -1,5 +1,6 @@
 #include "cli/run_planner.h"
 
+#include <algorithm>
 #include <format>
 #include <utility>
 
@@ -38,6 +39,26 @@ void note_prediction(PlannedResult& note, const plan::Decision& decision, std::u
   }
 }
 
+// By what was told of the others when the request began, and is known to be no longer so of those that were lost.
+std::optional<plan::Plan> replan(const ClusterPeers& peers, const RunQuestion& question, double expected_tokens,
+                                 const node::Loss& loss) {
+  const auto decided = [&]() -> Result<plan::Decision> {
+    PlanningMachines known = TRY(known_machines(peers, question));
+    known.machines.front().kept_tokens = loss.held_tokens;
+    const plan::RequestPlanner planner(question.shape, question.options);
+    const auto written = static_cast<double>(question.wish.most_output_tokens - loss.tokens_left);
+    return planner.decide(known.machines, known.links,
+                          {.prompt_tokens = static_cast<std::uint32_t>(loss.text.size()),
+                           .most_output_tokens = loss.tokens_left,
+                           .output_tokens = std::max(expected_tokens - written, 1.0),
+                           .without = loss.lost},
+                          now());
+  }();
+  if (decided) return decided->plan;
+  log::info("not planned anew, this machine goes on alone: {}", decided.error().to_string());
+  return std::nullopt;
+}
+
 }  // namespace
 
 RunPlan plan_in_cluster(const ClusterPeers& peers, const RunQuestion& question) {
@@ -52,6 +73,9 @@ RunPlan plan_in_cluster(const ClusterPeers& peers, const RunQuestion& question) 
   if (decided) {
     chosen.plan = decided->plan;
     chosen.note.by = "planner";
+    chosen.replan = [&peers, question, expected_tokens = decided->expected_tokens](const node::Loss& loss) {
+      return replan(peers, question, expected_tokens, loss);
+    };
     note_prediction(chosen.note, *decided, question.shape.layer_count);
   } else {
     chosen.note.problem = decided.error().message;

@@ -1,6 +1,8 @@
 // Which machines work for a `baton run`: those that its flags name, or, in a cluster, those that the planner chooses.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "cli/cluster_peers.h"
@@ -12,6 +14,8 @@ namespace baton::cli {
 struct RunPlan {
   plan::Plan plan;
   PlannedResult note;
+  // Where the planner chose: what RequestOptions::replan wants. For as long as the peers and the model live.
+  std::function<std::optional<plan::Plan>(const node::Loss&)> replan = {};
 };
 
 // What there is to plan with. `model_digest` is that of the file, hexadecimal.

@@ -8,9 +8,11 @@
 namespace baton::cli {
 
 std::string recovery_text(const node::Recovery& recovery) {
-  const std::string text = recovery.error.to_string() + "; going on without it";
+  std::string text = recovery.error.to_string() + "; going on without it";
+  if (recovery.replanned.nodes.size() > 1) text += " by " + recovery.replanned.to_string();
   if (recovery.salvaged_tokens == 0) return text;
-  return text + std::format(", {} of the {} prompt tokens are kept", recovery.salvaged_tokens, recovery.prompt_tokens);
+  const std::string_view of = recovery.text_tokens > recovery.prompt_tokens ? "" : "prompt ";
+  return text + std::format(", {} of the {} {}tokens are kept", recovery.salvaged_tokens, recovery.text_tokens, of);
 }
 
 RunPrinter::RunPrinter(const text::Vocabulary* vocabulary, OutputFormat format)
@@ -25,13 +27,11 @@ void RunPrinter::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) {
 
 void RunPrinter::on_token(Token token) {
   clear_progress();
-  if (!replannings_.empty() && !replannings_.back().next_token) replannings_.back().next_token = now();
   emit(detokenizer_ ? detokenizer_->push(token) : std::format("{} ", token));
 }
 
 void RunPrinter::on_recovery(const node::Recovery& recovery) {
   clear_progress();
-  replannings_.push_back({.failed = now(), .next_token = std::nullopt});
   // Not in the middle of the text's line.
   if (format_ == OutputFormat::kText && !text_.empty() && !text_.ends_with('\n')) remark("\n");
   std::fprintf(stderr, "baton: %s\n", recovery_text(recovery).c_str());

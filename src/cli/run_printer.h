@@ -28,13 +28,6 @@ class RunPrinter : public node::RequestObserver {
   // Nobody reads on, or the disk is full; called in the middle of on_token().
   std::function<void()> when_output_failed;
 
-  // When a plan was given up, and when the next token came by the one that followed (nothing: none came).
-  struct Replanning {
-    TimePoint failed;
-    std::optional<TimePoint> next_token;
-  };
-  const std::vector<Replanning>& replannings() const { return replannings_; }
-
   // After when_done: how the request ended, or why its text could not be written.
   const std::optional<Result<node::RequestReport>>& report() const { return report_; }
   const std::string& text() const { return text_; }
@@ -53,7 +46,6 @@ class RunPrinter : public node::RequestObserver {
   bool progress_cleared_ = false;
   std::optional<text::Detokenizer> detokenizer_;
   std::string text_;
-  std::vector<Replanning> replannings_;
   Result<void> output_;
   std::optional<Result<node::RequestReport>> report_;
 };

@@ -7,22 +7,10 @@
 #include <vector>
 
 #include "base/layer_range.h"
+#include "cli/failure_result.h"
 #include "node/request.h"
 
 namespace baton::cli {
-
-// A plan that was given up because a node failed.
-struct FailureResult {
-  std::string peer;  // empty where this node itself failed
-  std::string address;
-  std::string error;  // its kind, such as "unavailable"
-  std::string reason;
-  std::string plan;
-  std::uint32_t salvaged_tokens = 0;
-  std::string replanned;    // by which the request went on
-  double failed_s = 0;      // from its start, until the plan was given up
-  double next_token_s = 0;  // until the next token came; 0: none did
-};
 
 struct WeighedPlan {
   std::string name;
@@ -60,7 +48,7 @@ struct RunResult {
   std::string plan;             // by which the answer was finished
   std::string shape;            // of it
   std::uint32_t recoveries = 0;
-  std::uint32_t salvaged_tokens = 0;    // of the prompt, that the last recovery did not compute again
+  std::uint32_t salvaged_tokens = 0;    // of the text, that the last recovery did not compute again
   std::vector<FailureResult> failures;  // what was recovered from
   PlannedResult planned;
   node::RequestTimings timings;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <format>
 #include <future>
+#include <memory>
+#include <set>
 
 #include "cli/model_source.h"
 #include "engine/memory_need.h"
@@ -110,15 +112,19 @@ Result<node::PoolOptions> UpFlags::pool_options(const std::filesystem::path& fol
   }
   if (models.memory_bytes != 0) options.memory_bytes = models.memory_bytes;
   // Of the machine that the executor computes on, where nobody else uses it yet.
-  options.measure = [profile = cluster.profile, file = folder / kRatesFile](
+  const auto measured_now = std::make_shared<std::set<std::string>>();  // models; by one thread at a time
+  options.measure = [profile = cluster.profile, anew = cluster.measure, measured_now, file = folder / kRatesFile](
                         engine::Executor& executor, const Sha256& digest) -> Result<node::DeviceRates> {
     if (!profile.empty()) {
       const engine::Engine& engine = executor.engine();
       return node::profile_rates(engine.shape(), profile, engine::kv_bytes_per_value(engine.options().cache_type));
     }
+    // Once while this runs: a model that is loaded again is as fast as before.
+    const bool again = anew && measured_now->insert(digest.hex()).second;
+    const auto measure = again ? node::Measure::kAnew : node::Measure::kOnce;
     std::promise<Result<node::DeviceRates>> measured;
     TRY(executor.submit([&](engine::Engine& engine, const std::stop_token&) {
-      measured.set_value(node::remembered_rates(engine, digest, file));
+      measured.set_value(node::remembered_rates(engine, digest, file, measure));
     }));
     return measured.get_future().get();
   };
@@ -169,11 +175,15 @@ void UpClusterFlags::add_to(CLI::App& command) {
                   "Seconds that certificates live which this node gives out as an admin; they renew themselves")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{30 * 24 * 3600}))
       ->capture_default_str();
+  auto* again = command.add_flag("--measure", measure,
+                                 "Measure anew how fast this machine is with its models, also where that is known: as "
+                                 "it was busy then, or is another now");
   command
       .add_option("--no-measure", profile,
                   "Do not measure how fast this machine is with a model, and take the rates of this profile of "
                   "'baton plan --list'")
-      ->type_name("PROFILE");
+      ->type_name("PROFILE")
+      ->excludes(again);
 }
 
 void ApiFlags::add_to(CLI::App& command) {

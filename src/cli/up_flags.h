@@ -47,7 +47,8 @@ struct UpClusterFlags {
   std::string node_name;
   std::string cluster = "home";
   std::int64_t certificate_life_s = 24 * 3600;
-  std::string profile;  // in place of measuring
+  std::string profile;   // in place of measuring
+  bool measure = false;  // also what was measured before
   bool no_discovery = false;
 
   void add_to(CLI::App& command);

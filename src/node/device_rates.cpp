@@ -157,7 +157,8 @@ Result<DeviceRates> profile_rates(const model::ModelShape& shape, std::string_vi
   return rates;
 }
 
-Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model, const std::filesystem::path& path) {
+Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model, const std::filesystem::path& path,
+                                     Measure measure) {
   auto file = read_rates(path);
   if (!file) {
     log::warning("{}: measuring again", file.error().to_string());
@@ -167,7 +168,8 @@ Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model
   const auto is_same = [&](const RememberedRates& other) {
     return other.model == entry.model && other.device == entry.device;
   };
-  if (const auto known = std::ranges::find_if(file->rates, is_same); known != file->rates.end()) {
+  const auto known = std::ranges::find_if(file->rates, is_same);
+  if (measure == Measure::kOnce && known != file->rates.end()) {
     if (const auto rates = checked(*known)) return *rates;
     log::warning("{}: what was measured with this model is damaged: measuring again", path.string());
   }

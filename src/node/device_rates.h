@@ -26,8 +26,12 @@ Result<DeviceRates> measure_rates(engine::Engine& engine);
 // What a profile of `baton plan --list` says. kNotFound.
 Result<DeviceRates> profile_rates(const model::ModelShape& shape, std::string_view profile, double kv_bytes_per_value);
 
-// As measured before with this model, device and way to use it (docs/formats/measured-rates.md), else measured now and
-// written down. A file that is damaged is measured anew, with a warning; one that cannot be written costs a warning.
-Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model, const std::filesystem::path& file);
+enum class Measure { kOnce, kAnew };
+
+// As measured before with this model, device and way to use it (docs/formats/measured-rates.md), else, and with kAnew
+// in any case, measured now and written down. A file that is damaged is measured anew, with a warning; one that cannot
+// be written costs a warning.
+Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model, const std::filesystem::path& file,
+                                     Measure measure = Measure::kOnce);
 
 }  // namespace baton::node

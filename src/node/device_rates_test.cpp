@@ -71,6 +71,25 @@ TEST_F(Rates, AreMeasuredOnceAndRemembered) {
   EXPECT_EQ(*remembered_rates(*engine, digest, file()), *first);
 }
 
+TEST_F(Rates, AreMeasuredAnewWhereThatIsAskedFor) {
+  const auto engine = make_engine();
+  const Sha256 digest = sha256(as_byte_span("a model"));
+  const auto first = remembered_rates(*engine, digest, file());
+  ASSERT_TRUE(first);
+  // As if the machine had been busy then.
+  std::string text = read_text_file(file()).value();
+  const std::string name = "\"bytes_per_second\":";
+  text.insert(text.find(name) + name.size(), "1");
+  const std::size_t digits = text.find(name) + name.size() + 1;
+  text.erase(digits, text.find(',', digits) - digits);
+  write(text);
+  EXPECT_EQ(remembered_rates(*engine, digest, file())->rates.bytes_per_second, 1);
+  const auto anew = remembered_rates(*engine, digest, file(), Measure::kAnew);
+  ASSERT_TRUE(anew);
+  EXPECT_GT(anew->rates.bytes_per_second, first->rates.bytes_per_second / 2);
+  EXPECT_EQ(*remembered_rates(*engine, digest, file()), *anew);
+}
+
 TEST_F(Rates, AreMeasuredAnewWhereTheFileIsDamaged) {
   const auto engine = make_engine();
   const Sha256 digest = sha256(as_byte_span("a model"));

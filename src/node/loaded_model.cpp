@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/lease.h"
 #include "node/prefix_names.h"
+#include "node/request_prefix.h"
 
 namespace baton::node {
 
@@ -112,10 +113,12 @@ Result<void> LoadedModel::check_open(const handoff::Open& open, const net::Finge
   if (std::chrono::milliseconds(open.lease_lifetime_ms) > kMaxLeaseLifetime) {
     return fail(ErrorCode::kRefused, "the request's lease is longer than a day");
   }
-  // What the stages before it, or the steps of a decode, have left here of earlier requests is not kept.
+  // What the stages before it, or the steps of a decode that others take part in, have left here of earlier requests is
+  // not kept.
   const plan::Stage* prefill = plan::stage_of(open.plan.prefill, open.sender);
-  if (open.prefix_tokens != 0 &&
-      (prefill == nullptr || prefill->layers.begin != 0 || plan::stage_of(open.plan.decode, open.sender) != nullptr)) {
+  const bool reads_first =
+      prefill != nullptr && prefill->layers.begin == 0 && plan::stage_of(open.plan.decode, open.sender) == nullptr;
+  if (open.prefix_tokens != 0 && !reads_first && !does_all(open.plan, open.sender)) {
     return fail(ErrorCode::kUnsupported, "only the first stage of a prefill goes on behind a prefix");
   }
   if (open.chunk_tokens > engine().options().max_chunk_tokens) {

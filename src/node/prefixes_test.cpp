@@ -100,6 +100,56 @@ TEST_F(Prefixes, ADeterministicTurnHasTheBitsOfAFreshOne) {
   }
 }
 
+TEST_F(Prefixes, ANodeThatDoesAllGoesOnFromWhatItWroteItself) {
+  const std::string elsewhere = plan_text("A:0-6", "A:0-6");
+  for (const auto determinism : {handoff::Determinism::kFast, handoff::Determinism::kDeterministic}) {
+    nodes_.clear();
+    peers_.clear();
+    reference_ = nullptr;
+    Node& local = add_node(keeping("local"));
+    add_node(keeping("A"));
+    const auto first = finish(local, turn(elsewhere, first_prompt(), determinism));
+    ASSERT_TRUE(*first->report) << first->report->error().to_string();
+    EXPECT_EQ(report_of(first).cached_tokens, 0U);
+    run_loop_for(std::chrono::milliseconds(100));
+    const auto all = joined(joined(first_prompt(), first->tokens), question(9));
+    auto second_turn = turn(elsewhere, all, determinism);
+    const auto second = finish(local, second_turn);
+    ASSERT_TRUE(*second->report) << second->report->error().to_string();
+    EXPECT_TRUE(second->recoveries.empty());
+    // What was written in steps has not the bits of a prompt's chunks.
+    const bool exactly = determinism == handoff::Determinism::kDeterministic;
+    EXPECT_EQ(report_of(second).cached_tokens,
+              (exactly ? kPromptTokens : kPromptTokens + kNewTokens - 1) / kChunk * kChunk);
+    const auto fresh = reference(second_turn);
+    EXPECT_EQ(second->tokens, fresh->tokens);
+    EXPECT_TRUE(!exactly || second->logits == fresh->logits);
+    // Another conversation finds nothing.
+    EXPECT_EQ(report_of(finish(local, turn(elsewhere, question(70), determinism))).cached_tokens, 0U);
+  }
+}
+
+TEST_F(Prefixes, ANodeThatWritesAloneKeepsWhatOthersReadForIt) {
+  for (const std::string prefill : {"B:0-6", "local:0-6", "B:0-2,A:2-6", "local:0-2,B:2-4,A:4-6"}) {
+    nodes_.clear();
+    peers_.clear();
+    reference_ = nullptr;
+    Node& local = add_node(keeping("local"));
+    add_node(keeping("A"));
+    add_node(keeping("B"));
+    const auto first = finish(local, turn(plan_text(prefill, "A:0-6"), first_prompt()));
+    ASSERT_TRUE(*first->report) << first->report->error().to_string();
+    run_loop_for(std::chrono::milliseconds(100));
+    const auto all = joined(joined(first_prompt(), first->tokens), question(9));
+    auto second_turn = turn(plan_text("A:0-6", "A:0-6"), all);
+    second_turn.kept_elsewhere = kPromptTokens + kNewTokens - 1;
+    const auto second = finish(local, second_turn);
+    ASSERT_TRUE(*second->report) << second->report->error().to_string();
+    EXPECT_EQ(report_of(second).cached_tokens, (kPromptTokens + kNewTokens - 1) / kChunk * kChunk) << prefill;
+    EXPECT_EQ(second->tokens, reference(second_turn)->tokens);
+  }
+}
+
 TEST_F(Prefixes, WhatTheDecodingNodeHoldsIsNeitherComputedNorSentAgain) {
   for (const std::string& plan : {kPrefillElsewhere, kShared}) {
     nodes_.clear();

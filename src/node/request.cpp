@@ -10,25 +10,13 @@
 #include "node/lookup_proposer.h"
 #include "node/prefix_names.h"
 #include "node/remote_proposer.h"
+#include "node/request_prefix.h"
 
 namespace baton::node {
 
 namespace {
 
 constexpr auto kLeaseLifetime = std::chrono::hours(1);
-
-// What another node did wrong or could not do. Anything else is the request's own fault, and would fail here too.
-bool recoverable(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kUnavailable:
-    case ErrorCode::kTimeout:
-    case ErrorCode::kNoCapacity:
-    case ErrorCode::kIo:
-    case ErrorCode::kInternal:
-    case ErrorCode::kProtocol: return true;
-    default: return false;
-  }
-}
 
 Result<void> check(const RequestOptions& options, std::string_view own_fingerprint, std::uint32_t layers,
                    std::uint32_t vocabulary) {
@@ -49,21 +37,6 @@ Result<void> check(const RequestOptions& options, std::string_view own_fingerpri
     }
   }
   return options.plan.validate(layers);
-}
-
-// Each node must hold the prefix for all its layers: this one does, and the first stage can compute what it lacks.
-bool may_go_on_behind_a_prefix(const plan::Plan& plan) {
-  const auto here = [](const plan::Stage& stage) { return stage.node == plan::kCoordinator; };
-  return std::ranges::all_of(plan.decode, here) && std::ranges::all_of(plan.prefill | std::views::drop(1), here);
-}
-
-PrefixOrigin origin_of(const handoff::Open& open) {
-  const std::string formats = std::format("{} {}", dtype_name(open.codec), dtype_name(open.hidden));
-  const bool exact =
-      open.codec == handoff::DType::kF16 && (open.hidden == handoff::DType::kF32 || open.plan.prefill.size() == 1);
-  const bool alone = open.plan.nodes.size() == 1;
-  return {.loss = alone || exact ? "" : formats,
-          .shape = std::format("{} {} {}", open.plan.to_string(), open.chunk_tokens, formats)};
 }
 
 // Where little is left of a prompt, a coarse grid would make a node compute much that another holds. Below this many
@@ -109,8 +82,9 @@ Request::Request(SessionHost& host, RequestOptions options, engine::Sampler samp
       sampler_(std::move(sampler)),
       observer_(observer),
       sequence_(options_.prompt),
+      progress_at_(host.surroundings.now()),
       emulated_(host.executor.engine().emulated()),
-      started_(host.surroundings.now()) {}
+      started_(progress_at_) {}
 
 Result<void> Request::take_workspace(handoff::Open& open) {
   const std::uint32_t tokens = prompt_size() + options_.max_new_tokens;
@@ -122,6 +96,7 @@ Result<void> Request::take_workspace(handoff::Open& open) {
   }
   if (!may_go_on_behind_a_prefix(open.plan)) {
     workspace_ = TRY(cache->reserve(tokens));
+    if (does_all_elsewhere(open.plan)) hope_for_prefix(open);
     return {};
   }
   origin_ = origin_of(open);
@@ -139,6 +114,16 @@ Result<void> Request::take_workspace(handoff::Open& open) {
   open.prefix_tokens = cached_tokens_;
   name_prefixes(open, options_.prompt);
   return {};
+}
+
+void Request::hope_for_prefix(handoff::Open& open) const {
+  open.prompt_tokens = prompt_size();
+  if (options_.kept_elsewhere && options_.determinism == handoff::Determinism::kFast) {
+    const std::uint32_t kept = std::min(*options_.kept_elsewhere, prompt_size() - 1);
+    open.chunk_tokens = chunk_for_rest(open.chunk_tokens, prompt_size() - kept);
+  }
+  open.prefix_tokens = most_prefix_tokens(open);
+  if (open.prefix_tokens > 0) name_prefixes(open, options_.prompt);
 }
 
 void Request::leave_workspace() {
@@ -199,7 +184,10 @@ Result<std::unique_ptr<Proposer>> Request::make_proposer() {
   return std::make_unique<DraftProposer>(host_.loop, host_.executor, host_.surroundings, std::move(text), sequence_);
 }
 
-void Request::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) { observer_.on_prefilled(tokens, of_tokens); }
+void Request::on_prefilled(std::uint32_t tokens, std::uint32_t of_tokens) {
+  progress_at_ = host_.surroundings.now();
+  observer_.on_prefilled(tokens, of_tokens);
+}
 
 void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
   const std::size_t index = position + 1;
@@ -208,6 +196,9 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
   if (index < sequence_.size()) {
     session_->step(position + 1, std::span(sequence_).subspan(index, 1));
     return;
+  }
+  if (!first_token_ && does_all_elsewhere(session_->open().plan)) {
+    cached_tokens_ = std::min(session_->kept_elsewhere(), prompt_size() - 1);
   }
   const double step_s = seconds(host_.surroundings.now() - step_began_);
   const std::size_t vocabulary = host_.widths.logits_values;
@@ -243,8 +234,11 @@ std::optional<Token> Request::sample(std::span<const float> logits) {
 }
 
 bool Request::take_token(Token token) {
-  last_token_ = host_.surroundings.now();
+  last_token_ = progress_at_ = host_.surroundings.now();
   if (!first_token_) first_token_ = last_token_;
+  for (Recovery& recovery : recoveries_) {
+    if (recovery.next_token_s == 0) recovery.next_token_s = since_start(last_token_);
+  }
   const bool end_token = std::ranges::find(options_.end_tokens, token) != options_.end_tokens.end();
   if (!end_token) {
     sequence_.push_back(token);
@@ -281,79 +275,6 @@ void Request::step_with(std::span<const Token> draft) {
   session_->step(static_cast<std::uint32_t>(sequence_.size() - 1), stepped_);
 }
 
-void Request::on_failed(const Error& error) {
-  if (ended_) return;
-  const bool alone = session_->open().plan.nodes.size() == 1;
-  if (alone || !recoverable(error.code)) {
-    end(std::unexpected(error));
-    return;
-  }
-  recover(error);
-}
-
-std::vector<Token> Request::text_to_go_on_with() const {
-  return options_.determinism == handoff::Determinism::kDeterministic ? options_.prompt : sequence_;
-}
-
-std::uint32_t Request::prefix_for_going_on(std::uint32_t held_tokens) const {
-  // The last chunk is computed again even where its K and V are all here: its logits are not.
-  const auto last = static_cast<std::uint32_t>(text_to_go_on_with().size() - 1);
-  return workspace_->states().last_border(std::min(held_tokens, last) / open_.chunk_tokens * open_.chunk_tokens);
-}
-
-void Request::recover(const Error& error) {
-  const plan::Plan& plan = session_->open().plan;
-  Recovery recovery{.error = error, .peer = {}, .address = {}, .plan = plan.to_string()};
-  if (const auto node = session_->failed_node()) {
-    recovery.peer = plan.nodes[*node].name;
-    recovery.address = plan.nodes[*node].address;
-  }
-  recovery.salvaged_tokens = prefix_for_going_on(session_->salvage_position());
-  recovery.prompt_tokens = prompt_size();
-  take_over(*session_);
-  speculator_.reset();
-  session_.reset();
-  // Layers that other nodes were to compute may not be loaded here yet. And only behind the passes that were under way
-  // can it be told what the cache still has.
-  const auto submitted =
-      host_.executor.submit([self = shared_from_this(), workspace = workspace_, recovery = std::move(recovery)](
-                                engine::Engine& engine, const std::stop_token& stop) mutable {
-        const LayerRange all{0, self->host_.widths.layers()};
-        auto loaded = stop.stop_requested() ? Result<void>(fail(ErrorCode::kCancelled, "the node is shutting down"))
-                                            : engine.ensure_layers(all);
-        if (!workspace->can_continue_at(recovery.salvaged_tokens)) recovery.salvaged_tokens = 0;
-        workspace.reset();
-        Request& request = *self;
-        request.host_.loop.post(
-            [self = std::move(self), recovery = std::move(recovery), loaded = std::move(loaded)]() mutable {
-              if (self->ended_) return;
-              if (loaded) {
-                self->go_on_alone(std::move(recovery));
-              } else {
-                self->end(std::unexpected(loaded.error()));
-              }
-            });
-      });
-  if (!submitted) end(std::unexpected(submitted.error()));
-}
-
-void Request::go_on_alone(Recovery recovery) {
-  recoveries_.push_back(std::move(recovery));
-  observer_.on_recovery(recoveries_.back());
-  if (ended_) return;
-  const std::uint32_t prefix_tokens = recoveries_.back().salvaged_tokens;
-  if (const auto restored = workspace_->states().restore(prefix_tokens); !restored) {
-    return end(std::unexpected(restored.error()));
-  }
-  handoff::Open open = open_;
-  const plan::NodeRef self = open.plan.nodes.front();
-  open.plan = plan::Plan::single(host_.widths.layers());
-  open.plan.nodes.front() = self;
-  workspace_->set_held({.tokens = prefix_tokens, .exact_tokens = 0});
-  computed_tokens_ = 0;
-  begin_session(std::move(open), text_to_go_on_with());
-}
-
 void Request::cancel() {
   if (ended_) return;
   const Error error{ErrorCode::kCancelled, "cancelled", {}};
@@ -378,7 +299,6 @@ void Request::take_over(const Session& session) {
 
 RequestReport Request::report() const {
   const SessionTimes& prefill = *prefill_times_;
-  const auto since_start = [&](TimePoint at) { return seconds(at - started_); };
   RequestReport report;
   report.tokens.assign(sequence_.begin() + static_cast<std::ptrdiff_t>(options_.prompt.size()), sequence_.end());
   report.cached_tokens = cached_tokens_;

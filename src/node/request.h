@@ -1,7 +1,8 @@
-// A request from the coordinator's side: runs its plan, samples its tokens, and goes on by itself when another node
+// A request from the coordinator's side: runs its plan, samples its tokens, and goes on by another plan when a node
 // fails.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,14 @@ namespace baton::node {
 
 enum class EndTokens { kStop, kIgnore };
 
+// Where a text stands when a node of its plan was lost.
+struct Loss {
+  std::vector<std::string> lost;  // all nodes that this request has lost so far, by their keys' fingerprints
+  std::vector<Token> text;        // the prompt, and what was written behind it: what has to be read to go on
+  std::uint32_t held_tokens = 0;  // of them, the first, whose rows this node has in all layers
+  std::uint32_t tokens_left = 1;  // to be written at most
+};
+
 struct RequestOptions {
   std::vector<Token> prompt;
   std::uint32_t max_new_tokens = 0;
@@ -25,6 +34,8 @@ struct RequestOptions {
   std::shared_ptr<text::TokenFilter> filter;  // what the text must keep to, where it must; used on the loop's thread
   std::vector<Token> end_tokens;              // these end the text and are not part of it
   plan::Plan plan;
+  // Of the prompt, that the one other node may hold which does all by the plan, as far as anybody knows.
+  std::optional<std::uint32_t> kept_elsewhere;
   std::uint32_t chunk_tokens = 512;
   handoff::DType codec = handoff::DType::kF16;
   handoff::DType hidden = handoff::DType::kF32;
@@ -32,6 +43,9 @@ struct RequestOptions {
   handoff::Determinism determinism = handoff::Determinism::kFast;
   Speculation speculation = Speculation::kAuto;
   std::optional<plan::NodeRef> draft_on;  // whose draft model guesses; nothing: this node's
+  // Chooses the plan by which the text goes on after a loss. Called on the loop's thread. Where there is nobody to ask,
+  // or the answer is nothing, this node goes on alone.
+  std::function<std::optional<plan::Plan>(const Loss&)> replan;
   std::string label;
 };
 
@@ -53,14 +67,21 @@ struct TransferSummary {
   std::uint32_t connections = 0;
 };
 
-// A plan that was given up because a node failed.
+// A plan that was given up because a node failed, and the one by which the text went on. Seconds from submit() on.
 struct Recovery {
   Error error;
   std::string peer;     // the node's name in the plan; empty where it was this node's own fault
   std::string address;  // and where it was
   std::string plan;
-  std::uint32_t salvaged_tokens = 0;  // of the prompt, that need not be computed again
+  plan::Plan replanned;
   std::uint32_t prompt_tokens = 0;
+  std::uint32_t text_tokens = 0;      // the prompt, and what of the answer had to be read with it
+  std::uint32_t salvaged_tokens = 0;  // of them, the first, which the new plan does not compute again
+  double progress_s = 0;              // the last piece of the prompt or token by the old plan
+  double failed_s = 0;                // it was given up
+  double next_token_s = 0;            // the first token since; 0: none came
+  // Between the last that the old plan gave and the first token by the new one.
+  double cost_s() const { return next_token_s > 0 ? next_token_s - progress_s : 0; }
 };
 
 struct RequestReport {
@@ -102,8 +123,11 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
                                                 RequestObserver& observer);
   bool ended() const { return ended_; }
   const handoff::Id& id() const { return open_.request; }
-  // Of the prompt, kept from earlier requests.
+  // Of the prompt, kept from earlier requests; where another node does all, known with the first token.
   std::uint32_t cached_tokens() const { return cached_tokens_; }
+  // The prompt and everything generated.
+  std::span<const Token> text() const { return sequence_; }
+  const std::vector<Recovery>& recoveries() const { return recoveries_; }
   // Its work on this node; null while it changes plans.
   const std::shared_ptr<Session>& session() const { return session_; }
 
@@ -120,16 +144,28 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   // Room for the text, and in it as much of the prompt as an earlier request has left here; `open` then tells what
   // flows.
   Result<void> take_workspace(handoff::Open& open);
+  // Where one other node does all by the plan: `open` tells it what that may be.
+  void hope_for_prefix(handoff::Open& open) const;
   void leave_workspace();
   void begin_session(handoff::Open open, std::vector<Token> prompt);
   void begin_speculation(const plan::Plan& plan);
   Result<std::unique_ptr<Proposer>> make_proposer();
+
+  // request_recovery.cpp
   void recover(const Error& error);
   // The text so far, as far as it need not be made again.
   std::vector<Token> text_to_go_on_with() const;
   // Where the chunk begins that must be computed first, where all layers are held up to `held_tokens`.
   std::uint32_t prefix_for_going_on(std::uint32_t held_tokens) const;
-  void go_on_alone(Recovery recovery);
+  // Behind the passes under way, on the executor's thread, and `then` on the loop's where the request goes on.
+  void on_executor(std::move_only_function<Result<void>(engine::Engine&)> work, net::Task then);
+  void choose_plan(Recovery recovery);
+  // This node alone, or what options_.replan says where that is possible.
+  plan::Plan plan_after(const Recovery& recovery) const;
+  // At recovery.salvaged_tokens, by recovery.replanned.
+  void go_on(Recovery recovery);
+  double since_start(TimePoint at) const { return seconds(at - started_); }
+
   // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
   std::optional<Token> sample(std::span<const float> logits);
   Result<Token> choose(std::span<const float> logits);
@@ -159,6 +195,8 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   std::vector<Token> sequence_;        // prompt and everything generated
   std::uint32_t computed_tokens_ = 0;  // of those, once there were logits
   std::vector<Recovery> recoveries_;
+  std::vector<std::string> lost_;  // fingerprints of the nodes that failed
+  TimePoint progress_at_;          // something was read or written
   std::map<std::string, TransferSummary> transfer_from_;
   SpeculationReport speculation_;           // where nothing is guessed: why
   std::shared_ptr<Speculator> speculator_;  // else

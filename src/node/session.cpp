@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "node/prefix_names.h"
+#include "node/request_prefix.h"
 
 namespace baton::node {
 
@@ -211,19 +212,28 @@ void Session::release_cells() {
 void Session::leave_cells() {
   const auto workspace = std::move(workspace_);
   const auto cache = host_cache_.lock();
+  if (workspace == nullptr || cache == nullptr || self_ == plan::kCoordinator) return;
   const plan::Stage* prefill = stage(Phase::kPrefill);
-  // Nobody checks the hidden states that a later stage was given; and where this node decodes too, it does not know
-  // the whole text.
-  const bool knows = self_ != plan::kCoordinator && prefill != nullptr && prefill->layers.begin == 0 &&
-                     stage(Phase::kDecode) == nullptr;
-  const std::uint32_t held = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();
-  if (workspace == nullptr || cache == nullptr || !knows || held > prompt_.size()) return;
-  const bool in_chunks = held_.tokens >= open_.prefix_tokens || unsent_chunk_tokens_ == open_.chunk_tokens;
-  KeptText text{.tokens = std::move(prompt_),
-                .layers = prefill->layers,
-                .origin = {.loss = {}, .shape = shape_of_chunks(open_.chunk_tokens)},
-                .exact_tokens = in_chunks ? exact_tokens(held_, held, open_.chunk_tokens) : held_.exact_tokens};
-  text.tokens.resize(held);
+  const bool reads_first = prefill != nullptr && prefill->layers.begin == 0 && stage(Phase::kDecode) == nullptr;
+  const plan::Stages& decode = open_.plan.decode;
+  const bool writes_alone = decode.size() == 1 && decode.front().node == self_;
+  KeptText text{.tokens = std::move(prompt_), .layers = {0, layers_}, .origin = {}};
+  if (reads_first || does_all(open_.plan, self_)) {
+    const std::uint32_t held = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();
+    if (held > text.tokens.size()) return;
+    const bool in_chunks = held_.tokens >= open_.prefix_tokens || unsent_chunk_tokens_ == open_.chunk_tokens;
+    text.layers = prefill->layers;
+    text.origin.shape = shape_of_chunks(open_.chunk_tokens);
+    text.exact_tokens = in_chunks ? exact_tokens(held_, held, open_.chunk_tokens) : held_.exact_tokens;
+    text.tokens.resize(held);
+  } else if (writes_alone && !stepped_.empty()) {
+    // No step was made before the whole prompt was here.
+    text.origin = origin_of(open_);
+  } else {
+    // Nobody checks the hidden states that a later stage was given, and who writes with others has not every layer.
+    return;
+  }
+  text.tokens.insert(text.tokens.end(), stepped_.begin(), stepped_.end());
   cache->keep(workspace, std::move(text));
 }
 
@@ -239,7 +249,12 @@ void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node)
 
 // Of this node's own chunks and of the transfers.
 std::uint32_t Session::least_position(PositionOf of_transfer) const {
-  if (open_.plan.decode.size() != 1 || open_.plan.decode.front().node != self_) return 0;
+  const bool decodes = open_.plan.decode.size() == 1 && open_.plan.decode.front().node == self_;
+  const plan::Stage& reader = open_.plan.prefill.front();
+  const bool reads_alone =
+      self_ == plan::kCoordinator && open_.plan.prefill.size() == 1 && reader.node == plan::kCoordinator;
+  // What this node neither computes nor is sent is elsewhere.
+  if (!decodes && !reads_alone) return 0;
   if (!begun_) return held_.tokens;
   std::uint32_t position = open_.prompt_tokens;
   if (!chunks_.empty()) position = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();

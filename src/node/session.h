@@ -111,13 +111,15 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
-  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid, as far as other nodes
-  // sent them (Workspace::can_continue_at tells whether the cache still has what a window needs); 0 where other nodes
-  // decode some.
+  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid or the prompt's end,
+  // as far as other nodes sent them (Workspace::can_continue_at tells whether the cache still has what a window needs);
+  // 0 where some are elsewhere.
   std::uint32_t salvage_position() const { return salvage_position_; }
   // The same while it goes on.
   std::uint32_t held_position() const { return least_position(&handoff::Receiver::salvage_position); }
   const SessionTimes& times() const { return times_; }
+  // Tokens of the prompt that the node which accepted last has from earlier requests.
+  std::uint32_t kept_elsewhere() const { return kept_elsewhere_; }
   // After it failed: whose fault it was; nothing where it was this node's own.
   std::optional<plan::NodeIndex> failed_node() const { return failed_node_; }
   // For tests: how much is in the inbox of hidden states, and how much waits until its receiver has it.
@@ -222,6 +224,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool computing_ = false;
   std::uint32_t next_position_ = 0;  // of the next decode step
   std::deque<std::vector<Token>> steps_;
+  std::vector<Token> stepped_;  // by this node, for another: what it has computed behind the prompt
   std::map<std::uint32_t, std::vector<float>> hidden_inbox_;  // by first position
   std::size_t hidden_inbox_bytes_ = 0;
   // What found no room in the inbox yet, by first position.
@@ -235,6 +238,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   std::map<plan::NodeIndex, std::weak_ptr<OutgoingTransfer>> outgoing_;
   std::map<plan::NodeIndex, std::weak_ptr<IncomingTransfer>> incoming_;
   std::size_t accepted_ = 0;
+  std::uint32_t kept_elsewhere_ = 0;
   bool logits_seen_ = false;
   std::set<plan::NodeIndex> committed_;
   // Slices computed before their receiver opened its transfer.

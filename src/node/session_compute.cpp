@@ -135,7 +135,10 @@ void Session::on_pass_done(const Pass& pass, const Result<void>& result,
     report.emulated += emulation->emulated;
     report.overrun += emulation->overrun;
   }
-  if (!prefill) ++work_counter_;
+  if (!prefill) {
+    ++work_counter_;
+    stepped_.insert(stepped_.end(), pass.tokens.begin(), pass.tokens.end());
+  }
   if (const plan::Stage* next = plan::stage_after(stages(pass.phase), self_)) {
     if (!prefill || flows(pass.chunk)) {
       ++unacknowledged_hidden_;

@@ -49,6 +49,7 @@ void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderE
 void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::ReceiverEvent& event) {
   if (const auto* accepted = std::get_if<handoff::AcceptedByPeer>(&event)) {
     if (accepted->accepted.pace == handoff::Pace::kEmulated) times_.peer_emulated = true;
+    kept_elsewhere_ = accepted->accepted.prefix_tokens;
     if (++accepted_ == incoming_.size()) times_.accepted = host_.surroundings.now();
   } else if (const auto* slice = std::get_if<handoff::SliceReady>(&event)) {
     on_slice(transfer, *slice);

@@ -98,10 +98,17 @@ Result<Rates> fit_rates(const model::ModelShape& shape, double kv_bytes_per_valu
   return rates;
 }
 
-void Correction::observe(double predicted_s, double actual_s, double weight) {
+double Correction::factor(TimePoint time) const {
+  const double half_lives = std::max(0.0, seconds(time - seen_) / seconds(kHalfLife));
+  return std::pow(factor_, std::exp2(-half_lives));
+}
+
+void Correction::observe(double predicted_s, double actual_s, double weight, TimePoint time) {
   if (!(predicted_s > 0) || !(actual_s > 0) || !std::isfinite(predicted_s) || !std::isfinite(actual_s)) return;
   const double surprise = std::clamp(std::log(actual_s / predicted_s), -kMostSurprise, kMostSurprise);
-  factor_ = std::clamp(factor_ * std::exp(kLearningRate * std::clamp(weight, 0.0, 1.0) * surprise), kLeast, kMost);
+  const double moved = factor(time) * std::exp(kLearningRate * std::clamp(weight, 0.0, 1.0) * surprise);
+  factor_ = std::clamp(moved, kLeast, kMost);
+  seen_ = std::max(seen_, time);
 }
 
 }  // namespace baton::plan

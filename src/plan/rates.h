@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "model/shape.h"
 
@@ -46,19 +47,25 @@ struct Timings {
 Result<Rates> fit_rates(const model::ModelShape& shape, double kv_bytes_per_value, const Timings& timings);
 
 // How many times as long as predicted a phase takes: a running factor between kLeast and kMost. One observation moves
-// it by an eighth at most, so that an outlier does no harm, and what holds is learned within some ten requests.
+// it by an eighth at most, so that an outlier does no harm, and what holds is learned within some ten requests. What
+// was learned fades while nothing is seen: a device that was slow for a while, and therefore not asked any more, is
+// tried again.
 class Correction {
  public:
-  static constexpr double kLeast = 0.25;
-  static constexpr double kMost = 4;
+  // Wide enough for a device that was measured while it was busy with something else.
+  static constexpr double kLeast = 1.0 / 16;
+  static constexpr double kMost = 16;
+  // In which half of it is forgotten: from four times as long to twice.
+  static constexpr Duration kHalfLife = std::chrono::minutes(10);
 
-  double factor() const { return factor_; }
-  // `weight` of 1 counts full. What was predicted with the present factor, and what it took; nothing is learned from
+  double factor(TimePoint time) const;
+  // `weight` of 1 counts full. What was predicted with the factor of `time`, and what it took; nothing is learned from
   // numbers that are not above 0.
-  void observe(double predicted_s, double actual_s, double weight);
+  void observe(double predicted_s, double actual_s, double weight, TimePoint time);
 
  private:
   double factor_ = 1;
+  TimePoint seen_{};
 };
 
 }  // namespace baton::plan

@@ -11,6 +11,8 @@
 namespace baton::plan {
 namespace {
 
+constexpr TimePoint kStart{};
+
 constexpr double kF16 = 2;
 
 model::ModelShape shape() { return find_model_shape("llama-3.1-8b-f16").value(); }
@@ -98,36 +100,54 @@ TEST(CheckRates, RefusesWhatNoDeviceHas) {
 TEST(Correction, LearnsWhatHolds) {
   Correction correction;
   // It always takes half as long again as the device's own rates say.
-  for (int request = 0; request < 15; ++request) correction.observe(2 * correction.factor(), 3, 1);
-  EXPECT_NEAR(correction.factor(), 1.5, 0.02);
+  for (int request = 0; request < 15; ++request) correction.observe(2 * correction.factor(kStart), 3, 1, kStart);
+  EXPECT_NEAR(correction.factor(kStart), 1.5, 0.02);
 }
 
 TEST(Correction, ForgivesAnOutlier) {
   Correction correction;
-  correction.observe(1, 1000, 1);
-  EXPECT_LT(correction.factor(), 1.14);
-  for (int request = 0; request < 15; ++request) correction.observe(correction.factor(), 1, 1);
-  EXPECT_NEAR(correction.factor(), 1, 0.01);
+  correction.observe(1, 1000, 1, kStart);
+  EXPECT_LT(correction.factor(kStart), 1.14);
+  for (int request = 0; request < 15; ++request) correction.observe(correction.factor(kStart), 1, 1, kStart);
+  EXPECT_NEAR(correction.factor(kStart), 1, 0.01);
+}
+
+TEST(Correction, FadesWhileNothingIsSeen) {
+  Correction correction;
+  for (int request = 0; request < 100; ++request) correction.observe(correction.factor(kStart), 4, 1, kStart);
+  EXPECT_NEAR(correction.factor(kStart), 4, 0.01);
+  EXPECT_NEAR(correction.factor(kStart + Correction::kHalfLife), 2, 0.01);
+  EXPECT_NEAR(correction.factor(kStart + 30 * Correction::kHalfLife), 1, 0.01);
+  // What is seen then counts from there.
+  correction.observe(1, 1, 1, kStart + Correction::kHalfLife);
+  EXPECT_NEAR(correction.factor(kStart + Correction::kHalfLife), 2, 0.01);
+}
+
+// Some other work slowed it down to an eighth while it was measured.
+TEST(Correction, UndoesAMeasurementOfABusyMachine) {
+  Correction correction;
+  for (int request = 0; request < 40; ++request) correction.observe(8 * correction.factor(kStart), 1, 1, kStart);
+  EXPECT_NEAR(correction.factor(kStart), 1.0 / 8, 0.01);
 }
 
 TEST(Correction, StaysWithinItsBounds) {
   Correction slow;
   Correction fast;
   for (int request = 0; request < 1000; ++request) {
-    slow.observe(1, 100, 1);
-    fast.observe(100, 1, 1);
+    slow.observe(1, 100, 1, kStart);
+    fast.observe(100, 1, 1, kStart);
   }
-  EXPECT_DOUBLE_EQ(slow.factor(), Correction::kMost);
-  EXPECT_DOUBLE_EQ(fast.factor(), Correction::kLeast);
+  EXPECT_DOUBLE_EQ(slow.factor(kStart), Correction::kMost);
+  EXPECT_DOUBLE_EQ(fast.factor(kStart), Correction::kLeast);
 }
 
 TEST(Correction, LearnsNothingFromWhatIsNoTime) {
   Correction correction;
-  correction.observe(0, 1, 1);
-  correction.observe(1, 0, 1);
-  correction.observe(1, std::numeric_limits<double>::quiet_NaN(), 1);
-  correction.observe(std::numeric_limits<double>::infinity(), 1, 1);
-  EXPECT_DOUBLE_EQ(correction.factor(), 1);
+  correction.observe(0, 1, 1, kStart);
+  correction.observe(1, 0, 1, kStart);
+  correction.observe(1, std::numeric_limits<double>::quiet_NaN(), 1, kStart);
+  correction.observe(std::numeric_limits<double>::infinity(), 1, 1, kStart);
+  EXPECT_DOUBLE_EQ(correction.factor(kStart), 1);
 }
 
 }  // namespace

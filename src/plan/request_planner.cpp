@@ -87,7 +87,8 @@ std::vector<std::size_t> RequestPlanner::strongest(std::span<const Machine> mach
   std::vector<std::size_t> able;
   for (std::size_t index = 1; index < machines.size(); ++index) {
     const Machine& machine = machines[index];
-    const bool can = machine.most_chunk_tokens >= options_.chunk_tokens && machine.free_cells >= cells;
+    const bool can = machine.most_chunk_tokens >= options_.chunk_tokens && machine.free_cells >= cells &&
+                     !std::ranges::contains(wish.without, machine.node.fingerprint);
     if (can && check_rates(machine.rates)) able.push_back(index);
   }
   std::ranges::stable_sort(able, std::ranges::greater{},
@@ -111,9 +112,9 @@ Result<RequestPlanner::Question> RequestPlanner::ask(std::span<const Machine> ma
     index_of[index] = node;
     question.nodes.push_back(machine.node);
     Device device{.name = machine.node.name, .node = node};
-    device.flops_per_second = machine.rates.flops_per_second / prefill_factor(id);
+    device.flops_per_second = machine.rates.flops_per_second / prefill_factor(id, time);
     device.attention_factor = machine.rates.attention_factor;
-    device.bytes_per_second = machine.rates.bytes_per_second / decode_factor(id);
+    device.bytes_per_second = machine.rates.bytes_per_second / decode_factor(id, time);
     device.memory_bytes = kAmpleMemory;
     // What it tells holds this node's own work, too, a moment later.
     device.queue_s = std::max(machine.queue_s, promised_s(id, time));
@@ -176,6 +177,7 @@ std::uint64_t RequestPlanner::begin(const Decision& decision, TimePoint time) {
   const std::uint64_t number = next_number_++;
   Running& running = running_[number];
   running.decision = decision;
+  running.began = time;
   const TimePoint until = time + from_seconds(decision.prediction.queue_s + decision.prediction.prefill_s);
   for (const Stage& stage : decision.plan.prefill) {
     running.promised_until[decision.plan.nodes[stage.node].fingerprint] = until;
@@ -190,29 +192,32 @@ void RequestPlanner::prefilled(std::uint64_t number) {
 void RequestPlanner::finish(std::uint64_t number, const Outcome& outcome) {
   const auto found = running_.find(number);
   if (found == running_.end()) return;
-  Decision decision = std::move(found->second.decision);
+  const Running running = std::move(found->second);
   running_.erase(found);
   if (outcome.new_tokens == 0) return;
   answer_tokens_ += kAnswerLearningRate * (outcome.new_tokens - answer_tokens_);
-  if (!outcome.recovered) learn(decision, outcome);
+  if (!outcome.recovered) learn(running, outcome);
 }
 
-void RequestPlanner::learn(const Decision& decision, const Outcome& outcome) {
+void RequestPlanner::learn(const Running& running, const Outcome& outcome) {
+  const Decision& decision = running.decision;
   const double weight = decision.others_ran || !running_.empty() ? kCrowdedWeight : 1;
   const Prediction& predicted = decision.prediction;
-  // Stages wait for each other, so nobody can tell which of several was slow: all of them share it.
-  const auto& prefill = decision.plan.prefill;
-  for (const Stage& stage : prefill) {
-    learned_[decision.plan.nodes[stage.node].fingerprint].prefill.observe(
-        predicted.first_token_s, outcome.first_token_s, weight / static_cast<double>(prefill.size()));
-  }
+  const auto observe = [&](const Stages& stages, Correction Learned::* phase, double expected_s, double actual_s) {
+    // Stages wait for each other, so nobody can tell which of several was slow. How fast this machine is shows when it
+    // works alone; so the others share what a shared plan was late by.
+    const auto is_blamed = [&](const Stage& stage) { return stages.size() == 1 || stage.node != kCoordinator; };
+    const auto blamed = static_cast<double>(std::ranges::count_if(stages, is_blamed));
+    for (const Stage& stage : stages) {
+      if (!is_blamed(stage)) continue;
+      Correction& learned = learned_[decision.plan.nodes[stage.node].fingerprint].*phase;
+      learned.observe(expected_s, actual_s, weight / blamed, running.began);
+    }
+  };
+  observe(decision.plan.prefill, &Learned::prefill, predicted.first_token_s, outcome.first_token_s);
   if (outcome.new_tokens < 2 || decision.expected_tokens <= 1) return;
   const double expected_s = predicted.decode_s * (outcome.new_tokens - 1) / (decision.expected_tokens - 1);
-  const auto& decode = decision.plan.decode;
-  for (const Stage& stage : decode) {
-    learned_[decision.plan.nodes[stage.node].fingerprint].decode.observe(expected_s, outcome.decode_s,
-                                                                         weight / static_cast<double>(decode.size()));
-  }
+  observe(decision.plan.decode, &Learned::decode, expected_s, outcome.decode_s);
 }
 
 double RequestPlanner::promised_s(const std::string& fingerprint, TimePoint time) const {
@@ -224,14 +229,14 @@ double RequestPlanner::promised_s(const std::string& fingerprint, TimePoint time
   return longest;
 }
 
-double RequestPlanner::prefill_factor(const std::string& fingerprint) const {
+double RequestPlanner::prefill_factor(const std::string& fingerprint, TimePoint time) const {
   const auto known = learned_.find(fingerprint);
-  return known == learned_.end() ? 1 : known->second.prefill.factor();
+  return known == learned_.end() ? 1 : known->second.prefill.factor(time);
 }
 
-double RequestPlanner::decode_factor(const std::string& fingerprint) const {
+double RequestPlanner::decode_factor(const std::string& fingerprint, TimePoint time) const {
   const auto known = learned_.find(fingerprint);
-  return known == learned_.end() ? 1 : known->second.decode.factor();
+  return known == learned_.end() ? 1 : known->second.decode.factor(time);
 }
 
 }  // namespace baton::plan

@@ -32,6 +32,7 @@ struct Wish {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t most_output_tokens = 1;
   std::optional<double> output_tokens = std::nullopt;  // where it is known
+  std::vector<std::string> without = {};               // machines that do not come into question, by their keys
 };
 
 struct Decision {
@@ -89,9 +90,9 @@ class RequestPlanner {
   double promised_s(const std::string& fingerprint, TimePoint time) const;
   std::size_t running() const { return running_.size(); }
 
-  // For whoever wants to see what was learned: how many times as long as measured it takes.
-  double prefill_factor(const std::string& fingerprint) const;
-  double decode_factor(const std::string& fingerprint) const;
+  // What was learned: how many times as long as measured it takes.
+  double prefill_factor(const std::string& fingerprint, TimePoint time) const;
+  double decode_factor(const std::string& fingerprint, TimePoint time) const;
 
  private:
   struct Learned {
@@ -100,6 +101,7 @@ class RequestPlanner {
   };
   struct Running {
     Decision decision;
+    TimePoint began;
     std::map<std::string, TimePoint> promised_until;  // by fingerprint, for its prefill
   };
 
@@ -112,7 +114,7 @@ class RequestPlanner {
   Result<Question> ask(std::span<const Machine> machines, std::span<const std::size_t> asked,
                        std::span<const Link> links, const Wish& wish, TimePoint time) const;
   std::vector<std::size_t> strongest(std::span<const Machine> machines, const Wish& wish) const;
-  void learn(const Decision& decision, const Outcome& outcome);
+  void learn(const Running& running, const Outcome& outcome);
 
   const model::ModelShape shape_;
   const Options options_;

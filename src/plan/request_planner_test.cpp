@@ -67,6 +67,21 @@ TEST(RequestPlanner, KeepsARequestThatWouldGainLittle) {
   EXPECT_EQ(decision->plan.nodes.size(), 1u);
 }
 
+// What a request that has lost a machine asks: the rest of its text, with what is known by now.
+TEST(RequestPlanner, PlansTheRestOfATextWithTheMachinesThatAreLeft) {
+  World world;
+  world.machines.push_back(World::machine("other spark", {80e12, 1, 179e9}));
+  Wish rest{.prompt_tokens = 8192, .most_output_tokens = 32, .output_tokens = 20, .without = {"key of spark"}};
+  const auto others = world.planner.decide(world.machines, world.links(), rest, kStart);
+  ASSERT_TRUE(others);
+  ASSERT_EQ(others->plan.nodes.size(), 2u);
+  EXPECT_EQ(others->plan.nodes[1].name, "other spark");
+  EXPECT_EQ(others->expected_tokens, 20);
+  // Where most of it is here already, nobody else is worth asking.
+  world.machines[0].kept_tokens = 8000;
+  EXPECT_EQ(world.planner.decide(world.machines, world.links(), rest, kStart)->plan.nodes.size(), 1u);
+}
+
 TEST(RequestPlanner, AsksOnlyMachinesThatCan) {
   for (const auto& disable :
        {+[](Machine& machine) { machine.free_cells = 4096; },
@@ -75,6 +90,9 @@ TEST(RequestPlanner, AsksOnlyMachinesThatCan) {
     disable(world.machines[1]);
     EXPECT_EQ(world.decide(8192, 32).plan.nodes.size(), 1u);
   }
+  World world;
+  const Wish wish{.prompt_tokens = 8192, .most_output_tokens = 32, .without = {"key of spark"}};
+  EXPECT_EQ(world.planner.decide(world.machines, world.links(), wish, kStart)->plan.nodes.size(), 1u);
   World apart;
   EXPECT_EQ(apart.planner.decide(apart.machines, {}, {8192, 32}, kStart)->plan.nodes.size(), 1u);
 }
@@ -116,7 +134,7 @@ TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
     const Decision decision = world.decide(8192, 32);
     const auto number = world.planner.begin(decision, kStart);
     const double slowdown = decision.plan.nodes.size() > 1 ? 3 : 1;
-    const double factor = world.planner.prefill_factor("key of spark");
+    const double factor = world.planner.prefill_factor("key of spark", kStart);
     // What it takes does not change because somebody predicts it better.
     const double took = decision.plan.nodes.size() > 1 ? decision.prediction.first_token_s * slowdown / factor
                                                        : decision.prediction.first_token_s;
@@ -125,15 +143,16 @@ TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
   };
   EXPECT_EQ(run(), 2u);
   for (int request = 0; request < 40; ++request) run();
-  EXPECT_GT(world.planner.prefill_factor("key of spark"), 1.5);
-  EXPECT_NEAR(world.planner.decode_factor("key of mac"), 1, 0.2);
+  EXPECT_GT(world.planner.prefill_factor("key of spark", kStart), 1.5);
+  EXPECT_NEAR(world.planner.prefill_factor("key of mac", kStart), 1, 0.01);
+  EXPECT_NEAR(world.planner.decode_factor("key of mac", kStart), 1, 0.2);
 }
 
 TEST(RequestPlanner, LearnsNothingFromARequestThatWasRecovered) {
   World world;
   const auto number = world.planner.begin(world.decide(8192, 32), kStart);
   world.planner.finish(number, {.first_token_s = 100, .decode_s = 100, .new_tokens = 32, .recovered = true});
-  EXPECT_EQ(world.planner.prefill_factor("key of spark"), 1);
+  EXPECT_EQ(world.planner.prefill_factor("key of spark", kStart), 1);
 }
 
 TEST(RequestPlanner, ExpectsAnswersAsLongAsTheyHaveBeen) {

@@ -44,8 +44,14 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     if (model.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
     if (generator_.planner_ != nullptr) {
       const std::uint32_t kept = model.kept_tokens(asked_.request.prompt);
-      plan_ = generator_.planner_->plan(prompt_tokens_, kept, asked_.request.max_new_tokens);
-      if (plan_) plan_->apply_to(asked_.request);
+      plan_ = generator_.planner_->plan(asked_.request.prompt, kept, asked_.request.max_new_tokens);
+      if (plan_) {
+        plan_->apply_to(asked_.request);
+        asked_.request.replan = [weak = weak_from_this()](const node::Loss& loss) -> std::optional<plan::Plan> {
+          const auto self = weak.lock();
+          return self && self->plan_ ? self->plan_->replan(loss) : std::nullopt;
+        };
+      }
     }
     request_ = TRY(model.submit(asked_.request, *this));
     started_at_ = now();
@@ -62,7 +68,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
       plan_->ended({.first_token_s = result->prefill_s,
                     .decode_s = result->decode_s,
                     .new_tokens = result->new_tokens,
-                    .recovered = recovered_});
+                    .cached_tokens = result->cached_tokens,
+                    .text = request_->text(),
+                    .recoveries = result->recoveries});
     }
     plan_.reset();
     if (result) {
@@ -86,8 +94,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_recovery(const node::Recovery& recovery) override {
-    recovered_ = true;
-    log::warning("answer {}: {} is lost ({}); going on without it", id_, recovery.peer, recovery.error.to_string());
+    log::warning("answer {}: {} is lost ({}); going on without it at token {} of {}, by {}", id_, recovery.peer,
+                 recovery.error.to_string(), recovery.salvaged_tokens, recovery.text_tokens,
+                 recovery.replanned.to_string());
   }
   void on_logits(std::span<const float> logits) override {
     if (asked_.top_logprobs) row_.assign(logits.begin(), logits.end());
@@ -135,7 +144,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     result.queue_s = seconds(started_at_ - queued_at_);
     result.shape = asked_.request.plan.shape();
     result.plan = asked_.request.plan.to_string();
-    result.recovered = recovered_;
+    result.recoveries = request_->recoveries();
     if (new_tokens_ > 0) {
       result.prefill_s = seconds(first_token_at_ - started_at_);
       result.decode_s = seconds(last_token_at_ - first_token_at_);
@@ -187,7 +196,6 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   std::shared_ptr<AnswerSink> sink_;  // null once ended
   std::unique_ptr<AnswerPlan> plan_;  // null where it runs as it was asked, and once ended
   std::shared_ptr<node::Request> request_;
-  bool recovered_ = false;
   text::Detokenizer detokenizer_;
   StopFinder stops_;
   std::vector<float> row_;

@@ -66,9 +66,9 @@ struct AnswerEnd {
   double queue_s = 0;
   double prefill_s = 0;  // from its start to its first token
   double decode_s = 0;
-  std::string shape = {};  // of the plan it ran by
-  std::string plan = {};   // that plan, as Plan::to_string() has it
-  bool recovered = false;  // a machine of it was lost
+  std::string shape = {};                       // of the plan it began by
+  std::string plan = {};                        // that plan, as Plan::to_string() has it
+  std::vector<node::Recovery> recoveries = {};  // machines of it that were lost, and how it went on
 };
 
 struct AnswerRequest {

@@ -1,13 +1,12 @@
 """The planner at work: real 'baton up' processes, two of them emulated as unlike machines, and one API."""
 
-import http.client
-import json
 import signal
 import statistics
 import unittest
 
 from cluster import LAYERS
-from test_cluster import Processes, call, wait_for
+from planned import PlannedProcesses
+from test_cluster import call, wait_for
 
 # 'mac' writes fast and reads slowly, 'spark' the other way round: a chunk takes about 190 and 19 ms, a step 3 and 16,
 # so that the speed of the machine below hardly matters. The link carries a chunk's KV in 3 ms, 20 ms late.
@@ -20,7 +19,7 @@ SHORT = [300, 301, 302]
 CONTEXT = 2048
 
 
-class PlannedByRequest(Processes):
+class PlannedByRequest(PlannedProcesses):
     def pair(self, *flags):
         """Both, once they know each other and their link. `self.alone` is what the first says to LONG by itself."""
         mac = self.machine("mac", *MAC, *LINK, *flags, context=CONTEXT)
@@ -36,33 +35,6 @@ class PlannedByRequest(Processes):
         wait_for(lambda: mac.status("spark") == "alive", "mac sees spark", 10)
         wait_for(lambda: self.linked(mac, "spark"), "the link is measured", 40)
         return mac, spark
-
-    def request(self, machine, method, path, body=None):
-        connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
-        try:
-            connection.request(method, path, json.dumps(body) if body is not None else None,
-                               {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            content = json.loads(response.read())
-            return response.status, content
-        finally:
-            connection.close()
-
-    def ask(self, machine, prompt, tokens=8):
-        status, content = self.request(machine, "POST", "/v1/completions",
-                                       {"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0})
-        self.assertEqual(status, 200, content)
-        return content["choices"][0]["text"]
-
-    def last(self, machine):
-        return self.request(machine, "GET", "/api/plan")[1]["answers"][-1]
-
-    def linked(self, machine, peer):
-        """Whether what the link to the peer carries is known."""
-        nodes = self.request(machine, "GET", "/api/cluster")[1]["nodes"]
-        own = next(node for node in nodes if node["status"] == "self")
-        other = next(node for node in nodes if node["name"] == peer)
-        return any(link["peer"] == other["id"] for link in own["state"]["links"]) and other["state"]["rates"]["flops_per_second"] > 0
 
     def test_a_long_prompt_is_shared_and_a_short_one_is_not(self):
         mac, spark = self.pair()

@@ -1,0 +1,19 @@
+#include "cli/failure_result.h"
+
+namespace baton::cli {
+
+FailureResult failure_result(const node::Recovery& recovery) {
+  return {.peer = recovery.peer,
+          .address = recovery.address,
+          .error = std::string(error_code_name(recovery.error.code)),
+          .reason = recovery.error.message,
+          .plan = recovery.plan,
+          .replanned = recovery.replanned.to_string(),
+          .text_tokens = recovery.text_tokens,
+          .salvaged_tokens = recovery.salvaged_tokens,
+          .failed_s = recovery.failed_s,
+          .next_token_s = recovery.next_token_s,
+          .cost_s = recovery.cost_s()};
+}
+
+}  // namespace baton::cli

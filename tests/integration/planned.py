@@ -1,0 +1,51 @@
+"""Real 'baton up' processes that plan every request of their API anew, and how to ask them."""
+
+import http.client
+import json
+
+from test_cluster import Processes, call, wait_for
+
+
+class PlannedProcesses(Processes):
+    def join(self, first, name, *flags, **place):
+        """Another machine of the first's cluster, up."""
+        machine = self.machine(name, *flags, **place)
+        result = call("join", first.must("token").strip(), "--data", machine.data, "--name", name)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        machine.up()
+        return machine
+
+    def wait_until_linked(self, machine, *peers):
+        for peer in peers:
+            wait_for(lambda: machine.status(peer) == "alive", f"{machine.name} sees {peer}", 10)
+            wait_for(lambda: self.linked(machine, peer), f"the link of {machine.name} and {peer} is measured", 60)
+
+    def request(self, machine, method, path, body=None):
+        connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None,
+                               {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = json.loads(response.read())
+            return response.status, content
+        finally:
+            connection.close()
+
+    def answer(self, machine, prompt, tokens=8):
+        status, content = self.request(machine, "POST", "/v1/completions",
+                                       {"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0})
+        self.assertEqual(status, 200, content)
+        return content
+
+    def ask(self, machine, prompt, tokens=8):
+        return self.answer(machine, prompt, tokens)["choices"][0]["text"]
+
+    def last(self, machine):
+        return self.request(machine, "GET", "/api/plan")[1]["answers"][-1]
+
+    def linked(self, machine, peer):
+        """Whether what the link to the peer carries is known."""
+        nodes = self.request(machine, "GET", "/api/cluster")[1]["nodes"]
+        own = next(node for node in nodes if node["status"] == "self")
+        other = next(node for node in nodes if node["name"] == peer)
+        return any(link["peer"] == other["id"] for link in own["state"]["links"]) and other["state"]["rates"]["flops_per_second"] > 0

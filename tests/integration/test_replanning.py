@@ -1,0 +1,201 @@
+"""Machines that are lost in the middle of a request, that are new, or slower than they were: the planner finds its way
+around. Real processes on emulated devices."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from cluster import BATON, CHUNK, DEVICE, finish
+from planned import PlannedProcesses
+from test_cluster import wait_for
+
+# Reads a chunk in about 190 ms and writes a token in 3.
+HUB = ["--emulate-tflops", "0.00005", "--emulate-gbps", "0.2"]
+# Reads it in 38 ms and writes one in 35.
+READER = ["--emulate-tflops", "0.00025", "--emulate-gbps", "0.018"]
+# Writes a token in about 130 ms, and what writes one in 11.
+SLOW_HUB = ["--emulate-tflops", "0.0005", "--emulate-gbps", "0.005"]
+WRITER = ["--emulate-tflops", "0.0005", "--emulate-gbps", "0.06"]
+# 20 ms late.
+LINK = ["--emulate-link", "0.05:20"]
+
+LONG = [300 + (i * 37) % 90 for i in range(720)]
+SHORT = LONG[:100]
+WRITTEN = 40
+CONTEXT = 2048
+
+
+class Replanning(PlannedProcesses):
+    def hub_and_two(self, hub_flags, helper_flags, prompt, tokens):
+        """A machine that is asked, two that would do better, and what the first says by itself."""
+        hub = self.machine("hub", *hub_flags, context=CONTEXT)
+        hub.up()
+        alone = self.ask(hub, prompt, tokens)
+        # What it still knows would not be worth sharing.
+        hub.kill(signal.SIGTERM)
+        hub.up()
+        helpers = {name: self.join(hub, name, *helper_flags, context=CONTEXT) for name in ("north", "south")}
+        self.wait_until_linked(hub, *helpers)
+        return hub, helpers, alone
+
+    def at_work(self, helpers, known=()):
+        """The helpers that work for a request, once one does."""
+        def working():
+            return [name for name, helper in helpers.items()
+                    if "request " in pathlib.Path(f"{helper.data}.log").read_text()]
+        wait_for(working, "somebody works for the request", 20)
+        return working()
+
+    def check_went_on(self, failures, victim, helpers, prompt):
+        self.assertEqual(failures[0]["peer"], victim)
+        self.assertIn(f"{victim}:", failures[0]["plan"])
+        survivor, = set(helpers) - {victim}
+        self.assertIn(f"{survivor}:", failures[0]["replanned"])
+        self.assertNotIn(f"{victim}:", failures[0]["replanned"])
+        self.assertGreaterEqual(failures[0]["text_tokens"], len(prompt))
+        self.assertLess(0, failures[0]["cost_s"])
+        self.assertLess(failures[0]["failed_s"], failures[0]["next_token_s"])
+
+    def kill_one_while_it_works(self, hub, helpers, prompt, tokens, after_s):
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            answer = threads.submit(self.answer, hub, prompt, tokens)
+            victim = self.at_work(helpers)[0]
+            time.sleep(after_s)
+            helpers[victim].kill()
+            answer = answer.result()
+        row = self.last(hub)
+        self.assertTrue(row["recovered"], row)
+        self.check_went_on(row["failures"], victim, helpers, prompt)
+        course = answer["choices"][0]["baton"]
+        self.assertTrue(course["recovered"])
+        self.assertEqual(course["replans"][0]["lost"], victim)
+        self.assertEqual(course["replans"][0]["replanned"], row["failures"][0]["replanned"])
+        self.assertGreater(course["replans"][0]["cost_ms"], 0)
+        return answer, row["failures"][0]
+
+    def test_a_third_machine_reads_on_where_one_died(self):
+        hub, helpers, alone = self.hub_and_two(HUB, READER, LONG, WRITTEN)
+        answer, failure = self.kill_one_while_it_works(hub, helpers, LONG, WRITTEN, after_s=0.4)
+        self.assertEqual(answer["choices"][0]["text"], alone)
+        self.assertEqual(failure["text_tokens"], len(LONG))
+        # What had come is neither read nor sent again.
+        self.assertGreater(failure["salvaged_tokens"], 0, failure)
+
+    def test_a_third_machine_writes_on_where_one_died(self):
+        hub, helpers, alone = self.hub_and_two(SLOW_HUB, WRITER, SHORT, WRITTEN)
+        answer, failure = self.kill_one_while_it_works(hub, helpers, SHORT, WRITTEN, after_s=0.4)
+        self.assertEqual(answer["choices"][0]["text"], alone)
+        self.assertGreater(failure["text_tokens"], len(SHORT))
+        self.assertRegex(failure["replanned"], "decode=(north|south):0-8$")
+
+    def test_run_says_what_was_planned_anew(self):
+        hub, helpers, _ = self.hub_and_two(HUB, READER, SHORT, 2)
+        command = [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", ",".join(map(str, LONG)), "-n", str(WRITTEN),
+                   "--threads", "1", "--chunk", str(CHUNK), "--data", str(hub.data), *DEVICE, *HUB]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        victim = self.at_work(helpers)[0]
+        time.sleep(0.4)
+        helpers[victim].kill()
+        result = finish(process)
+        self.assertEqual(result["planned"]["by"], "planner")
+        self.check_went_on(result["failures"], victim, helpers, LONG)
+        self.assertEqual(result["plan"], result["failures"][-1]["replanned"])
+        alone = finish(subprocess.Popen([*command, "--plan", "prefill=local:0-8;decode=local:0-8"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        self.assertEqual(result["tokens"], alone["tokens"])
+
+
+class ChangingMachines(PlannedProcesses):
+    def turned(self, turn):
+        """None begins like another: what is kept of a prompt is not read again."""
+        return LONG[turn:turn + 180]
+
+    def test_a_new_machine_is_used_for_the_next_request_and_a_slower_one_no_more(self):
+        hub = self.machine("hub", *HUB, context=CONTEXT)
+        hub.up()
+        self.ask(hub, self.turned(0))
+        self.assertEqual(self.last(hub)["shape"], "single")
+        north = self.join(hub, "north", *READER, context=CONTEXT)
+        self.wait_until_linked(hub, "north")
+        self.ask(hub, self.turned(1))
+        self.assertIn("north:0-", self.last(hub)["plan"])
+        # The same machine comes back as one that reads a layer slower than the hub reads all, and has measured so.
+        north.kill()
+        north.flags = ["--emulate-tflops", "0.000005", "--emulate-gbps", "0.018"]
+        north.up()
+        self.wait_until_linked(hub, "north")
+        self.ask(hub, self.turned(2))
+        self.assertNotIn("north:", self.last(hub)["plan"])
+
+    def test_a_machine_that_others_slow_down_is_planned_around(self):
+        # What is little faster is not worth the link.
+        hub = self.machine("hub", "--emulate-tflops", "0.0003", "--emulate-gbps", "0.2", *LINK, context=CONTEXT)
+        hub.up()
+        north = self.join(hub, "north", "--emulate-tflops", "0.001", "--emulate-gbps", "0.04", *LINK, context=CONTEXT)
+        self.wait_until_linked(hub, "north")
+        self.ask(hub, self.turned(0))
+        self.assertIn("north:", self.last(hub)["plan"])
+        over = threading.Event()
+
+        def hinder():
+            # It hardly gets to work, though often enough to be there.
+            while not over.is_set():
+                os.kill(north.process.pid, signal.SIGSTOP)
+                time.sleep(0.4)
+                os.kill(north.process.pid, signal.SIGCONT)
+                time.sleep(0.04)
+
+        hindering = threading.Thread(target=hinder)
+        hindering.start()
+        try:
+            for turn in range(1, 60):
+                self.ask(hub, self.turned(turn))
+                if "north:" not in self.last(hub)["plan"]:
+                    break
+        finally:
+            over.set()
+            hindering.join()
+        self.assertNotIn("north:", self.last(hub)["plan"], f"after {turn} requests")
+
+    def test_a_measurement_can_be_made_anew(self):
+        hub = self.machine("hub", *HUB)
+        hub.up()
+        hub.kill(signal.SIGTERM)
+        rates = hub.data / "rates.json"
+        known = json.loads(rates.read_text())
+        quiet = known["rates"][0]["bytes_per_second"]
+        # As if something else had kept it busy when it was measured.
+        known["rates"][0]["bytes_per_second"] = quiet / 10
+        rates.write_text(json.dumps(known))
+        hub.up()
+        self.assertAlmostEqual(hub.nodes()["hub"]["state"]["rates"]["bytes_per_second"], quiet / 10, delta=quiet / 100)
+        hub.kill(signal.SIGTERM)
+        hub.up("--measure")
+        self.assertGreater(hub.nodes()["hub"]["state"]["rates"]["bytes_per_second"], quiet / 2)
+
+
+class Conversations(PlannedProcesses):
+    def test_a_machine_that_writes_for_another_knows_the_last_turn(self):
+        hub = self.machine("hub", *SLOW_HUB, context=CONTEXT)
+        hub.up()
+        self.join(hub, "north", *WRITER, context=CONTEXT)
+        self.wait_until_linked(hub, "north")
+        text = list(SHORT)
+        for turn in range(3):
+            answer = self.answer(hub, text, 16)
+            self.assertIn("decode=north:", self.last(hub)["plan"])
+            cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+            # All that was there before, but for a chunk.
+            self.assertGreaterEqual(cached, (len(text) - 2 * CHUNK) * (turn > 0), self.last(hub))
+            text += [310 + turn] * 10
+            time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    unittest.main()
