@@ -23,6 +23,8 @@ namespace baton::net {
 
 namespace {
 
+// How long it waits before it asks the daemon again: at first, and at most.
+constexpr auto kFirstRetry = std::chrono::seconds(1);
 constexpr auto kRetry = std::chrono::seconds(15);
 constexpr auto kResolveTime = std::chrono::seconds(5);
 // Whoever fills the network with services is not followed to the end.
@@ -136,9 +138,14 @@ class DnsSd final : public ServiceDiscovery {
  private:
   void run(const std::stop_token& stop) {
     name_this_thread("discovery");
+    // A daemon that has only just begun may refuse.
+    Duration pause(kFirstRetry);
     while (!stop.stop_requested()) {
+      const auto began = now();
       if (const auto outcome = serve(stop); !outcome) tell(outcome);
-      wait({}, Duration(kRetry));
+      if (now() - began > Duration(kRetry)) pause = Duration(kFirstRetry);
+      wait({}, pause);
+      pause = std::min(2 * pause, Duration(kRetry));
     }
   }
 
