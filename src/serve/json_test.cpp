@@ -23,6 +23,11 @@ TEST(Json, RefusesWhatIsNone) {
   EXPECT_FALSE(parse_json(std::string(100'000, '[')));
 }
 
+TEST(Json, SaysWhereATextStopsBeingJson) {
+  EXPECT_TRUE(parse_json(R"({"a":[1,2,}})").error().message.ends_with("byte 10"));
+  EXPECT_TRUE(parse_json(R"({"a":1} x)").error().message.ends_with("byte 8"));
+}
+
 TEST(Json, KeepsWholeNumbersWhole) {
   EXPECT_EQ(parsed("9007199254740993").get<std::int64_t>(), 9007199254740993);
   EXPECT_EQ(to_json(parsed(R"({"b":1,"a":[true,null,"x"]})")), R"({"b":1,"a":[true,null,"x"]})");
@@ -31,7 +36,9 @@ TEST(Json, KeepsWholeNumbersWhole) {
 TEST(Fields, SayWhichMemberIsWrong) {
   const Json json = parsed(R"({"count":"many","share":2.5,"half":1.5,"list":[1],"deep":{"x":true}})");
   Fields fields = Fields::of(json, "options").value();
-  EXPECT_EQ(fields.integer("count", 0, 5).error().context, "options.count");
+  const Error not_a_number = fields.integer("count", 0, 5).error();
+  EXPECT_EQ(not_a_number.context, "options.count");
+  EXPECT_EQ(not_a_number.message, "'options.count' must be a whole number, not a string");
   EXPECT_EQ(fields.number("share", 0, 2).error().context, "options.share");
   EXPECT_FALSE(fields.integer("half", 0, 5));
   EXPECT_FALSE(fields.texts("list", 4));
