@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/ascii.h"
 #include "base/log.h"
+#include "store/model_name.h"
 
 namespace baton::serve {
 
@@ -18,8 +18,6 @@ namespace {
 // Each takes a thread, a connection and its share of the line.
 constexpr std::size_t kMostPulls = 4;
 constexpr std::size_t kMostWaitingChanges = 16;
-
-bool same_name(std::string_view left, std::string_view right) { return ascii_lower(left) == ascii_lower(right); }
 
 std::unexpected<Error> lies_elsewhere(const std::string& name, const ModelEntry& entry) {
   return fail(ErrorCode::kRefused,
@@ -139,7 +137,8 @@ Result<void> ModelKeeper::copy_now(const std::string& source, const std::string&
   // A name leads to one model, and clients of the other are in the middle of something.
   const auto list = table_.list();
   for (const ModelTable::Listed& listed : *list) {
-    const bool has_it = std::ranges::any_of(listed.names, [&](const auto& own) { return same_name(own, destination); });
+    const bool has_it =
+        std::ranges::any_of(listed.names, [&](const auto& own) { return store::same_name(own, destination); });
     if (has_it && listed.entry != entry) {
       return fail(ErrorCode::kNoCapacity, std::format("another model is served as '{}': give this one another name, or "
                                                       "delete that one first",
@@ -153,19 +152,20 @@ Result<void> ModelKeeper::copy_now(const std::string& source, const std::string&
 
 Result<void> ModelKeeper::remove_now(const std::string& name) {
   const store::Store& store = *management_.store;
-  const auto model = store.find(name, store::Naming::kNamesAlone);
-  if (!model) {
-    const auto entry = table_.find(name);
-    return entry ? lies_elsewhere(name, *entry) : std::unexpected(model.error());
-  }
   // What is another program's the store refuses to touch, and says so.
-  if (model->origin != store::Origin::kOwn) return store.remove(name, store::Naming::kNamesAlone);
-  const auto entry = table_.find_file(model->parts.front());
-  const std::vector<std::string> left = store::names_without(*model, name);
-  if (left.empty() && needs(model->parts.front())) {
+  const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
+  if (!removal) {
+    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name) : nullptr;
+    return entry ? lies_elsewhere(name, *entry) : std::unexpected(removal.error());
+  }
+  const store::StoredModel& model = removal->model;
+  const std::vector<std::string>& left = removal->names_left;
+  const auto entry = table_.find_file(model.parts.front());
+  if (left.empty() && needs(model.parts.front())) {
     return fail(ErrorCode::kNoCapacity, std::format("this node was started with '{}' as a draft, and uses it", name));
   }
-  if (entry && entry->stay == Stay::kAlways && (left.empty() || same_name(name, entry->served().id()))) {
+  if (entry && entry->stay == Stay::kAlways &&
+      (left.empty() || store::same_name(removal->name, entry->served().id()))) {
     return fail(ErrorCode::kNoCapacity,
                 std::format("this node was started with '{}' and serves it: it can be deleted when the node has ended, "
                             "with 'baton rm'",
@@ -174,7 +174,7 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
   if (left.empty() && entry) {
     TRY(on_loop([this, entry] { return doors_.dismiss(*entry); }, ending_.get_token()));
   }
-  TRY(store.remove(name, store::Naming::kNamesAlone));
+  TRY(store.remove(*removal));
   log::info("{} was deleted by a client of the API", name);
   if (left.empty() || !entry) return {};
   return table_.rename(*entry, left);

@@ -13,7 +13,9 @@ namespace baton::serve {
 
 namespace {
 
-constexpr std::string_view kLatest = ":latest";
+bool has_name(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::any_of(names, [&](const std::string& own) { return store::same_name(own, name); });
+}
 
 // Those that no other model has.
 Result<std::vector<std::string>> free_names(const ModelTable::List& list, const ModelEntry& entry,
@@ -22,9 +24,9 @@ Result<std::vector<std::string>> free_names(const ModelTable::List& list, const 
   if (entry.stay == Stay::kAlways) left.push_back(entry.served().id());
   for (const std::string& name : names) {
     const bool taken = std::ranges::any_of(list, [&](const ModelTable::Listed& listed) {
-      return listed.entry.get() != &entry && std::ranges::contains(listed.names, name);
+      return listed.entry.get() != &entry && has_name(listed.names, name);
     });
-    if (!taken && !std::ranges::contains(left, name)) left.push_back(name);
+    if (!taken && !has_name(left, name)) left.push_back(name);
   }
   if (!left.empty()) return left;
   return fail(ErrorCode::kInvalidArgument,
@@ -45,15 +47,14 @@ std::shared_ptr<const ModelEntry> ModelTable::find(std::string_view name) const 
         std::ranges::find_if(*all, [&](const Listed& listed) { return std::ranges::any_of(listed.names, fits); });
     return found == all->end() ? nullptr : found->entry;
   };
-  const auto is_called = [&](const std::string& own) {
-    return own == name || own + std::string(kLatest) == name || own == std::string(name) + std::string(kLatest);
-  };
-  if (auto found = first(is_called)) return found;
+  // As it is written first: what the node was started with may be "x" and "x:latest".
+  if (auto found = first([&](const std::string& own) { return own == name; })) return found;
+  if (auto found = first([&](const std::string& own) { return store::same_name(own, name); })) return found;
   const auto parsed = store::parse_model_name(name);
   if (!parsed) return nullptr;
   if (const auto* given = std::get_if<store::ShortName>(&*parsed)) {
     const std::string whole = store::to_string(store::complete(*given));
-    return first([&](const std::string& own) { return ascii_lower(own) == whole; });
+    return first([&](const std::string& own) { return store::same_name(own, whole); });
   }
   const auto* hub = std::get_if<store::HubName>(&*parsed);
   if (hub == nullptr) return nullptr;

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "store/model_name.h"
 
 namespace baton::store {
 
@@ -36,6 +37,10 @@ std::vector<Sha256> digests_in(const fs::path& folder) {
   }
   std::ranges::sort(digests);
   return digests;
+}
+
+bool has_name(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::any_of(names, [&](const std::string& own) { return same_name(own, name); });
 }
 
 }  // namespace
@@ -108,7 +113,7 @@ Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest) co
     // Two pulled it at the same time, from different places.
     for (const std::string& name : manifest.names) {
       Manifest known = TRY(read_manifest(digest));
-      if (std::ranges::contains(known.names, name)) continue;
+      if (has_name(known.names, name)) continue;
       known.names.push_back(name);
       TRY(write(digest, known));
     }
@@ -133,8 +138,7 @@ Result<void> Library::take_from_others(const Sha256& digest, const std::vector<s
     if (other == digest) continue;
     auto manifest = read_manifest(other);
     if (!manifest) continue;
-    const auto gone =
-        std::erase_if(manifest->names, [&](const auto& name) { return std::ranges::contains(names, name); });
+    const auto gone = std::erase_if(manifest->names, [&](const auto& name) { return has_name(names, name); });
     if (gone > 0) TRY(write(other, *manifest));
   }
   return {};
@@ -144,22 +148,21 @@ Result<void> Library::add_name(const Sha256& digest, const std::string& name) co
   TRY(make());
   const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   Manifest manifest = TRY(read_manifest(digest));
-  if (!std::ranges::contains(manifest.names, name)) {
+  if (!has_name(manifest.names, name)) {
     manifest.names.push_back(name);
     TRY(write(digest, manifest));
   }
   return take_from_others(digest, {name});
 }
 
-Result<void> Library::remove_name(const std::string& name) const {
+Result<void> Library::remove_name(const Sha256& digest, const std::string& name) const {
   TRY(make());
   const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
-  for (const Sha256& digest : digests_in(folder_)) {
-    auto manifest = read_manifest(digest);
-    if (!manifest || std::erase(manifest->names, name) == 0) continue;
-    return manifest->names.empty() ? remove_files(digest) : write(digest, *manifest);
+  Manifest manifest = TRY(read_manifest(digest));
+  if (std::erase(manifest.names, name) == 0) {
+    return fail(ErrorCode::kNotFound, std::format("there is no model '{}'", name), folder_.string());
   }
-  return fail(ErrorCode::kNotFound, std::format("there is no model '{}'", name), folder_.string());
+  return manifest.names.empty() ? remove_files(digest) : write(digest, manifest);
 }
 
 Result<void> Library::remove(const Sha256& digest) const {

@@ -40,7 +40,7 @@ class Library {
 
   // kNotFound where there is none of that name or digest.
   Result<void> add_name(const Sha256& digest, const std::string& name) const;
-  Result<void> remove_name(const std::string& name) const;
+  Result<void> remove_name(const Sha256& digest, const std::string& name) const;
   // With all its names.
   Result<void> remove(const Sha256& digest) const;
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <utility>
+
 #include "base/file.h"
 #include "base/temporary_folder.h"
 #include "store/partial_file.h"
@@ -72,14 +74,55 @@ TEST_F(ModelLibrary, TakesNoPathWhereOnlyANameMayBeGiven) {
 TEST_F(ModelLibrary, RemovesTheNameThatWasGivenAndNoOther) {
   add("qwen3:8b", "one");
   ASSERT_TRUE(store_.copy("qwen3:8b", "qwen3"));
-  EXPECT_EQ(names_without(*store_.find("qwen3"), "qwen3"), std::vector<std::string>{"qwen3:8b"});
+  EXPECT_EQ(store_.plan_removal("qwen3")->names_left, std::vector<std::string>{"qwen3:8b"});
   ASSERT_TRUE(store_.remove("qwen3"));
   EXPECT_EQ(store_.find("qwen3:8b")->names, std::vector<std::string>{"qwen3:8b"});
   ASSERT_TRUE(store_.copy("qwen3:8b", "mine"));
   EXPECT_EQ(store_.find("mine:latest")->names.size(), 2U);
-  EXPECT_TRUE(names_without(*store_.find("mine"), store_.find("mine")->digest->hex()).empty());
+  EXPECT_TRUE(store_.plan_removal(store_.find("mine")->digest->hex())->names_left.empty());
   ASSERT_TRUE(store_.remove("qwen3"));  // which the table completes
   EXPECT_EQ(store_.find("mine")->names, std::vector<std::string>{"mine"});
+}
+
+TEST_F(ModelLibrary, RemovesAnAliasAloneWhicheverWayItIsWritten) {
+  const StoredModel one = add("qwen3:8b", "one");
+  static constexpr std::pair<const char*, const char*> kSpellings[] = {
+      {"mine", "mine:latest"}, {"mine:latest", "mine"}, {"mine", "MINE"}, {"qwen3", "qwen3:latest"}};
+  for (const auto& [given, removed] : kSpellings) {
+    ASSERT_TRUE(store_.copy("qwen3:8b", given));
+    ASSERT_TRUE(store_.copy("qwen3:8b", removed));  // is the same name
+    EXPECT_EQ(store_.find(given)->names.size(), 2U);
+    ASSERT_TRUE(store_.remove(removed, Naming::kNamesAlone));
+    EXPECT_EQ(store_.find("qwen3:8b")->names, std::vector<std::string>{"qwen3:8b"}) << given;
+  }
+  EXPECT_TRUE(std::filesystem::exists(one.parts.front()));
+}
+
+TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
+  const StoredModel one = add("hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M", "one");
+  ASSERT_TRUE(store_.copy(one.names.front(), "mine"));
+  for (const char* text : {"qwen3:8b", "qwen3", "hf.co/Qwen/Qwen3-8B-GGUF", "hf.co/a/b"}) {
+    ASSERT_EQ(store_.find(text)->digest, one.digest) << text;
+    const auto removed = store_.remove(text);
+    ASSERT_FALSE(removed) << text;
+    EXPECT_EQ(removed.error().code, ErrorCode::kInvalidArgument);
+    for (const std::string& name : {one.names.front(), std::string("mine")}) {
+      EXPECT_NE(removed.error().message.find(name), std::string::npos) << removed.error().message;
+    }
+  }
+  EXPECT_TRUE(std::filesystem::exists(one.parts.front()));
+  ASSERT_TRUE(store_.remove("mine"));
+  ASSERT_TRUE(store_.remove("qwen3:8b"));  // it has one name now
+  EXPECT_FALSE(std::filesystem::exists(one.parts.front()));
+}
+
+TEST_F(ModelLibrary, TakesANameFromTheModelThatHadItInAnotherSpelling) {
+  const StoredModel one = add("m:1", "one");
+  const StoredModel two = add("m:2", "two");
+  ASSERT_TRUE(store_.copy("m:1", "mine"));
+  ASSERT_TRUE(store_.copy("m:2", "mine:latest"));
+  EXPECT_EQ(store_.find("mine")->digest, two.digest);
+  EXPECT_EQ(store_.find("m:1")->names, std::vector<std::string>{"m:1"});
 }
 
 TEST_F(ModelLibrary, RemovesTheFilesWithTheLastName) {

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 200;
 constexpr std::size_t kMaxUrlBytes = 4096;
+constexpr std::string_view kLatest = ":latest";
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::size_t kDigestDigits = 64;
 
@@ -99,6 +100,15 @@ std::string to_string(const ModelName& name) {
     std::string operator()(const NodeName& node) const { return node.node + "/" + node.model; }
   };
   return std::visit(Writer(), name);
+}
+
+bool same_name(std::string_view left, std::string_view right) {
+  const auto without_latest = [](std::string_view name) {
+    std::string text = ascii_lower(name);
+    if (text.ends_with(kLatest)) text.resize(text.size() - kLatest.size());
+    return text;
+  };
+  return without_latest(left) == without_latest(right);
 }
 
 std::optional<std::string> digest_digits(std::string_view text) {

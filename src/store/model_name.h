@@ -52,6 +52,9 @@ Result<ModelName> parse_model_name(std::string_view text);
 
 std::string to_string(const ModelName& name);
 
+// Whether two names of models are one: whatever their case, and "x" is "x:latest", as to Ollama's clients.
+bool same_name(std::string_view left, std::string_view right);
+
 // A digest is named by at least so many of its digits.
 inline constexpr std::size_t kLeastDigestDigits = 8;
 // The first digits of a digest, in lower case, "sha256:" before them or not; nothing for any other text.

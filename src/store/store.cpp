@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <iterator>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -15,45 +16,49 @@ namespace baton::store {
 
 namespace {
 
-bool same(std::string_view left, std::string_view right) { return ascii_lower(left) == ascii_lower(right); }
+bool same_letters(std::string_view left, std::string_view right) { return ascii_lower(left) == ascii_lower(right); }
 
-// Whether a model is called so; a repository's name without a quantisation fits all that are here.
-bool is_called(const StoredModel& model, std::string_view name) {
-  return std::ranges::any_of(model.names, [&](const std::string& own) { return same(own, name); });
-}
+// A model, and the name of its own that it was found by; none where the text means where it came from.
+struct Match {
+  const StoredModel* model = nullptr;
+  std::string name = {};
+};
 
+// A repository's name without a quantisation fits all that are here.
 bool is_of_repository(const StoredModel& model, const HubName& hub) {
   const std::string whole = to_string(hub);
   const auto fits = [&](std::string_view text) {
-    if (same(text, whole)) return true;
+    if (same_letters(text, whole)) return true;
     return hub.quantisation.empty() && text.size() > whole.size() &&
-           same(text.substr(0, whole.size() + 1), whole + ":");
+           same_letters(text.substr(0, whole.size() + 1), whole + ":");
   };
   return fits(model.source) || std::ranges::any_of(model.names, fits);
 }
 
-const StoredModel* find_by_name(const std::vector<StoredModel>& models, const ModelName& name) {
-  const auto called = [&](const std::string& text) -> const StoredModel* {
-    const auto found = std::ranges::find_if(models, [&](const StoredModel& model) { return is_called(model, text); });
-    return found == models.end() ? nullptr : &*found;
-  };
-  if (const StoredModel* found = called(to_string(name))) return found;
+Match find_called(const std::vector<StoredModel>& models, const std::string& text) {
+  // As it is written first: an older folder may have "x" and "x:latest".
+  for (const auto& fits : {same_letters, same_name}) {
+    for (const StoredModel& model : models) {
+      const auto own = std::ranges::find_if(model.names, [&](const std::string& name) { return fits(name, text); });
+      if (own != model.names.end()) return {&model, *own};
+    }
+  }
+  return {};
+}
+
+Match find_by_name(const std::vector<StoredModel>& models, const ModelName& name) {
+  if (Match found = find_called(models, to_string(name)); found.model != nullptr) return found;
   std::optional<HubName> hub;
   if (const auto* given = std::get_if<HubName>(&name)) hub = *given;
   if (const auto* given = std::get_if<ShortName>(&name)) {
-    if (const StoredModel* found = called(to_string(complete(*given)))) return found;
-    // The same to Ollama's clients.
-    if (given->tag.empty() || given->tag == "latest") {
-      const std::string other = given->tag.empty() ? given->family + ":latest" : given->family;
-      if (const StoredModel* found = called(other)) return found;
-    }
+    if (Match found = find_called(models, to_string(complete(*given))); found.model != nullptr) return found;
     hub = find_on_hub(*given);
   }
-  if (!hub) return nullptr;
-  const StoredModel* largest = nullptr;
+  Match largest;
+  if (!hub) return largest;
   for (const StoredModel& model : models) {
     if (!is_of_repository(model, *hub)) continue;
-    if (largest == nullptr || model.bytes > largest->bytes) largest = &model;
+    if (largest.model == nullptr || model.bytes > largest.model->bytes) largest.model = &model;
   }
   return largest;
 }
@@ -95,19 +100,6 @@ Result<ModelName> parse(std::string_view text, Naming naming) {
 
 }  // namespace
 
-std::vector<std::string> names_without(const StoredModel& model, std::string_view text) {
-  auto gone = std::ranges::find_if(model.names, [&](const std::string& name) { return same(name, text); });
-  const auto parsed = parse_model_name(text);
-  const auto* given = parsed ? std::get_if<ShortName>(&*parsed) : nullptr;
-  if (gone == model.names.end() && given != nullptr) gone = std::ranges::find(model.names, to_string(complete(*given)));
-  std::vector<std::string> left;
-  if (gone == model.names.end()) return left;
-  for (const std::string& name : model.names) {
-    if (name != *gone) left.push_back(name);
-  }
-  return left;
-}
-
 Store::Store(StoreOptions options) : options_(std::move(options)), library_(options_.folder) {}
 
 Result<std::vector<StoredModel>> Store::list() const {
@@ -116,33 +108,43 @@ Result<std::vector<StoredModel>> Store::list() const {
   return models;
 }
 
-Result<StoredModel> Store::find(std::string_view text, Naming naming) const {
+Result<Store::Found> Store::look_for(std::string_view text, Naming naming) const {
   if (naming == Naming::kAnything) {
     std::error_code error;
     const std::uint64_t bytes = std::filesystem::file_size(text, error);
-    if (!error) return plain_file(std::string(text), bytes);
+    if (!error) return Found{.model = plain_file(std::string(text), bytes), .by = FoundBy::kPlace};
   }
   const std::vector<StoredModel> models = TRY(list());
-  if (const StoredModel* found = TRY(find_by_digest(models, text))) return *found;
+  if (const StoredModel* found = TRY(find_by_digest(models, text))) {
+    return Found{.model = *found, .by = FoundBy::kDigest};
+  }
   const ModelName name = TRY(parse(text, naming));
   if (const auto* path = std::get_if<PathName>(&name)) {
     return fail(ErrorCode::kNotFound, "there is no such file", path->path);
   }
-  if (const StoredModel* found = find_by_name(models, name)) return *found;
+  if (Match found = find_by_name(models, name); found.model != nullptr) {
+    const FoundBy by = found.name.empty() ? FoundBy::kPlace : FoundBy::kName;
+    return Found{.model = *found.model, .by = by, .name = std::move(found.name)};
+  }
   // Where its name is the last part of an address.
   if (const auto* url = std::get_if<UrlName>(&name)) {
     const auto found = std::ranges::find(models, url->url, &StoredModel::source);
-    if (found != models.end()) return *found;
+    if (found != models.end()) return Found{.model = *found, .by = FoundBy::kPlace};
   }
   return fail(ErrorCode::kNotFound,
               std::format("there is no model '{}' here; 'baton pull {}' gets it, 'baton ls' lists those there are",
                           text, text));
 }
 
+Result<StoredModel> Store::find(std::string_view text, Naming naming) const {
+  return TRY(look_for(text, naming))
+  .model;
+}
+
 Result<GivenModel> Store::give(const std::string& name) const {
   const std::vector<StoredModel> models = TRY(library_.list());
   const StoredModel* found = TRY(find_by_digest(models, name));
-  if (found == nullptr) found = find_by_name(models, TRY(parse_model_name(name)));
+  if (found == nullptr) found = find_by_name(models, TRY(parse_model_name(name))).model;
   if (found == nullptr) return fail(ErrorCode::kNotFound, std::format("it has no model '{}'", name));
   return GivenModel{{found->names, TRY(library_.read_manifest(*found->digest)).parts}, found->parts};
 }
@@ -184,8 +186,9 @@ Result<StoredModel> Store::pull(std::string_view text, const PullOptions& option
   return puller.pull_from_hub(*hub, called);
 }
 
-Result<void> Store::remove(std::string_view text, Naming naming) const {
-  const StoredModel model = TRY(find(text, naming));
+Result<Removal> Store::plan_removal(std::string_view text, Naming naming) const {
+  Found found = TRY(look_for(text, naming));
+  const StoredModel& model = found.model;
   if (model.origin == Origin::kFile) {
     return fail(ErrorCode::kRefused, "is a file outside the model folder: remove it yourself", std::string(text));
   }
@@ -194,11 +197,27 @@ Result<void> Store::remove(std::string_view text, Naming naming) const {
                 std::format("belongs to another program ({}), which has to remove it", origin_name(model.origin)),
                 model.names.front());
   }
-  const std::vector<std::string> left = names_without(model, text);
-  if (left.empty()) return library_.remove(*model.digest);
-  const auto gone =
-      std::ranges::find_if(model.names, [&](const std::string& name) { return !std::ranges::contains(left, name); });
-  return library_.remove_name(*gone);
+  Removal removal{.model = model, .name = std::move(found.name), .names_left = {}};
+  if (found.by == FoundBy::kName) {
+    std::ranges::remove_copy(model.names, std::back_inserter(removal.names_left), removal.name);
+  }
+  if (found.by == FoundBy::kPlace && model.names.size() > 1) {
+    std::string names;
+    for (const std::string& name : model.names) names += std::format("{}'{}'", names.empty() ? "" : ", ", name);
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("'{}' is where a model came from, which has several names: remove {}, each by itself", text,
+                            names));
+  }
+  return removal;
+}
+
+Result<void> Store::remove(const Removal& removal) const {
+  if (removal.name.empty()) return library_.remove(*removal.model.digest);
+  return library_.remove_name(*removal.model.digest, removal.name);
+}
+
+Result<void> Store::remove(std::string_view text, Naming naming) const {
+  return remove(TRY(plan_removal(text, naming)));
 }
 
 Result<void> Store::copy(std::string_view from, std::string_view to, Naming naming) const {

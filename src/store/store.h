@@ -53,9 +53,12 @@ struct PullOptions {
   std::stop_token stop = {};
 };
 
-// What a model that was found by `text` is still called when that name is taken away; nothing where it was the last, or
-// where `text` means the model itself: its digest, a repository.
-std::vector<std::string> names_without(const StoredModel& model, std::string_view text);
+// What taking away what a text names does.
+struct Removal {
+  StoredModel model = {};
+  std::string name = {};                     // the one of its own that goes; empty: the text means the whole model
+  std::vector<std::string> names_left = {};  // empty: the files go, too
+};
 
 class Store {
  public:
@@ -83,7 +86,12 @@ class Store {
   // kCancelled by `stop`.
   Result<StoredModel> pull(std::string_view name, const PullOptions& options) const;
 
-  // Takes the name away and, where it was the last, the files. kNotFound; kRefused for another program's.
+  // What remove() would do; nothing is changed. A model's own name means that name, a digest the whole model, as does
+  // what it came from (a repository, an address) where it has one name. kInvalidArgument, listing the names, where it
+  // has several; kNotFound; kRefused for another program's.
+  Result<Removal> plan_removal(std::string_view name, Naming naming = Naming::kAnything) const;
+  // Takes the name away and, where it was the last, the files. Errors as above.
+  Result<void> remove(const Removal& removal) const;
   Result<void> remove(std::string_view name, Naming naming = Naming::kAnything) const;
 
   // One more name for a model. It goes to where the files are, without a copy, and away from the model that had it
@@ -91,6 +99,14 @@ class Store {
   Result<void> copy(std::string_view from, std::string_view to, Naming naming = Naming::kAnything) const;
 
  private:
+  enum class FoundBy { kName, kDigest, kPlace };
+  struct Found {
+    StoredModel model;
+    FoundBy by = FoundBy::kName;
+    std::string name = {};  // of the model's own, where it was found by that
+  };
+  Result<Found> look_for(std::string_view text, Naming naming) const;
+
   StoreOptions options_;
   Library library_;
 };
