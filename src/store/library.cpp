@@ -105,9 +105,10 @@ Result<Staging> Library::stage(const std::string& key) const {
   return Staging { folder, TRY(FileLock::try_take(folder / kLockFile, "another baton is pulling this model now")) };
 }
 
-Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest) const {
+Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest, TakenNames taken) const {
   const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
   const Sha256 digest = manifest.digest();
+  if (taken == TakenNames::kRefuse) TRY(check_free(digest, manifest.names));
   std::error_code error;
   if (read(digest)) {
     // Two pulled it at the same time, from different places.
@@ -133,6 +134,21 @@ Result<void> Library::write(const Sha256& digest, const Manifest& manifest) cons
   return write_file(model_folder(digest) / kManifestFile, as_byte_span(manifest.to_json()));
 }
 
+Result<void> Library::check_free(const Sha256& digest, const std::vector<std::string>& names) const {
+  for (const Sha256& other : digests_in(folder_)) {
+    if (other == digest) continue;
+    const auto manifest = read_manifest(other);
+    if (!manifest) continue;
+    for (const std::string& name : names) {
+      if (!has_name(manifest->names, name)) continue;
+      return fail(ErrorCode::kNoCapacity, std::format("another model here is called '{}': give that one another name, "
+                                                      "or delete it first",
+                                                      name));
+    }
+  }
+  return {};
+}
+
 Result<void> Library::take_from_others(const Sha256& digest, const std::vector<std::string>& names) const {
   for (const Sha256& other : digests_in(folder_)) {
     if (other == digest) continue;
@@ -144,9 +160,10 @@ Result<void> Library::take_from_others(const Sha256& digest, const std::vector<s
   return {};
 }
 
-Result<void> Library::add_name(const Sha256& digest, const std::string& name) const {
+Result<void> Library::add_name(const Sha256& digest, const std::string& name, TakenNames taken) const {
   TRY(make());
   const FileLock lock = TRY(FileLock::take(folder_ / kLockFile));
+  if (taken == TakenNames::kRefuse) TRY(check_free(digest, {name}));
   Manifest manifest = TRY(read_manifest(digest));
   if (!has_name(manifest.names, name)) {
     manifest.names.push_back(name);

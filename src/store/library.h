@@ -22,6 +22,12 @@ struct Staging {
   FileLock lock;
 };
 
+// What becomes of a name that another model has.
+enum class TakenNames {
+  kMove,    // it goes over
+  kRefuse,  // kNoCapacity, and nothing changes
+};
+
 class Library {
  public:
   explicit Library(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -34,12 +40,13 @@ class Library {
 
   // For what is called by `key`, a digest's digits. kNoCapacity while somebody else collects it.
   Result<Staging> stage(const std::string& key) const;
-  // Everything is there and verified: a model of its own from now on. Its names are taken from others that had them. A
-  // model that is there already gets the names.
-  Result<StoredModel> adopt(Staging staging, const Manifest& manifest) const;
+  // Everything is there and verified: a model of its own from now on. A model that is there already gets the names.
+  Result<StoredModel> adopt(Staging staging, const Manifest& manifest, TakenNames taken = TakenNames::kMove) const;
+  // kNoCapacity where another model than this has one of these names.
+  Result<void> check_free(const Sha256& digest, const std::vector<std::string>& names) const;
 
   // kNotFound where there is none of that name or digest.
-  Result<void> add_name(const Sha256& digest, const std::string& name) const;
+  Result<void> add_name(const Sha256& digest, const std::string& name, TakenNames taken = TakenNames::kMove) const;
   Result<void> remove_name(const Sha256& digest, const std::string& name) const;
   // With all its names.
   Result<void> remove(const Sha256& digest) const;

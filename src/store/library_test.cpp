@@ -148,6 +148,24 @@ TEST_F(ModelLibrary, GivesANameToOneModelOnly) {
   EXPECT_EQ(store_.list()->size(), 1U);
 }
 
+TEST_F(ModelLibrary, LeavesANameWithItsModelWhereItMustNotMove) {
+  const StoredModel one = add("m:1", "one");
+  const StoredModel two = add("m:2", "two");
+  EXPECT_EQ(library_.add_name(*two.digest, "m:1", TakenNames::kRefuse).error().code, ErrorCode::kNoCapacity);
+  Manifest manifest{.names = {"M:1"}, .source = "node a", .pulled_s = 1, .parts = {}};
+  manifest.parts.push_back({"m.gguf", 5, sha256(as_byte_span("three"))});
+  Staging staging = library_.stage(manifest.digest().hex()).value();
+  ASSERT_TRUE(write_file(staging.folder / "m.gguf", as_byte_span("three")));
+  const auto path = staging.folder / "m.gguf";
+  const auto refused = library_.adopt(std::move(staging), manifest, TakenNames::kRefuse);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(store_.list()->size(), 2U);
+  EXPECT_EQ(store_.find("m:1")->digest, one.digest);
+  EXPECT_TRUE(std::filesystem::exists(path));  // what came stays
+  EXPECT_TRUE(library_.add_name(*one.digest, "m:1", TakenNames::kRefuse));
+}
+
 TEST_F(ModelLibrary, LeavesOtherFilesAlone) {
   const auto file = folder_.path() / "mine.gguf";
   ASSERT_TRUE(write_file(file, as_byte_span("x")));

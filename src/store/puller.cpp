@@ -125,6 +125,16 @@ Result<bool> Puller::is_here(const std::filesystem::path& path, const ManifestPa
   return false;
 }
 
+TakenNames Puller::taken_names() const {
+  return options_.naming == Naming::kNamesAlone ? TakenNames::kRefuse : TakenNames::kMove;
+}
+
+Result<void> Puller::check_names(const Sha256& digest, const std::vector<std::string>& names) const {
+  if (taken_names() == TakenNames::kRefuse) TRY(library_.check_free(digest, names));
+  if (options_.may_be_called) TRY(options_.may_be_called(digest, names));
+  return {};
+}
+
 Result<StoredModel> Puller::finish(Staging staging, Manifest manifest) {
   enter(PullPhase::kFinishing);
   // Now rather than when somebody waits for an answer.
@@ -135,7 +145,8 @@ Result<StoredModel> Puller::finish(Staging staging, Manifest manifest) {
                                                progress_.from, file.error().message));
   }
   manifest.pulled_s = system_clock_s();
-  return library_.adopt(std::move(staging), manifest);
+  TRY(check_names(manifest.digest(), manifest.names));
+  return library_.adopt(std::move(staging), manifest, taken_names());
 }
 
 Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
@@ -185,6 +196,7 @@ Result<StoredModel> Puller::pull_from_hub(const HubName& name, const std::string
   }
   // By what it is where that is known, so that a pull from elsewhere goes on with it.
   const bool knows_all = std::ranges::all_of(wanted.digests, [](const auto& digest) { return digest.has_value(); });
+  if (knows_all) TRY(check_names(wanted.manifest.digest(), wanted.manifest.names));
   const std::string key =
       knows_all ? wanted.manifest.digest().hex() : sha256(as_byte_span(wanted.manifest.source)).hex();
   return pull_files(std::move(wanted), key);
@@ -256,7 +268,11 @@ Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const st
   begin("node " + taker.node(), offer.bytes());
   if (library_.read_manifest(digest)) {
     // It is here under another name.
-    if (!digest.hex().starts_with(called)) TRY(library_.add_name(digest, without_ending(called)));
+    if (!digest.hex().starts_with(called)) {
+      const std::string name = without_ending(called);
+      TRY(check_names(digest, {name}));
+      TRY(library_.add_name(digest, name, taken_names()));
+    }
     for (StoredModel& model : TRY(library_.list())) {
       if (model.digest == digest) return std::move(model);
     }
@@ -272,6 +288,7 @@ Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const st
     });
     manifest.names = {full == offer.names.end() ? without_ending(called) : *full};
   }
+  TRY(check_names(digest, manifest.names));
   Staging staging = TRY(library_.stage(digest.hex()));
   for (std::uint32_t i = 0; i < offer.parts.size(); ++i) {
     const std::filesystem::path path = staging.folder / offer.parts[i].file;

@@ -36,6 +36,8 @@ class Puller {
   Result<void> take_part(ModelTaker& taker, const Offer& offer, std::uint32_t index, const std::filesystem::path& path);
   // Whether an earlier pull has finished this part.
   Result<bool> is_here(const std::filesystem::path& path, const ManifestPart& part);
+  TakenNames taken_names() const;
+  Result<void> check_names(const Sha256& digest, const std::vector<std::string>& names) const;
   Result<StoredModel> finish(Staging staging, Manifest manifest);
 
   void begin(const std::string& from, std::uint64_t bytes_total);

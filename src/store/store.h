@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -37,8 +38,10 @@ enum class PullFrom { kMembersThenHub, kMembers, kHub };
 
 // What a text may say where a model is named.
 enum class Naming {
-  kAnything,    // also a file's path, or an address
-  kNamesAlone,  // kInvalidArgument for those: of somebody who may not have any file read, or any address fetched
+  kAnything,  // also a file's path, or an address
+  // kInvalidArgument for those: of somebody who may not have any file read, or any address fetched. What is pulled for
+  // them takes no name from another model: kNoCapacity.
+  kNamesAlone,
 };
 
 struct PullOptions {
@@ -49,6 +52,8 @@ struct PullOptions {
   PullFrom from = PullFrom::kMembersThenHub;
   Naming naming = Naming::kAnything;
   std::string member = {};  // this one alone is asked; empty: as `from` says
+  // Asked before a model gets names, and before it is fetched where it is known by then: an error ends the pull.
+  std::function<Result<void>(const Sha256& digest, const std::vector<std::string>& names)> may_be_called = {};
   OnProgress on_progress = {};
   std::stop_token stop = {};
 };
