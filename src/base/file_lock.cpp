@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include <format>
+#include <thread>
 #include <utility>
 
 #include "base/system_error.h"
@@ -12,6 +14,8 @@ namespace baton {
 namespace {
 
 constexpr unsigned kOwnerOnly = 0600;
+// What is done under such a lock takes milliseconds. A wait inside flock() would have no end.
+constexpr auto kBetweenTries = std::chrono::milliseconds(2);
 
 Result<Descriptor> open_to_lock(const std::filesystem::path& path) {
   Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kOwnerOnly));
@@ -19,9 +23,9 @@ Result<Descriptor> open_to_lock(const std::filesystem::path& path) {
   return file;
 }
 
-// Whether it was taken; false where somebody else has it, and `how` does not wait.
-Result<bool> lock(const Descriptor& file, int how, const std::filesystem::path& path) {
-  while (::flock(file.number(), how) != 0) {
+// Whether it was taken; false where somebody else has it.
+Result<bool> try_lock(const Descriptor& file, const std::filesystem::path& path) {
+  while (::flock(file.number(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) return false;
     if (errno != EINTR) return system_error("lock", path);
   }
@@ -30,15 +34,26 @@ Result<bool> lock(const Descriptor& file, int how, const std::filesystem::path& 
 
 }  // namespace
 
-Result<FileLock> FileLock::take(const std::filesystem::path& path) {
+Result<FileLock> FileLock::take(const std::filesystem::path& path, Duration patience) {
   Descriptor file = TRY(open_to_lock(path));
-  TRY(lock(file, LOCK_EX, path));
+  const TimePoint deadline = now() + patience;
+  while (!TRY(try_lock(file, path))) {
+    if (now() >= deadline) {
+      return fail(
+          ErrorCode::kTimeout,
+          std::format("is locked by another process, and still was after {} s: see what holds it ('fuser' tells), "
+                      "and try again",
+                      std::chrono::duration_cast<std::chrono::seconds>(patience).count()),
+          path.string());
+    }
+    std::this_thread::sleep_for(kBetweenTries);
+  }
   return FileLock(std::move(file));
 }
 
 Result<FileLock> FileLock::try_take(const std::filesystem::path& path, std::string taken) {
   Descriptor file = TRY(open_to_lock(path));
-  if (TRY(lock(file, LOCK_EX | LOCK_NB, path))) return FileLock(std::move(file));
+  if (TRY(try_lock(file, path))) return FileLock(std::move(file));
   return fail(ErrorCode::kNoCapacity, std::move(taken), path.parent_path().string());
 }
 

@@ -1,9 +1,11 @@
 // A lock that processes, and threads of one, take on a file.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 
+#include "base/clock.h"
 #include "base/descriptor.h"
 #include "base/result.h"
 
@@ -13,8 +15,8 @@ namespace baton {
 // Movable. It keeps out only those who take it, too; two locks of one process keep each other out as well.
 class FileLock {
  public:
-  // Waits until nobody else has it.
-  static Result<FileLock> take(const std::filesystem::path& path);
+  // Waits until nobody else has it, but no longer than `patience`: kTimeout, with the file's name.
+  static Result<FileLock> take(const std::filesystem::path& path, Duration patience = std::chrono::seconds(10));
   // kNoCapacity where somebody else has it, saying `taken`, with the file's folder as its context.
   static Result<FileLock> try_take(const std::filesystem::path& path, std::string taken);
 

@@ -47,6 +47,18 @@ TEST(FileLock, WaitsForItsTurn) {
   EXPECT_EQ(count, 2000);
 }
 
+TEST(FileLock, WaitsNoLongerThanItMay) {
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "lock";
+  const FileLock lock = FileLock::take(path).value();
+  const TimePoint before = now();
+  const auto second = FileLock::take(path, std::chrono::milliseconds(50));
+  ASSERT_FALSE(second);
+  EXPECT_GE(now() - before, std::chrono::milliseconds(50));
+  EXPECT_EQ(second.error().code, ErrorCode::kTimeout);
+  EXPECT_EQ(second.error().context, path.string());
+}
+
 TEST(FileLock, SaysWhereItCannotBe) {
   const auto lock = FileLock::take("/absent/folder/lock");
   ASSERT_FALSE(lock);

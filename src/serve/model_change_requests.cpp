@@ -40,7 +40,7 @@ class ModelChangeRequests::Watch {
   void end(const Result<void>& end) {
     if (reply_->gone()) return;
     // Once a stream has begun, its status cannot say what went wrong any more.
-    if (!end && !reply_->begun()) return requests_.refuse(*reply_, http_status(end.error().code), end.error());
+    if (!end && !reply_->begun()) return requests_.refuse(*reply_, ollama::status_of_change(end.error()), end.error());
     if (delivery_ == Delivery::kWhole) return requests_.send(*reply_, 200, ollama::success_body());
     begin();
     reply_->write(lines_.end(end));

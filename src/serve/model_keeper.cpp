@@ -86,15 +86,25 @@ Result<void> ModelKeeper::pull_now(const std::string& name, const store::OnProgr
                                    const std::stop_token& stop) {
   store::PullOptions options = TRY(management_.pull_options());
   options.naming = store::Naming::kNamesAlone;
+  options.may_be_called = [this](const Sha256& digest, const std::vector<std::string>& names) -> Result<void> {
+    const auto same = management_.store->find(digest.hex(), store::Naming::kNamesAlone);
+    return check_names(names, same ? table_.find_file(same->parts.front()).get() : nullptr);
+  };
   options.on_progress = on_progress;
   options.stop = stop;
   log::info("pulling {} for a client of the API", name);
-  const auto model = management_.store->pull(name, options);
-  if (!model) {
-    log::info("{} is not pulled: {}", name, model.error().to_string());
-    return std::unexpected(model.error());
+  const auto pulled = management_.store->pull(name, options);
+  if (!pulled) {
+    log::info("{} is not pulled: {}", name, pulled.error().to_string());
+    return std::unexpected(pulled.error());
   }
-  auto taken = take_in(*model, stop);
+  const std::lock_guard lock(changing_);
+  const auto model = management_.store->find(pulled->digest ? pulled->digest->hex() : pulled->names.front(),
+                                             store::Naming::kNamesAlone);
+  if (!model && model.error().code == ErrorCode::kNotFound) {
+    return fail(ErrorCode::kNotFound, std::format("'{}' was deleted as soon as it had come: pull it again", name));
+  }
+  auto taken = model ? take_in(*model, stop) : Result<void>(std::unexpected(model.error()));
   if (!taken && taken.error().code != ErrorCode::kCancelled) {
     taken.error().message = std::format("'{}' is here now, but it cannot be served: {}", name, taken.error().message);
   }
@@ -127,6 +137,7 @@ Result<void> ModelKeeper::remove(const std::string& client, std::string name, Do
 }
 
 Result<void> ModelKeeper::copy_now(const std::string& source, const std::string& destination) {
+  const std::lock_guard lock(changing_);
   const store::Store& store = *management_.store;
   const auto model = store.find(source, store::Naming::kNamesAlone);
   if (!model) {
@@ -134,23 +145,31 @@ Result<void> ModelKeeper::copy_now(const std::string& source, const std::string&
     return entry ? lies_elsewhere(source, *entry) : std::unexpected(model.error());
   }
   const auto entry = table_.find_file(model->parts.front());
-  // A name leads to one model, and clients of the other are in the middle of something.
-  const auto list = table_.list();
-  for (const ModelTable::Listed& listed : *list) {
-    const bool has_it =
-        std::ranges::any_of(listed.names, [&](const auto& own) { return store::same_name(own, destination); });
-    if (has_it && listed.entry != entry) {
-      return fail(ErrorCode::kNoCapacity, std::format("another model is served as '{}': give this one another name, or "
-                                                      "delete that one first",
-                                                      destination));
-    }
-  }
+  TRY(check_names({destination}, entry.get()));
   TRY(store.copy(source, destination, store::Naming::kNamesAlone));
   if (!entry) return {};
   return table_.rename(*entry, TRY(store.find(destination, store::Naming::kNamesAlone)).names);
 }
 
+Result<void> ModelKeeper::check_names(const std::vector<std::string>& names, const ModelEntry* of) const {
+  // A name leads to one model, and clients of the other are in the middle of something.
+  const auto list = table_.list();
+  for (const ModelTable::Listed& listed : *list) {
+    if (listed.entry.get() == of) continue;
+    for (const std::string& name : names) {
+      const bool has_it =
+          std::ranges::any_of(listed.names, [&](const auto& own) { return store::same_name(own, name); });
+      if (!has_it) continue;
+      return fail(ErrorCode::kNoCapacity, std::format("another model is served as '{}': give this one another name, or "
+                                                      "delete that one first",
+                                                      name));
+    }
+  }
+  return {};
+}
+
 Result<void> ModelKeeper::remove_now(const std::string& name) {
+  const std::lock_guard lock(changing_);
   const store::Store& store = *management_.store;
   // What is another program's the store refuses to touch, and says so.
   const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
@@ -171,10 +190,14 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
                             "with 'baton rm'",
                             entry->served().id()));
   }
-  if (left.empty() && entry) {
-    TRY(on_loop([this, entry] { return doors_.dismiss(*entry); }, ending_.get_token()));
+  const bool is_dismissed = left.empty() && entry;
+  if (is_dismissed) TRY(on_loop([this, entry] { return doors_.dismiss(*entry); }, ending_.get_token()));
+  if (auto removed = store.remove(*removal); !removed) {
+    // It is still here, and so are its clients.
+    const auto back = is_dismissed ? take_in(model, ending_.get_token()) : Result<void>();
+    if (!back) log::warning("{} is served no longer: {}", name, back.error().to_string());
+    return removed;
   }
-  TRY(store.remove(*removal));
   log::info("{} was deleted by a client of the API", name);
   if (left.empty() || !entry) return {};
   return table_.rename(*entry, left);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -74,6 +75,8 @@ class ModelKeeper {
   Result<void> take_in(const store::StoredModel& model, const std::stop_token& stop);
   Result<void> copy_now(const std::string& source, const std::string& destination);
   Result<void> remove_now(const std::string& name);
+  // kNoCapacity where another model than `of` (null: than all) is served by one of them.
+  Result<void> check_names(const std::vector<std::string>& names, const ModelEntry* of) const;
   bool needs(const std::filesystem::path& file) const;
   Result<void> submit(const std::string& client, std::move_only_function<Result<void>()> work, Done done);
   Result<void> on_loop(std::move_only_function<Result<void>()> task, const std::stop_token& stop);
@@ -83,6 +86,9 @@ class ModelKeeper {
   const ModelManagement management_;
   const Doors doors_;
   std::stop_source ending_;
+  // Over every look into the store that is followed by a change of the table; never taken on the loop's thread, which
+  // its holder may wait for.
+  std::mutex changing_;
   TaskWorker files_;
   ModelPulls pulls_;
 };

@@ -1,6 +1,7 @@
 """Models that come and go by Ollama's API of a running 'baton up': pulled from a hub, copied, listed, used and deleted."""
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
@@ -137,6 +138,7 @@ class Changes(Served):
         check_output(["cp", NAME, "other", "--data", str(self.cluster.home("local"))])
         server = self.serve(model=NAME, name=None)
         self.assertEqual(self.names(server), [NAME])
+        text = self.text(server, NAME)
         status, answer = self.change(server, "DELETE", "/api/delete", model=NAME)
         self.assertEqual(status, 409, answer)
         self.assertIn("started with", answer["error"])
@@ -144,7 +146,7 @@ class Changes(Served):
         self.assertEqual(self.change(server, "DELETE", "/api/delete", model=self.digest[:16])[0], 409)
         self.assertEqual(self.change(server, "DELETE", "/api/delete", model="other")[0], 200)
         self.assertEqual(self.files(), ["tiny-F16.gguf"])
-        self.assertTrue(self.text(server, NAME) is not None)
+        self.assertEqual(self.text(server, NAME), text)
         server.__exit__()
         by_file = self.serve()
         for method, path, body in (("DELETE", "/api/delete", {"model": "tiny"}),
@@ -155,6 +157,32 @@ class Changes(Served):
         self.pull(by_file)
         taken = self.change(by_file, "POST", "/api/copy", source=NAME, destination="tiny")
         self.assertEqual(taken[0], 409, taken)
+
+    def test_deleting_an_alias_leaves_the_model(self):
+        server = self.serve()
+        self.pull(server)
+        for copied, deleted in (("mine", "mine:latest"), ("mine:latest", "mine"), ("mine", "MINE")):
+            self.assertEqual(self.change(server, "POST", "/api/copy", source=NAME, destination=copied), (200, b""))
+            self.assertEqual(self.names(server), ["tiny", NAME, copied])
+            self.assertEqual(self.change(server, "DELETE", "/api/delete", model=deleted), (200, b""))
+            self.assertEqual((self.names(server), self.files()), (["tiny", NAME], ["tiny-F16.gguf"]))
+        self.assertEqual(self.change(server, "POST", "/api/copy", source=NAME, destination="mine"), (200, b""))
+        status, answer = self.change(server, "DELETE", "/api/delete", model=f"hf.co/{REPOSITORY}")
+        self.assertEqual(status, 400, answer)
+        self.assertIn(NAME, answer["error"])
+        self.assertIn("mine", answer["error"])
+        self.assertEqual((self.names(server), self.files()), (["tiny", NAME, "mine"], ["tiny-F16.gguf"]))
+
+    def test_what_cannot_be_deleted_is_served_still(self):
+        server = self.serve()
+        self.pull(server)
+        with open(self.folder / "models" / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            status, answer = self.change(server, "DELETE", "/api/delete", model=NAME)
+        self.assertGreaterEqual(status, 500, answer)
+        self.assertIn(".lock", answer["error"])
+        self.assertEqual((self.names(server), self.files()), (["tiny", NAME], ["tiny-F16.gguf"]))
+        self.text(server, NAME)
 
     def test_other_programs_models_are_used_and_left_alone(self):
         blobs = self.folder / "ollama" / "blobs"
@@ -325,6 +353,26 @@ class BetweenNodes(Processes):
                 response = connection.getresponse()
                 self.assertEqual(response.status, 200, response.read())
         self.assertEqual([(model["name"], model["source"]) for model in json.loads(b.must("ls", "--json"))], [("model", "node a")])
+
+    def test_a_pull_takes_no_name_from_another_model(self):
+        a, = self.cluster("a")
+        other = self.folder / "other" / "model.gguf"
+        other.parent.mkdir()
+        synth(other, "--seed", "7")
+        b = self.machine("b")
+        b.model = other
+        result = call("join", a.must("token").strip(), "--data", b.data, "--name", "b")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        b.up()
+        wait_for(lambda: b.status("a") == "alive", "b sees a", 10)
+        connection = http.client.HTTPConnection("127.0.0.1", int(b.api.rsplit(":", 1)[1]), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/api/pull", json.dumps({"model": "a/model", "stream": False}))
+            response = connection.getresponse()
+            answer = response.read()
+        self.assertEqual(response.status, 409, answer)
+        self.assertIn(b"'model'", answer)
+        self.assertEqual(json.loads(b.must("ls", "--json")), [])
 
 
 if __name__ == "__main__":
