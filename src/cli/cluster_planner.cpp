@@ -36,6 +36,12 @@ double rounded(double value) {
   return std::round(value / unit) * unit;
 }
 
+// What was learned fades from one moment to the next; it is told in steps, so that it is news only now and then.
+double in_steps(double factor) {
+  constexpr double kStep = 0.05;
+  return std::exp(std::round(std::log(factor) / kStep) * kStep);
+}
+
 }  // namespace
 
 class ModelPlanner::Planned : public serve::AnswerPlan {
@@ -141,8 +147,8 @@ cluster::ModelState ModelPlanner::state() const {
                             .rates = {}};
   if (const auto& known = model_.rates()) {
     // The others plan with what it took here of late, not with what it took once.
-    const double prefill_factor = planner_.prefill_factor(cluster_.own_id(), now());
-    const double decode_factor = planner_.decode_factor(cluster_.own_id(), now());
+    const double prefill_factor = in_steps(planner_.prefill_factor(cluster_.own_id(), now()));
+    const double decode_factor = in_steps(planner_.decode_factor(cluster_.own_id(), now()));
     state.rates = {.prefill_tokens_per_s = known->prefill_tokens_per_s / prefill_factor,
                    .decode_tokens_per_s = known->decode_tokens_per_s / decode_factor,
                    .flops_per_second = known->rates.flops_per_second / prefill_factor,
