@@ -37,6 +37,22 @@ class PlannedProcesses(Processes):
         self.assertEqual(status, 200, content)
         return content
 
+    def stream(self, machine, prompt, tokens):
+        """An answer's pieces, as they come; the last says how it went."""
+        connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
+        try:
+            connection.request("POST", "/v1/completions",
+                               json.dumps({"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}),
+                               {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            self.assertEqual(response.status, 200)
+            for line in response:
+                event = line.decode().strip().removeprefix("data: ")
+                if event and event != "[DONE]":
+                    yield json.loads(event)["choices"][0]
+        finally:
+            connection.close()
+
     def ask(self, machine, prompt, tokens=8):
         return self.answer(machine, prompt, tokens)["choices"][0]["text"]
 

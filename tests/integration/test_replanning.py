@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -32,25 +33,31 @@ CONTEXT = 2048
 
 
 class Replanning(PlannedProcesses):
-    def hub_and_two(self, hub_flags, helper_flags, prompt, tokens):
-        """A machine that is asked, two that would do better, and what the first says by itself."""
+    def hub_and_two(self, hub_flags, helper_flags):
+        """A machine that is asked, and two that would do better."""
         hub = self.machine("hub", *hub_flags, context=CONTEXT)
-        hub.up()
-        alone = self.ask(hub, prompt, tokens)
-        # What it still knows would not be worth sharing.
-        hub.kill(signal.SIGTERM)
         hub.up()
         helpers = {name: self.join(hub, name, *helper_flags, context=CONTEXT) for name in ("north", "south")}
         self.wait_until_linked(hub, *helpers)
-        return hub, helpers, alone
+        return hub, helpers
 
-    def at_work(self, helpers, known=()):
-        """The helpers that work for a request, once one does."""
+    def run_command(self, prompt, tokens):
+        return [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", ",".join(map(str, prompt)), "-n", str(tokens),
+                "--threads", "1", "--chunk", str(CHUNK), *DEVICE]
+
+    def alone(self, prompt, tokens):
+        """What one machine writes by itself: how fast it is emulated to be makes no difference to the text."""
+        return finish(subprocess.Popen([*self.run_command(prompt, tokens), "--plan", "prefill=local:0-8;decode=local:0-8"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+    def at_work(self, helpers, phase):
+        """The helper that is the last to work in a phase of the one request they were asked for, once it does."""
         def working():
-            return [name for name, helper in helpers.items()
-                    if "request " in pathlib.Path(f"{helper.data}.log").read_text()]
-        wait_for(working, "somebody works for the request", 20)
-        return working()
+            logs = [pathlib.Path(f"{helper.data}.log").read_text() for helper in helpers.values()]
+            plans = re.findall(rf"request .*{phase}=([^;\n]*)", "\n".join(logs))
+            return [name for stages in plans for name in re.findall(r"(\w+):", stages) if name in helpers]
+        wait_for(working, f"somebody works for the request's {phase}", 20)
+        return working()[-1]
 
     def check_went_on(self, failures, victim, helpers, prompt):
         self.assertEqual(failures[0]["peer"], victim)
@@ -62,53 +69,55 @@ class Replanning(PlannedProcesses):
         self.assertLess(0, failures[0]["cost_s"])
         self.assertLess(failures[0]["failed_s"], failures[0]["next_token_s"])
 
-    def kill_one_while_it_works(self, hub, helpers, prompt, tokens, after_s):
-        with concurrent.futures.ThreadPoolExecutor() as threads:
-            answer = threads.submit(self.answer, hub, prompt, tokens)
-            victim = self.at_work(helpers)[0]
-            time.sleep(after_s)
-            helpers[victim].kill()
-            answer = answer.result()
+    def check_answer(self, hub, course, victim, helpers, prompt):
         row = self.last(hub)
         self.assertTrue(row["recovered"], row)
         self.check_went_on(row["failures"], victim, helpers, prompt)
-        course = answer["choices"][0]["baton"]
         self.assertTrue(course["recovered"])
         self.assertEqual(course["replans"][0]["lost"], victim)
         self.assertEqual(course["replans"][0]["replanned"], row["failures"][0]["replanned"])
         self.assertGreater(course["replans"][0]["cost_ms"], 0)
-        return answer, row["failures"][0]
+        return row["failures"][0]
 
     def test_a_third_machine_reads_on_where_one_died(self):
-        hub, helpers, alone = self.hub_and_two(HUB, READER, LONG, WRITTEN)
-        answer, failure = self.kill_one_while_it_works(hub, helpers, LONG, WRITTEN, after_s=0.4)
-        self.assertEqual(answer["choices"][0]["text"], alone)
+        hub, helpers = self.hub_and_two(HUB, READER)
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            answer = threads.submit(self.answer, hub, LONG, WRITTEN)
+            victim = self.at_work(helpers, "prefill")
+            time.sleep(0.4)
+            helpers[victim].kill()
+            choice = answer.result()["choices"][0]
+        failure = self.check_answer(hub, choice["baton"], victim, helpers, LONG)
+        self.assertEqual(choice["text"], self.alone(LONG, WRITTEN)["text"])
         self.assertEqual(failure["text_tokens"], len(LONG))
         # What had come is neither read nor sent again.
         self.assertGreater(failure["salvaged_tokens"], 0, failure)
 
     def test_a_third_machine_writes_on_where_one_died(self):
-        hub, helpers, alone = self.hub_and_two(SLOW_HUB, WRITER, SHORT, WRITTEN)
-        answer, failure = self.kill_one_while_it_works(hub, helpers, SHORT, WRITTEN, after_s=0.4)
-        self.assertEqual(answer["choices"][0]["text"], alone)
+        hub, helpers = self.hub_and_two(SLOW_HUB, WRITER)
+        text = ""
+        for place, choice in enumerate(self.stream(hub, SHORT, WRITTEN)):
+            if place == 5:
+                victim = self.at_work(helpers, "decode")
+                helpers[victim].kill()
+            text += choice["text"]
+        failure = self.check_answer(hub, choice["baton"], victim, helpers, SHORT)
+        self.assertEqual(text, self.alone(SHORT, WRITTEN)["text"])
         self.assertGreater(failure["text_tokens"], len(SHORT))
         self.assertRegex(failure["replanned"], "decode=(north|south):0-8$")
 
     def test_run_says_what_was_planned_anew(self):
-        hub, helpers, _ = self.hub_and_two(HUB, READER, SHORT, 2)
-        command = [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", ",".join(map(str, LONG)), "-n", str(WRITTEN),
-                   "--threads", "1", "--chunk", str(CHUNK), "--data", str(hub.data), *DEVICE, *HUB]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        victim = self.at_work(helpers)[0]
+        hub, helpers = self.hub_and_two(HUB, READER)
+        process = subprocess.Popen([*self.run_command(LONG, WRITTEN), "--data", str(hub.data), *HUB],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        victim = self.at_work(helpers, "prefill")
         time.sleep(0.4)
         helpers[victim].kill()
         result = finish(process)
         self.assertEqual(result["planned"]["by"], "planner")
         self.check_went_on(result["failures"], victim, helpers, LONG)
         self.assertEqual(result["plan"], result["failures"][-1]["replanned"])
-        alone = finish(subprocess.Popen([*command, "--plan", "prefill=local:0-8;decode=local:0-8"],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        self.assertEqual(result["tokens"], alone["tokens"])
+        self.assertEqual(result["tokens"], self.alone(LONG, WRITTEN)["tokens"])
 
 
 class ChangingMachines(PlannedProcesses):
