@@ -10,38 +10,21 @@
 #include <utility>
 
 #include "base/atomic_file.h"
+#include "base/descriptor.h"
 #include "base/memory.h"
 #include "base/system_error.h"
 
 namespace baton {
 
-namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-}  // namespace
-
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return system_error("open", path);
+  if (!file.is_open()) return system_error("open", path);
   struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return system_error("inspect", path);
+  if (::fstat(file.number(), &status) != 0) return system_error("inspect", path);
   if (!S_ISREG(status.st_mode)) return fail(ErrorCode::kInvalidArgument, "is not a regular file", path.string());
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return MappedFile(nullptr, 0);
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return system_error("map", path);
   MappedFile mapped(static_cast<const std::byte*>(data), size);
   advise_large_pages(mapped.bytes());
@@ -75,11 +58,11 @@ constexpr std::size_t kMostStreamBytes = std::size_t{1} << 30;
 
 Result<std::string> read_all(const std::filesystem::path& path) {
   const Descriptor stream(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (stream.get() < 0) return system_error("open", path);
+  if (!stream.is_open()) return system_error("open", path);
   std::string text;
   std::array<char, 65536> block{};
   while (true) {
-    const ssize_t size = ::read(stream.get(), block.data(), block.size());
+    const ssize_t size = ::read(stream.number(), block.data(), block.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return system_error("read", path);
     if (size == 0) return text;

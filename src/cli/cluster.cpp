@@ -17,7 +17,7 @@ namespace baton::cli {
 
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kAnswerTimeout = std::chrono::seconds(5);
 constexpr auto kJoinPatience = std::chrono::seconds(20);
 constexpr std::size_t kIdDigits = 12;
 
@@ -36,7 +36,7 @@ struct ClusterFlags {
 Result<cluster::ControlAnswer> command_node(const ClusterFlags& flags, cluster::Command command) {
   const cluster::Folder folder = TRY(flags.folder());
   return cluster::ask(folder, {.command = command, .node = flags.node, .lifetime_s = flags.lifetime_s},
-                      Duration(kPatience));
+                      Duration(kAnswerTimeout));
 }
 
 Result<void> run_join(const ClusterFlags& flags) {
@@ -83,7 +83,7 @@ std::string table_of(const cluster::ControlAnswer& answer) {
 
 Result<void> run_nodes(const ClusterFlags& flags) {
   const cluster::Folder folder = TRY(flags.folder());
-  auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kPatience));
+  auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kAnswerTimeout));
   const bool running = answer.has_value();
   if (!running && answer.error().code != ErrorCode::kUnavailable) return std::unexpected(answer.error());
   if (!running) answer = TRY(cluster::ask_folder(folder));

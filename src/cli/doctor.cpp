@@ -27,7 +27,7 @@ struct FindingJson {
 
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kCheckTimeout = std::chrono::seconds(5);
 
 struct DoctorFlags {
   OutputFormat format = OutputFormat::kText;
@@ -49,7 +49,7 @@ Result<void> examine_cluster(Findings& findings, const DoctorFlags& flags, const
   }
   const cluster::Folder folder = TRY(cluster::Folder::open(path));
   const std::string own_id = folder.identity().fingerprint().to_string();
-  auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kPatience));
+  auto answer = cluster::ask(folder, {.command = cluster::Command::kNodes}, Duration(kCheckTimeout));
   const bool running = answer.has_value();
   if (!running && TRY(folder.read_members())) answer = cluster::ask_folder(folder);
   if (!answer) {

@@ -19,7 +19,7 @@ namespace baton::cli {
 
 namespace {
 
-constexpr auto kAskTimeout = std::chrono::seconds(1);
+constexpr auto kListTimeout = std::chrono::seconds(1);
 
 Result<std::filesystem::path> model_folder(const LinkFlags& link) {
   if (const char* folder = std::getenv("BATON_MODELS"); folder != nullptr && *folder != '\0') return folder;
@@ -42,7 +42,7 @@ std::uint64_t memory_of_cluster_bytes(const LinkFlags& link) {
   const auto opened = cluster::Folder::open(*folder);
   if (!opened) return most;
   // Only a running node knows how the others are.
-  const auto answer = cluster::ask(*opened, {.command = cluster::Command::kNodes}, Duration(kAskTimeout));
+  const auto answer = cluster::ask(*opened, {.command = cluster::Command::kNodes}, Duration(kListTimeout));
   if (!answer) return most;
   for (const cluster::NodeReport& node : answer->nodes) {
     for (const auto& device : node.state.devices) most = std::max(most, device.free_bytes);

@@ -31,7 +31,7 @@ namespace {
 
 constexpr std::size_t kDigestDigits = 12;
 
-struct ModelFlags {
+struct StoreFlags {
   std::string model;
   std::vector<std::string> models;
   std::string new_name;
@@ -58,7 +58,7 @@ std::string day_text(std::int64_t seconds_since_1970) {
   return seconds_since_1970 == 0 ? "-" : std::format("{:%Y-%m-%d}", time);
 }
 
-Result<void> run_pull(const ModelFlags& flags) {
+Result<void> run_pull(const StoreFlags& flags) {
   PullSource source;
   if (flags.from == "hub") {
     source.from = store::PullFrom::kHub;
@@ -70,7 +70,7 @@ Result<void> run_pull(const ModelFlags& flags) {
   return print(std::format("{} {}\n", model.names.front(), model.parts.front().string()));
 }
 
-Result<void> run_list(const ModelFlags& flags) {
+Result<void> run_list(const StoreFlags& flags) {
   const store::Store store = TRY(open_store(flags.link));
   const std::vector<store::StoredModel> models = TRY(store.list());
   if (flags.format == OutputFormat::kJson) {
@@ -93,13 +93,13 @@ Result<void> run_list(const ModelFlags& flags) {
   return print(table_text(rows));
 }
 
-Result<void> run_remove(const ModelFlags& flags) {
+Result<void> run_remove(const StoreFlags& flags) {
   const store::Store store = TRY(open_store(flags.link));
   for (const std::string& name : flags.models) TRY(store.remove(name));
   return {};
 }
 
-Result<void> run_copy(const ModelFlags& flags) {
+Result<void> run_copy(const StoreFlags& flags) {
   const store::Store store = TRY(open_store(flags.link));
   return store.copy(flags.model, flags.new_name);
 }
@@ -108,7 +108,7 @@ Result<void> run_copy(const ModelFlags& flags) {
 
 void add_models(CLI::App& app, Action& chosen) {
   {
-    auto flags = std::make_shared<ModelFlags>();
+    auto flags = std::make_shared<StoreFlags>();
     CLI::App* command = app.add_subcommand("pull", "Get a model, from a node of the cluster or from the hub");
     command->add_option("MODEL", flags->model, "A name such as qwen3:8b, hf.co/OWNER/REPO[:QUANT], a URL, or NODE/NAME")
         ->required();
@@ -131,7 +131,7 @@ void add_models(CLI::App& app, Action& chosen) {
     command->callback([&chosen, flags] { chosen = [flags] { return run_pull(*flags); }; });
   }
   {
-    auto flags = std::make_shared<ModelFlags>();
+    auto flags = std::make_shared<StoreFlags>();
     CLI::App* command = app.add_subcommand("ls", "List the models on this machine");
     add_json_flag(*command, flags->format, "Print a JSON array");
     flags->link.add_home_to(*command);
@@ -141,7 +141,7 @@ void add_models(CLI::App& app, Action& chosen) {
     command->callback([&chosen, flags] { chosen = [flags] { return run_list(*flags); }; });
   }
   {
-    auto flags = std::make_shared<ModelFlags>();
+    auto flags = std::make_shared<StoreFlags>();
     CLI::App* command = app.add_subcommand("cp", "Give a model one more name");
     command->add_option("MODEL", flags->model, "A model of 'baton ls'")->required();
     command->add_option("NAME", flags->new_name, "Its new name")->required();
@@ -150,7 +150,7 @@ void add_models(CLI::App& app, Action& chosen) {
     command->callback([&chosen, flags] { chosen = [flags] { return run_copy(*flags); }; });
   }
   {
-    auto flags = std::make_shared<ModelFlags>();
+    auto flags = std::make_shared<StoreFlags>();
     CLI::App* command = app.add_subcommand("rm", "Remove models from this machine");
     command->add_option("MODEL", flags->models, "Names or digests of 'baton ls'")->required();
     flags->link.add_home_to(*command);

@@ -7,19 +7,19 @@
 namespace baton::cli {
 namespace {
 
-constexpr std::uint32_t kLayers = 8;
+constexpr std::uint32_t kModelLayers = 8;
 const plan::NodeRef kSelf{"me", "", std::string(64, 'f')};
 
 std::string address(char key) { return "192.0.2.7:8771#" + std::string(64, key); }
 
 // The plan's text, or the error's.
 std::string outcome(const PlanFlags& flags) {
-  const auto plan = flags.plan_for(kLayers, kSelf);
+  const auto plan = flags.plan_for(kModelLayers, kSelf);
   return plan ? plan->to_string() : plan.error().to_string();
 }
 
 void expect_error(const PlanFlags& flags, std::string_view text) {
-  const auto plan = flags.plan_for(kLayers, kSelf);
+  const auto plan = flags.plan_for(kModelLayers, kSelf);
   ASSERT_FALSE(plan) << plan->to_string();
   EXPECT_EQ(plan.error().code, ErrorCode::kInvalidArgument);
   EXPECT_NE(plan.error().message.find(text), std::string::npos) << plan.error().message;
@@ -61,7 +61,7 @@ TEST(PlanFlags, LetAPeerReadThePromptOrItsFirstLayers) {
 TEST(PlanFlags, TakeAnAddressInPlaceOfAName) {
   const PlanFlags flags{.prefill_on = address('a')};
   EXPECT_EQ(outcome(flags), "prefill=peer:0-8;decode=local:0-8");
-  EXPECT_EQ(flags.plan_for(kLayers, kSelf).value().nodes.back().fingerprint, std::string(64, 'a'));
+  EXPECT_EQ(flags.plan_for(kModelLayers, kSelf).value().nodes.back().fingerprint, std::string(64, 'a'));
   expect_error({.peers = {"peer=" + address('b')}, .prefill_on = address('a')}, "cannot be called 'peer'");
 }
 
@@ -98,10 +98,10 @@ TEST(PlanFlags, DoNotTakeThisMachineForAPeer) {
 TEST(PeerTasks, SayWhoDoesWhat) {
   const PlanFlags flags{.peers = {"A=" + address('a'), "B=" + address('b')},
                         .plan = "prefill=A:0-3,B:3-6,local:6-8;decode=A:0-4,local:4-8"};
-  EXPECT_EQ(peer_tasks(flags.plan_for(kLayers, kSelf).value()),
+  EXPECT_EQ(peer_tasks(flags.plan_for(kModelLayers, kSelf).value()),
             (std::vector<std::string>{"A at 192.0.2.7:8771: reads layers 0-3, writes layers 0-4",
                                       "B at 192.0.2.7:8771: reads layers 3-6"}));
-  EXPECT_TRUE(peer_tasks(PlanFlags{}.plan_for(kLayers, kSelf).value()).empty());
+  EXPECT_TRUE(peer_tasks(PlanFlags{}.plan_for(kModelLayers, kSelf).value()).empty());
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ struct RunFlags {
 constexpr std::uint32_t kDialogueTokens = 4096;
 
 // How long a finished request waits for its peers to hear that they are free again.
-constexpr auto kGoodbyeTimeout = std::chrono::seconds(1);
+constexpr auto kRunGoodbyeTimeout = std::chrono::seconds(1);
 
 // The layers that the plan gives this node; the first alone where it gives none, as an engine needs some.
 LayerRange own_layers(const plan::Plan& plan) {
@@ -303,7 +303,7 @@ Result<void> run(const RunFlags& flags) {
     node_options.transport = transport.get();
     const auto node = TRY(make_node(std::move(node_options)));
     result.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
-    printer.when_done = [&] { node->when_quiet(kGoodbyeTimeout, [&] { loop->stop(); }); };
+    printer.when_done = [&] { node->when_quiet(kRunGoodbyeTimeout, [&] { loop->stop(); }); };
     // Nobody reads on, or the disk is full. Posted, as the request is in the middle of telling us a token.
     printer.when_output_failed = [&] {
       loop->post([&] {

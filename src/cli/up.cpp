@@ -31,7 +31,7 @@ namespace baton::cli {
 namespace {
 
 // How long the end waits for peers to hear of it.
-constexpr auto kGoodbyeTimeout = std::chrono::seconds(2);
+constexpr auto kUpGoodbyeTimeout = std::chrono::seconds(2);
 
 Result<plan::RequestPlanner::Options> planner_options(const engine::EngineOptions& engine, const LinkFlags& link) {
   const auto codec = plan::find_codec(link.codec);
@@ -111,7 +111,7 @@ Result<void> up(const UpFlags& flags) {
   std::optional<Error> out;
   const auto shut_down = [&] {
     server.reset();
-    node->shut_down(kGoodbyeTimeout, [&] { home->membership().shut_down(kGoodbyeTimeout, [&] { loop->stop(); }); });
+    node->shut_down(kUpGoodbyeTimeout, [&] { home->membership().shut_down(kUpGoodbyeTimeout, [&] { loop->stop(); }); });
   };
   // Posted, so that a signal during the loading of the model is kept until the loop runs.
   const SignalWatch signals([&] {

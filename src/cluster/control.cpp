@@ -30,7 +30,7 @@ namespace {
 using control_json::WireAnswer;
 using control_json::WireRequest;
 
-constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
+constexpr glz::opts kReadControl{.error_on_unknown_keys = false, .error_on_missing_keys = false};
 
 NodeReport report_of(const PeerView& view) {
   // A peer that called is connected from a port where nobody listens, and this node may listen everywhere.
@@ -142,7 +142,7 @@ Result<ControlAnswer> ask(const Folder& folder, const ControlRequest& request, D
   if (!json && (json.error().code == ErrorCode::kUnavailable || json.error().code == ErrorCode::kRefused))
     return nobody();
   WireAnswer answer;
-  if (glz::read<kRead>(answer, TRY(json))) {
+  if (glz::read<kReadControl>(answer, TRY(json))) {
     return fail(ErrorCode::kProtocol, "the node that runs here answers in a way that this baton does not know");
   }
   if (answer.error < 0) return std::move(answer.answer);
@@ -180,7 +180,7 @@ void answer_commands(Membership& membership) {
   membership.answer_with([&membership](const std::string& json) {
     WireRequest request;
     WireAnswer answer;
-    const auto done = glz::read<kRead>(request, json)
+    const auto done = glz::read<kReadControl>(request, json)
                           ? Result<ControlAnswer>(fail(ErrorCode::kProtocol, "the question is malformed"))
                           : carry_out(membership, request);
     if (done) {

@@ -10,8 +10,8 @@ namespace baton::cluster {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x504c5442;  // "BTLP"
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint32_t kProbeMagic = 0x504c5442;  // "BTLP"
+constexpr std::uint16_t kProbeVersion = 1;
 
 enum class Type : std::uint8_t { kBegin = 1, kData = 2, kEnd = 3, kResult = 4 };
 
@@ -21,8 +21,8 @@ constexpr auto kLongest = std::chrono::milliseconds(200);
 constexpr std::size_t kFrameBytes = 16 << 10;
 constexpr std::size_t kLeastFrames = 8;
 // All of it. A link on which the least takes longer is one over which nobody should plan.
-constexpr auto kPatience = std::chrono::seconds(10);
-constexpr auto kGoodbye = std::chrono::seconds(2);
+constexpr auto kProbeTimeout = std::chrono::seconds(10);
+constexpr auto kProbeGoodbyeTimeout = std::chrono::seconds(2);
 
 constexpr std::array<std::byte, kFrameBytes> kFiller{};
 
@@ -35,8 +35,8 @@ Bytes message_of(Type type) {
 Bytes begin_message() {
   ByteWriter out;
   out.write(Type::kBegin);
-  out.write(kMagic);
-  out.write(kVersion);
+  out.write(kProbeMagic);
+  out.write(kProbeVersion);
   return std::move(out).take();
 }
 
@@ -67,7 +67,7 @@ std::shared_ptr<LinkProbe> LinkProbe::start(net::EventLoop& loop, std::shared_pt
                                             Now load, OnMeasured on_measured) {
   std::shared_ptr<LinkProbe> probe(new LinkProbe(loop, std::move(connection), end, load, std::move(on_measured)));
   probe->connection_->start(probe);
-  probe->deadline_.start(Duration(kPatience), [weak = std::weak_ptr(probe)] {
+  probe->deadline_.start(Duration(kProbeTimeout), [weak = std::weak_ptr(probe)] {
     const auto self = weak.lock();
     if (!self) return;
     self->tell(fail(ErrorCode::kTimeout, "measuring the link takes too long"));
@@ -140,13 +140,13 @@ Result<void> LinkProbe::take(ByteSpan frame) {
   const bool from_dialler = end_ == End::kAnswerer;
   if (from_dialler && !begun_) {
     if (type != Type::kBegin) return broken("a link's measurement begins with something else");
-    if (TRY(in.read<std::uint32_t>()) != kMagic || TRY(in.read<std::uint16_t>()) != kVersion) {
+    if (TRY(in.read<std::uint32_t>()) != kProbeMagic || TRY(in.read<std::uint16_t>()) != kProbeVersion) {
       return broken("a link's measurement is of another version");
     }
     begun_ = true;
     if (load_ == Now::kIdle) return {};
     say(result_message(0));
-    connection_->finish(Duration(kGoodbye));
+    connection_->finish(Duration(kProbeGoodbyeTimeout));
     tell(fail(ErrorCode::kNoCapacity, "this node has no time to measure a link now"));
     return {};
   }
@@ -172,7 +172,7 @@ Result<void> LinkProbe::on_end() {
     begin_burst();
     return {};
   }
-  connection_->finish(Duration(kGoodbye));
+  connection_->finish(Duration(kProbeGoodbyeTimeout));
   tell(rates_);
   return {};
 }
@@ -188,7 +188,7 @@ Result<void> LinkProbe::on_result(double bytes_per_second) {
   }
   if (!received_) return broken("a link's measurement has a result before its end");
   tell(rates_);
-  connection_->finish(Duration(kGoodbye));
+  connection_->finish(Duration(kProbeGoodbyeTimeout));
   return {};
 }
 

@@ -43,8 +43,8 @@ TEST(ArrivalMeter, SaysNothingOfTooLittle) {
 }
 
 // Two nodes on one loop, over real TLS and perhaps an emulated link.
-struct World {
-  explicit World(const char* link) {
+struct ProbedPair {
+  explicit ProbedPair(const char* link) {
     const auto emulation = link == nullptr ? std::nullopt : std::optional(must(net::LinkEmulation::parse(link)));
     dialling = must(net::Transport::create(*loop, dialler, emulation));
     answering = must(net::Transport::create(*loop, answerer));
@@ -85,7 +85,7 @@ struct World {
 };
 
 TEST(LinkProbe, FindsWhatALinkCarriesBothWays) {
-  World world("0.1");
+  ProbedPair world("0.1");
   world.run();
   ASSERT_TRUE(world.asked && world.answered);
   const LinkRates rates = must(*world.asked);
@@ -98,7 +98,7 @@ TEST(LinkProbe, FindsWhatALinkCarriesBothWays) {
 }
 
 TEST(LinkProbe, IsShortOnASlowLink) {
-  World world("0.001");
+  ProbedPair world("0.001");
   const TimePoint began = now();
   world.run();
   ASSERT_TRUE(world.asked);
@@ -108,7 +108,7 @@ TEST(LinkProbe, IsShortOnASlowLink) {
 }
 
 TEST(LinkProbe, LeavesABusyPeerAlone) {
-  World world(nullptr);
+  ProbedPair world(nullptr);
   world.load = LinkProbe::Now::kBusy;
   world.run();
   ASSERT_TRUE(world.asked && world.answered);
@@ -150,7 +150,7 @@ TEST(LinkProbe, RefusesWhatIsNoMeasurement) {
       {begin, bytes({77})},
   };
   for (const auto& frames : lies) {
-    World world(nullptr);
+    ProbedPair world(nullptr);
     const auto dial = world.dialling->dial(
         {world.listener->endpoint(), world.answerer.fingerprint()}, net::Protocol::kLinkProbe, now() + seconds(5),
         [&](auto connection) { must(std::move(connection))->start(std::make_shared<Liar>(frames)); });

@@ -10,13 +10,13 @@ namespace baton::cluster {
 
 namespace {
 
-constexpr auto kTickInterval = std::chrono::milliseconds(250);
-constexpr auto kDialTimeout = std::chrono::seconds(2);
+constexpr auto kProbesTickInterval = std::chrono::milliseconds(250);
+constexpr auto kProbeDialTimeout = std::chrono::seconds(2);
 constexpr auto kRetry = std::chrono::seconds(5);
 // One of two nodes measures for both, the one with the lower id; the other only after so long without a result.
 constexpr auto kOthersTurn = std::chrono::seconds(20);
 // Nobody would ever share work over a link of which nothing is known: after so long it is measured beside other work.
-constexpr auto kPatience = std::chrono::seconds(3);
+constexpr auto kRatesTimeout = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -47,11 +47,11 @@ LinkProbes::~LinkProbes() {
 
 void LinkProbes::watch(Membership& membership) {
   membership_ = &membership;
-  timer_.start(Duration(kTickInterval), [this] { tick(); });
+  timer_.start(Duration(kProbesTickInterval), [this] { tick(); });
 }
 
 void LinkProbes::tick() {
-  timer_.start(Duration(kTickInterval), [this] { tick(); });
+  timer_.start(Duration(kProbesTickInterval), [this] { tick(); });
   std::erase_if(answered_, [](const auto& probe) { return probe.expired(); });
   const net::Fingerprint& self = membership_->identity().fingerprint();
   const TimePoint time = now();
@@ -78,7 +78,7 @@ void LinkProbes::tick() {
   const bool idle = is_idle_();
   for (const auto& [id, endpoint] : alive) {
     Peer& peer = peers_.at(id);
-    const bool waits = !idle && (peer.rates || time - peer.known_since < Duration(kPatience));
+    const bool waits = !idle && (peer.rates || time - peer.known_since < Duration(kRatesTimeout));
     if (!peer.wanted || time < peer.next_try || waits) continue;
     peer.next_try = time + Duration(kRetry);
     return probe(id, endpoint, idle ? LinkProbe::Now::kIdle : LinkProbe::Now::kBusy);
@@ -87,7 +87,8 @@ void LinkProbes::tick() {
 
 void LinkProbes::probe(const net::Fingerprint& peer, const net::Endpoint& endpoint, LinkProbe::Now load) {
   dial_ = membership_->work_transport().dial(
-      {endpoint, peer}, net::Protocol::kLinkProbe, now() + Duration(kDialTimeout), [this, peer, load](auto dialled) {
+      {endpoint, peer}, net::Protocol::kLinkProbe, now() + Duration(kProbeDialTimeout),
+      [this, peer, load](auto dialled) {
         const auto finished = std::exchange(dial_, nullptr);
         if (!dialled) return log::debug("a link is not measured: {}", dialled.error().to_string());
         probe_ = LinkProbe::start(loop_, std::move(*dialled), LinkProbe::End::kDialler, LinkProbe::Now::kIdle,

@@ -10,7 +10,7 @@ namespace baton::cluster {
 
 namespace {
 
-constexpr auto kGoodbye = std::chrono::seconds(2);
+constexpr auto kRefusalTimeout = std::chrono::seconds(2);
 constexpr auto kCutOffGoodbye = std::chrono::milliseconds(300);
 constexpr auto kListInterval = std::chrono::seconds(1);
 constexpr std::size_t kListBytesAtOnce = 128 * 1024;
@@ -241,7 +241,7 @@ void Membership::on_join(Link& link, const Join& join) {
   if (!statement) {
     log::warning("a node could not join: {}", statement.error().to_string());
     link.say(Refused{statement.error()});
-    return link.finish(kGoodbye);
+    return link.finish(kRefusalTimeout);
   }
   const net::Fingerprint id = trust::node_id(join.key);
   log::info("{} joins: {}", name_of(id), id.to_string().substr(0, 12));
@@ -257,7 +257,7 @@ void Membership::on_join(Link& link, const Join& join) {
   } else {
     link.say(Refused{std::move(certificate).error()});
   }
-  link.finish(kGoodbye);
+  link.finish(kRefusalTimeout);
 }
 
 void Membership::on_certificate(const Certificate& certificate) {

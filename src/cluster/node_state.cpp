@@ -10,7 +10,7 @@ namespace baton::cluster {
 
 namespace {
 
-constexpr glz::opts kRead{.error_on_unknown_keys = false, .error_on_missing_keys = false};
+constexpr glz::opts kReadState{.error_on_unknown_keys = false, .error_on_missing_keys = false};
 
 constexpr std::size_t kMaxEntries = 16;
 constexpr std::size_t kMaxTextBytesShown = 256;
@@ -85,7 +85,7 @@ Result<void> StateView::take(const State& state) {
     for_each_section(state_, [&](const char* name, auto& value) {
       if (section.name != name || section.version <= versions_[name]) return;
       std::remove_reference_t<decltype(value)> read{};
-      if (glz::read<kRead>(read, section.json)) {
+      if (glz::read<kReadState>(read, section.json)) {
         malformed = true;
         return;
       }

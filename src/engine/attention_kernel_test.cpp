@@ -12,7 +12,7 @@
 namespace baton::engine {
 namespace {
 
-std::vector<float> random_numbers(std::int64_t count, unsigned seed, float spread = 1.0F) {
+std::vector<float> spread_numbers(std::int64_t count, unsigned seed, float spread = 1.0F) {
   std::minstd_rand random(seed);
   std::normal_distribution<float> normal(0.0F, spread);
   std::vector<float> numbers(static_cast<std::size_t>(count));
@@ -27,13 +27,13 @@ struct Problem {
       : form(form_in), rows(rows_in), first_row(first_row_in), window(window_in) {
     cells =
         (first_row + rows + AttentionKernel::kCellTile - 1) / AttentionKernel::kCellTile * AttentionKernel::kCellTile;
-    queries = random_numbers(rows * form.heads * form.key_width, 1, spread);
+    queries = spread_numbers(rows * form.heads * form.key_width, 1, spread);
     keys = halves(cells * form.kv_heads * form.key_width, 2);
     values = halves(cells * form.kv_heads * form.value_width, 3);
   }
 
   static std::vector<ggml_fp16_t> halves(std::int64_t count, unsigned seed) {
-    const auto numbers = random_numbers(count, seed);
+    const auto numbers = spread_numbers(count, seed);
     std::vector<ggml_fp16_t> result(numbers.size());
     ggml_fp32_to_fp16_row(numbers.data(), result.data(), count);
     return result;

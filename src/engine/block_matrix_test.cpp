@@ -15,7 +15,7 @@ namespace {
 
 using model::TensorType;
 
-std::vector<float> random_numbers(std::int64_t count, unsigned seed) {
+std::vector<float> random_weights(std::int64_t count, unsigned seed) {
   std::minstd_rand random(seed);
   std::normal_distribution<float> normal;
   std::vector<float> numbers(static_cast<std::size_t>(count));
@@ -66,12 +66,12 @@ double exact_product(const float* input, const float* weights, std::int64_t colu
 
 bool has_kernels_here() { return find_block_kernels(CodeWidth::k8) != nullptr; }
 
-struct Case {
+struct BlockCase {
   TensorType type;
   Coding coding = Coding::kClose;
 };
 
-class BlockMatrixOf : public testing::TestWithParam<Case> {
+class BlockMatrixOf : public testing::TestWithParam<BlockCase> {
  protected:
   void SetUp() override {
     if (!has_kernels_here()) GTEST_SKIP() << "no such kernels on this processor";
@@ -80,11 +80,12 @@ class BlockMatrixOf : public testing::TestWithParam<Case> {
 
 INSTANTIATE_TEST_SUITE_P(
     Types, BlockMatrixOf,
-    testing::Values(Case{TensorType::kQ8_0}, Case{TensorType::kQ4_0}, Case{TensorType::kQ4_1}, Case{TensorType::kQ5_0},
-                    Case{TensorType::kQ5_1}, Case{TensorType::kIQ4_NL}, Case{TensorType::kIQ4_XS},
-                    Case{TensorType::kMXFP4}, Case{TensorType::kQ4_K}, Case{TensorType::kQ5_K}, Case{TensorType::kQ6_K},
-                    Case{TensorType::kF16}, Case{TensorType::kBF16}, Case{TensorType::kF16, Coding::kCoarse},
-                    Case{TensorType::kBF16, Coding::kCoarse}, Case{TensorType::kF32, Coding::kCoarse}),
+    testing::Values(BlockCase{TensorType::kQ8_0}, BlockCase{TensorType::kQ4_0}, BlockCase{TensorType::kQ4_1},
+                    BlockCase{TensorType::kQ5_0}, BlockCase{TensorType::kQ5_1}, BlockCase{TensorType::kIQ4_NL},
+                    BlockCase{TensorType::kIQ4_XS}, BlockCase{TensorType::kMXFP4}, BlockCase{TensorType::kQ4_K},
+                    BlockCase{TensorType::kQ5_K}, BlockCase{TensorType::kQ6_K}, BlockCase{TensorType::kF16},
+                    BlockCase{TensorType::kBF16}, BlockCase{TensorType::kF16, Coding::kCoarse},
+                    BlockCase{TensorType::kBF16, Coding::kCoarse}, BlockCase{TensorType::kF32, Coding::kCoarse}),
     [](const auto& test) {
       return std::string(model::facts(test.param.type).name) + (test.param.coding == Coding::kCoarse ? "_coarse" : "");
     });
@@ -101,12 +102,12 @@ TEST_P(BlockMatrixOf, IsAsCloseAsItsWidthAllows) {
   const auto& [type, coding] = GetParam();
   // Half a stretch of 512, rows that fill no panel, several stretches.
   for (const auto& [columns, rows] : {std::pair<std::int64_t, std::int64_t>{256, 64}, {768, 33}, {1280, 100}}) {
-    const FileMatrices source(type, random_numbers(columns * rows, 7), columns);
+    const FileMatrices source(type, random_weights(columns * rows, 7), columns);
     const auto matrix =
         BlockMatrix::find({.type = type, .coding = coding, .columns = columns, .rows = rows}, source.bytes);
     ASSERT_NE(matrix, nullptr);
     for (const std::int64_t count : {1, 5, 6, 7, 16, 64, 129}) {
-      const auto inputs = random_numbers(count * columns, 11);
+      const auto inputs = random_weights(count * columns, 11);
       const auto results = product(*matrix, one_group(count), inputs, count);
       double error = 0;
       double power = 0;
@@ -129,11 +130,11 @@ TEST_P(BlockMatrixOf, GivesTheSameBitsHoweverItIsShared) {
   constexpr std::int64_t kColumns = 512;
   constexpr std::int64_t kRows = 160;
   constexpr std::int64_t kCount = 50;
-  const FileMatrices source(type, random_numbers(kColumns * kRows, 3), kColumns);
+  const FileMatrices source(type, random_weights(kColumns * kRows, 3), kColumns);
   const auto matrix =
       BlockMatrix::find({.type = type, .coding = coding, .columns = kColumns, .rows = kRows}, source.bytes);
   ASSERT_NE(matrix, nullptr);
-  const auto inputs = random_numbers(kCount * kColumns, 5);
+  const auto inputs = random_weights(kCount * kColumns, 5);
   const auto expected = product(*matrix, one_group(kCount), inputs, kCount);
   for (const int threads : {2, 3, 16}) {
     EXPECT_EQ(product(*matrix, one_group(kCount), inputs, kCount, 1, threads), expected) << threads;
@@ -148,7 +149,7 @@ TEST_P(BlockMatrixOf, MultipliesRowsByTheMatricesTheyChose) {
   constexpr std::int64_t kMatrices = 5;
   constexpr std::int64_t kTokens = 40;
   constexpr std::int64_t kChosen = 2;
-  const FileMatrices source(type, random_numbers(kColumns * kRows * kMatrices, 3), kColumns);
+  const FileMatrices source(type, random_weights(kColumns * kRows * kMatrices, 3), kColumns);
   const BlockForm form{.type = type, .coding = coding, .columns = kColumns, .rows = kRows, .matrices = kMatrices};
   const auto all = BlockMatrix::find(form, source.bytes);
   ASSERT_NE(all, nullptr);
@@ -158,7 +159,7 @@ TEST_P(BlockMatrixOf, MultipliesRowsByTheMatricesTheyChose) {
     chosen.push_back(token % 4 == 0 ? 4 : 0);
     chosen.push_back(token % 3 == 0 ? 2 : 1);
   }
-  const auto inputs = random_numbers(kTokens * kColumns, 5);
+  const auto inputs = random_weights(kTokens * kColumns, 5);
   const auto results = product(*all, groups_by_matrix(chosen, kMatrices), inputs, kTokens * kChosen, kChosen, 3);
   const std::size_t matrix_bytes = source.bytes.size() / kMatrices;
   for (std::int64_t index = 0; index < kMatrices; ++index) {
@@ -204,12 +205,12 @@ TEST_P(BlockMatrixOf, HidesNoActivationThatIsNoNumber) {
   const auto& [type, coding] = GetParam();
   constexpr std::int64_t kColumns = 256;
   constexpr std::int64_t kRows = 40;
-  const FileMatrices source(type, random_numbers(kColumns * kRows, 3), kColumns);
+  const FileMatrices source(type, random_weights(kColumns * kRows, 3), kColumns);
   const auto matrix =
       BlockMatrix::find({.type = type, .coding = coding, .columns = kColumns, .rows = kRows}, source.bytes);
   ASSERT_NE(matrix, nullptr);
   for (const float wrong : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-    auto inputs = random_numbers(2 * kColumns, 5);
+    auto inputs = random_weights(2 * kColumns, 5);
     inputs[kColumns + 40] = wrong;
     const auto results = product(*matrix, one_group(2), inputs, 2);
     for (std::size_t out = 0; out < kRows; ++out) {

@@ -27,7 +27,7 @@ struct FakeTime {
 };
 
 // 1 TFLOPS and 100 GB/s: 1e10 FLOPs are 10 ms, 1e9 bytes too.
-Emulation make(FakeTime& fake) {
+Emulation emulation_of(FakeTime& fake) {
   return *Emulation::create({.teraflops = 1, .gigabytes_per_second = 100}, fake.time());
 }
 
@@ -35,7 +35,7 @@ constexpr model::Cost kTenMs{.flops = 1e10, .bytes = 0};
 
 TEST(Emulation, TakesTheLongerOfComputingAndReading) {
   FakeTime fake;
-  const Emulation emulation = make(fake);
+  const Emulation emulation = emulation_of(fake);
   EXPECT_EQ(emulation.duration_of({.flops = 1e10, .bytes = 1e8}), milliseconds(10));
   EXPECT_EQ(emulation.duration_of({.flops = 1e9, .bytes = 2e9}), milliseconds(20));
 }
@@ -43,7 +43,7 @@ TEST(Emulation, TakesTheLongerOfComputingAndReading) {
 TEST(Emulation, SleepsToAbsoluteDeadlinesSoThatOversleepIsRepaid) {
   FakeTime fake;
   fake.oversleep = milliseconds(3);
-  Emulation emulation = make(fake);
+  Emulation emulation = emulation_of(fake);
   const TimePoint start = fake.at;
   emulation.begin_pass();
   for (int layer = 0; layer < 10; ++layer) {
@@ -58,7 +58,7 @@ TEST(Emulation, SleepsToAbsoluteDeadlinesSoThatOversleepIsRepaid) {
 
 TEST(Emulation, StartsFromNowAfterIdleTime) {
   FakeTime fake;
-  Emulation emulation = make(fake);
+  Emulation emulation = emulation_of(fake);
   emulation.begin_pass();
   emulation.finish(kTenMs);
   fake.at += milliseconds(500);
@@ -70,7 +70,7 @@ TEST(Emulation, StartsFromNowAfterIdleTime) {
 
 TEST(Emulation, CountsByHowMuchAPassEndsLate) {
   FakeTime fake;
-  Emulation emulation = make(fake);
+  Emulation emulation = emulation_of(fake);
   emulation.begin_pass();
   fake.at += milliseconds(14);  // 4 ms late
   emulation.finish(kTenMs);
@@ -94,7 +94,7 @@ TEST(Emulation, CountsByHowMuchAPassEndsLate) {
 
 TEST(Emulation, IsInvalidAboveOnePercentOfOverrunUntilReset) {
   FakeTime fake;
-  Emulation emulation = make(fake);
+  Emulation emulation = emulation_of(fake);
   emulation.begin_pass();
   fake.at += milliseconds(11);
   emulation.finish(kTenMs);

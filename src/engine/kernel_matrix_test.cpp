@@ -60,13 +60,13 @@ double relative_error(const FileMatrix& matrix, const std::vector<float>& inputs
   return std::sqrt(error / power);
 }
 
-struct Case {
+struct KernelCase {
   TensorType type;
   PrefillPack pack;
   double most_error;
 };
 
-class KernelMatrixOf : public testing::TestWithParam<Case> {
+class KernelMatrixOf : public testing::TestWithParam<KernelCase> {
  protected:
   void SetUp() override {
     if (!choose_form(GetParam().type, 256, 64, GetParam().pack)) GTEST_SKIP() << "no such kernels on this processor";
@@ -78,20 +78,20 @@ constexpr double kF32Error = 1e-6;
 constexpr double kBf16Error = 5e-3;
 constexpr double kInt8Error = 1.2e-2;
 INSTANTIATE_TEST_SUITE_P(Types, KernelMatrixOf,
-                         testing::Values(Case{TensorType::kF32, PrefillPack::kAuto, kF32Error},
-                                         Case{TensorType::kF16, PrefillPack::kAuto, kF32Error},
-                                         Case{TensorType::kBF16, PrefillPack::kF32, kF32Error},
-                                         Case{TensorType::kQ8_0, PrefillPack::kF32, 4e-4},  // kept as F16
-                                         Case{TensorType::kF32, PrefillPack::kBf16, kBf16Error},
-                                         Case{TensorType::kF16, PrefillPack::kBf16, kBf16Error},
-                                         Case{TensorType::kBF16, PrefillPack::kAuto, kBf16Error},
-                                         Case{TensorType::kQ8_0, PrefillPack::kAuto, kBf16Error},
-                                         Case{TensorType::kQ4_0, PrefillPack::kAuto, kBf16Error},
-                                         Case{TensorType::kQ4_K, PrefillPack::kAuto, kBf16Error},
-                                         Case{TensorType::kQ6_K, PrefillPack::kAuto, kBf16Error},
-                                         Case{TensorType::kQ8_0, PrefillPack::kInt8, kBf16Error},
-                                         Case{TensorType::kQ4_0, PrefillPack::kInt8, kInt8Error},
-                                         Case{TensorType::kF16, PrefillPack::kInt8, kBf16Error}),
+                         testing::Values(KernelCase{TensorType::kF32, PrefillPack::kAuto, kF32Error},
+                                         KernelCase{TensorType::kF16, PrefillPack::kAuto, kF32Error},
+                                         KernelCase{TensorType::kBF16, PrefillPack::kF32, kF32Error},
+                                         KernelCase{TensorType::kQ8_0, PrefillPack::kF32, 4e-4},  // kept as F16
+                                         KernelCase{TensorType::kF32, PrefillPack::kBf16, kBf16Error},
+                                         KernelCase{TensorType::kF16, PrefillPack::kBf16, kBf16Error},
+                                         KernelCase{TensorType::kBF16, PrefillPack::kAuto, kBf16Error},
+                                         KernelCase{TensorType::kQ8_0, PrefillPack::kAuto, kBf16Error},
+                                         KernelCase{TensorType::kQ4_0, PrefillPack::kAuto, kBf16Error},
+                                         KernelCase{TensorType::kQ4_K, PrefillPack::kAuto, kBf16Error},
+                                         KernelCase{TensorType::kQ6_K, PrefillPack::kAuto, kBf16Error},
+                                         KernelCase{TensorType::kQ8_0, PrefillPack::kInt8, kBf16Error},
+                                         KernelCase{TensorType::kQ4_0, PrefillPack::kInt8, kInt8Error},
+                                         KernelCase{TensorType::kF16, PrefillPack::kInt8, kBf16Error}),
                          [](const auto& test) {
                            return std::format("{}_{}", model::facts(test.param.type).name,
                                               prefill_pack_name(test.param.pack));

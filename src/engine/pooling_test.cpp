@@ -10,7 +10,7 @@
 namespace baton::engine {
 namespace {
 
-constexpr std::uint32_t kTokens = 20;
+constexpr std::uint32_t kPooledTokens = 20;
 
 // The rows of a text's tokens, from `first` on.
 std::vector<float> rows(Engine& engine, Sequence& sequence, std::span<const Token> tokens, std::uint32_t first,
@@ -31,8 +31,8 @@ std::vector<float> rows(Engine& engine, Sequence& sequence, std::span<const Toke
 TEST(Pooling, RowsAreThoseThatTheOutputMatrixSees) {
   const auto model = test::reference_model("golden/text-llama");
   const auto engine = test::make_engine(model, test::small_options());
-  const auto tokens = test::some_tokens(*engine, kTokens);
-  Sequence sequence = test::reserve(*engine, kTokens);
+  const auto tokens = test::some_tokens(*engine, kPooledTokens);
+  Sequence sequence = test::reserve(*engine, kPooledTokens);
   const auto normed = rows(*engine, sequence, tokens, 0, HeadResult::kNormed);
   const auto logits = rows(*engine, sequence, tokens, 0, HeadResult::kLogits);
 
@@ -43,7 +43,7 @@ TEST(Pooling, RowsAreThoseThatTheOutputMatrixSees) {
   std::memcpy(weights.data(), bytes.data(), bytes.size());
   const std::size_t width = engine->shape().embedding_width;
   std::vector<float> expected;
-  for (std::uint32_t token = 0; token < kTokens; ++token) {
+  for (std::uint32_t token = 0; token < kPooledTokens; ++token) {
     for (std::size_t row = 0; row < engine->shape().vocabulary_size; ++row) {
       double sum = 0;
       for (std::size_t index = 0; index < width; ++index) {

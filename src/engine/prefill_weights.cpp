@@ -13,7 +13,7 @@ namespace baton::engine {
 namespace {
 
 // Left to the system and to what the process takes later: activations, the KV of sequences, a matrix on its way.
-constexpr std::uint64_t kMemoryReserveBytes = 512U << 20U;
+constexpr std::uint64_t kPrefillReserveBytes = 512U << 20U;
 // A large model takes minutes, in which somebody wonders whether anything happens.
 constexpr auto kTellInterval = std::chrono::seconds(3);
 
@@ -75,12 +75,12 @@ std::vector<PrefillWeights::Job> PrefillWeights::choose(LayerRange layers) {
 
 Result<bool> PrefillWeights::suffices(std::uint64_t bytes, std::uint64_t mapped_bytes) const {
   const auto available = available_memory_bytes();
-  const std::uint64_t needed = bytes + mapped_bytes + kMemoryReserveBytes;
+  const std::uint64_t needed = bytes + mapped_bytes + kPrefillReserveBytes;
   if (!available || needed <= *available) return true;
   const std::string reason = std::format(
       "packed weights for prefill take {} MB, beside {} MB of mapped weights and {} MB of reserve, and {} "
       "MB are available",
-      mebibytes(bytes), mebibytes(mapped_bytes), mebibytes(kMemoryReserveBytes), mebibytes(*available));
+      mebibytes(bytes), mebibytes(mapped_bytes), mebibytes(kPrefillReserveBytes), mebibytes(*available));
   if (pack_ != PrefillPack::kAuto) {
     return fail(ErrorCode::kNoCapacity, reason + "; try --prefill-pack int8, auto or off");
   }

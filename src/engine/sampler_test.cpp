@@ -12,7 +12,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Sampler make(SamplerOptions options) { return Sampler::create(std::move(options)).value(); }
+Sampler sampler_of(SamplerOptions options) { return Sampler::create(std::move(options)).value(); }
 
 // How often each token comes at positions 0..draws.
 std::map<Token, int> count_draws(Sampler sampler, const std::vector<float>& logits, int draws) {
@@ -41,19 +41,19 @@ TEST(RandomBlock, IsUniform) {
 }
 
 TEST(Sampler, ChoosesTheLargestLogitAtTemperatureZero) {
-  EXPECT_EQ(make({}).sample(std::vector<float>{1, 5, 3}, 0, {}).value(), 1);
+  EXPECT_EQ(sampler_of({}).sample(std::vector<float>{1, 5, 3}, 0, {}).value(), 1);
 }
 
 TEST(Sampler, BreaksTiesByTheLowestId) {
   const std::vector<float> logits{1, 4, 4, 4};
-  EXPECT_EQ(make({}).sample(logits, 0, {}).value(), 1);
-  EXPECT_EQ(make({.temperature = 1, .top_k = 1}).sample(logits, 0, {}).value(), 1);
-  EXPECT_EQ(make({.temperature = 1, .top_p = 0}).sample(logits, 0, {}).value(), 1);
+  EXPECT_EQ(sampler_of({}).sample(logits, 0, {}).value(), 1);
+  EXPECT_EQ(sampler_of({.temperature = 1, .top_k = 1}).sample(logits, 0, {}).value(), 1);
+  EXPECT_EQ(sampler_of({.temperature = 1, .top_p = 0}).sample(logits, 0, {}).value(), 1);
 }
 
 TEST(Sampler, DrawsInProportionToProbability) {
   const std::vector<float> logits{std::log(1.0F), std::log(2.0F), std::log(7.0F)};
-  const auto counts = count_draws(make({.temperature = 1, .seed = 3}), logits, 20'000);
+  const auto counts = count_draws(sampler_of({.temperature = 1, .seed = 3}), logits, 20'000);
   EXPECT_NEAR(counts.at(0), 2'000, 200);
   EXPECT_NEAR(counts.at(1), 4'000, 250);
   EXPECT_NEAR(counts.at(2), 14'000, 300);
@@ -61,13 +61,13 @@ TEST(Sampler, DrawsInProportionToProbability) {
 
 TEST(Sampler, TemperatureFlattensTheDistribution) {
   const std::vector<float> logits{0, 2};
-  const auto counts = count_draws(make({.temperature = 2, .seed = 3}), logits, 20'000);
+  const auto counts = count_draws(sampler_of({.temperature = 2, .seed = 3}), logits, 20'000);
   EXPECT_NEAR(counts.at(0), 20'000 / (1 + std::exp(1.0)), 300);
 }
 
 TEST(Sampler, TopKKeepsTheKBest) {
   const std::vector<float> logits{1, 1.5F, 0.5F, 1.2F};
-  const auto counts = count_draws(make({.temperature = 1, .top_k = 2}), logits, 2'000);
+  const auto counts = count_draws(sampler_of({.temperature = 1, .top_k = 2}), logits, 2'000);
   EXPECT_EQ(counts.size(), 2u);
   EXPECT_TRUE(counts.contains(1) && counts.contains(3));
 }
@@ -75,7 +75,7 @@ TEST(Sampler, TopKKeepsTheKBest) {
 TEST(Sampler, TopPKeepsTheFewestThatReachTheSum) {
   // Probabilities 0.1, 0.4, 0.2, 0.3: 0.4 and 0.3 reach 0.65.
   const std::vector<float> logits{std::log(1.0F), std::log(4.0F), std::log(2.0F), std::log(3.0F)};
-  const auto counts = count_draws(make({.temperature = 1, .top_p = 0.65F}), logits, 2'000);
+  const auto counts = count_draws(sampler_of({.temperature = 1, .top_p = 0.65F}), logits, 2'000);
   EXPECT_EQ(counts.size(), 2u);
   EXPECT_TRUE(counts.contains(1) && counts.contains(3));
 }
@@ -84,14 +84,14 @@ TEST(Sampler, TopPReachesIntoAFarTailWhereItMust) {
   // One token far ahead of 10,000 that together weigh as much as 0.06 of it.
   std::vector<float> logits(10'001, 0.0F);
   logits[0] = 12.0F + std::log(1.0F);
-  const auto near_all = count_draws(make({.temperature = 1, .top_p = 0.9999F}), logits, 1'000);
+  const auto near_all = count_draws(sampler_of({.temperature = 1, .top_p = 0.9999F}), logits, 1'000);
   EXPECT_GT(near_all.size(), 20u);
-  EXPECT_EQ(count_draws(make({.temperature = 1, .top_p = 0.9F}), logits, 1'000).size(), 1u);
+  EXPECT_EQ(count_draws(sampler_of({.temperature = 1, .top_p = 0.9F}), logits, 1'000).size(), 1u);
 }
 
 TEST(Sampler, MinPDropsWhatIsUnlikelyBesideTheBest) {
   const std::vector<float> logits{std::log(1.0F), std::log(10.0F), std::log(6.0F)};
-  const auto counts = count_draws(make({.temperature = 1, .min_p = 0.5F}), logits, 2'000);
+  const auto counts = count_draws(sampler_of({.temperature = 1, .min_p = 0.5F}), logits, 2'000);
   EXPECT_EQ(counts.size(), 2u);
   EXPECT_FALSE(counts.contains(0));
 }
@@ -99,37 +99,37 @@ TEST(Sampler, MinPDropsWhatIsUnlikelyBesideTheBest) {
 TEST(Sampler, FiltersLookAtProbabilitiesBeforeTheTemperature) {
   // At temperature 100 the second is nearly as likely as the first, but the filter has dropped it.
   const std::vector<float> logits{std::log(1.0F), std::log(10.0F)};
-  EXPECT_EQ(count_draws(make({.temperature = 100, .min_p = 0.5F}), logits, 500).size(), 1u);
+  EXPECT_EQ(count_draws(sampler_of({.temperature = 100, .min_p = 0.5F}), logits, 500).size(), 1u);
 }
 
 TEST(Sampler, RepeatPenaltyDividesPositiveAndMultipliesNegativeLogits) {
   const std::vector<Token> history{0};
-  EXPECT_EQ(make({.repeat_penalty = 2}).sample(std::vector<float>{3, 2}, 1, history).value(), 1);
-  EXPECT_EQ(make({.repeat_penalty = 2}).sample(std::vector<float>{-1, -1.5F}, 1, history).value(), 1);
+  EXPECT_EQ(sampler_of({.repeat_penalty = 2}).sample(std::vector<float>{3, 2}, 1, history).value(), 1);
+  EXPECT_EQ(sampler_of({.repeat_penalty = 2}).sample(std::vector<float>{-1, -1.5F}, 1, history).value(), 1);
 }
 
 TEST(Sampler, PresenceCountsOnceAndFrequencyEachTime) {
   const std::vector<Token> history{0, 0, 0};
   const std::vector<float> logits{3, 1};
-  EXPECT_EQ(make({.presence_penalty = 1}).sample(logits, 3, history).value(), 0);
-  EXPECT_EQ(make({.frequency_penalty = 1}).sample(logits, 3, history).value(), 1);
+  EXPECT_EQ(sampler_of({.presence_penalty = 1}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(sampler_of({.frequency_penalty = 1}).sample(logits, 3, history).value(), 1);
 }
 
 TEST(Sampler, PenaltiesForgetWhatLeftTheWindow) {
   const std::vector<Token> history{0, 1, 1};
   const std::vector<float> logits{3, 2, 1};
-  EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 2}).sample(logits, 3, history).value(), 0);
-  EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 3}).sample(logits, 3, history).value(), 2);
-  EXPECT_EQ(make({.presence_penalty = 5, .penalty_window = 0}).sample(logits, 3, history).value(), 0);
-  EXPECT_EQ(make({.presence_penalty = 5, .penalty_from = 2}).sample(logits, 3, history).value(), 0);
-  EXPECT_EQ(make({.presence_penalty = 5, .penalty_from = 9}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(sampler_of({.presence_penalty = 5, .penalty_window = 2}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(sampler_of({.presence_penalty = 5, .penalty_window = 3}).sample(logits, 3, history).value(), 2);
+  EXPECT_EQ(sampler_of({.presence_penalty = 5, .penalty_window = 0}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(sampler_of({.presence_penalty = 5, .penalty_from = 2}).sample(logits, 3, history).value(), 0);
+  EXPECT_EQ(sampler_of({.presence_penalty = 5, .penalty_from = 9}).sample(logits, 3, history).value(), 0);
 }
 
 TEST(Sampler, BiasFavoursAndForbids) {
   const std::vector<float> logits{3, 2, 1};
-  EXPECT_EQ(make({.logit_bias = {{2, 5.0F}}}).sample(logits, 0, {}).value(), 2);
-  EXPECT_EQ(make({.logit_bias = {{0, -kInfinity}}}).sample(logits, 0, {}).value(), 1);
-  EXPECT_EQ(make({.logit_bias = {{1'000, 5.0F}}}).sample(logits, 0, {}).value(), 0);
+  EXPECT_EQ(sampler_of({.logit_bias = {{2, 5.0F}}}).sample(logits, 0, {}).value(), 2);
+  EXPECT_EQ(sampler_of({.logit_bias = {{0, -kInfinity}}}).sample(logits, 0, {}).value(), 1);
+  EXPECT_EQ(sampler_of({.logit_bias = {{1'000, 5.0F}}}).sample(logits, 0, {}).value(), 0);
 }
 
 TEST(Sampler, ContinuedElsewhereGivesTheSameTokens) {
@@ -140,20 +140,20 @@ TEST(Sampler, ContinuedElsewhereGivesTheSameTokens) {
     while (tokens.size() < length) tokens.push_back(sampler.sample(logits, tokens.size(), tokens).value());
     return tokens;
   };
-  const auto whole = run(make(options), {}, 60);
-  const auto half = run(make(options), {}, 25);
-  EXPECT_EQ(run(make(options), half, 60), whole);
+  const auto whole = run(sampler_of(options), {}, 60);
+  const auto half = run(sampler_of(options), {}, 25);
+  EXPECT_EQ(run(sampler_of(options), half, 60), whole);
 }
 
 TEST(Sampler, ReportsNanAndAcceptsMinusInfinity) {
-  const auto nan = make({}).sample(std::vector<float>{0, std::nanf("")}, 5, {});
+  const auto nan = sampler_of({}).sample(std::vector<float>{0, std::nanf("")}, 5, {});
   ASSERT_FALSE(nan);
   EXPECT_EQ(nan.error().code, ErrorCode::kInternal);
-  EXPECT_FALSE(make({}).sample(std::vector<float>{0, kInfinity}, 5, {}));
-  EXPECT_EQ(make({.temperature = 1}).sample(std::vector<float>{-kInfinity, 0}, 5, {}).value(), 1);
-  EXPECT_FALSE(make({.temperature = 1}).sample(std::vector<float>{-kInfinity, -kInfinity}, 5, {}));
-  EXPECT_FALSE(make({}).sample(std::vector<float>{-kInfinity}, 5, {}));
-  EXPECT_FALSE(make({}).sample({}, 5, {}));
+  EXPECT_FALSE(sampler_of({}).sample(std::vector<float>{0, kInfinity}, 5, {}));
+  EXPECT_EQ(sampler_of({.temperature = 1}).sample(std::vector<float>{-kInfinity, 0}, 5, {}).value(), 1);
+  EXPECT_FALSE(sampler_of({.temperature = 1}).sample(std::vector<float>{-kInfinity, -kInfinity}, 5, {}));
+  EXPECT_FALSE(sampler_of({}).sample(std::vector<float>{-kInfinity}, 5, {}));
+  EXPECT_FALSE(sampler_of({}).sample({}, 5, {}));
 }
 
 TEST(Sampler, ChoosesAmongTheTokensThatMayCome) {
@@ -161,13 +161,14 @@ TEST(Sampler, ChoosesAmongTheTokensThatMayCome) {
   logits[3] = 9;
   logits[66] = 5;
   const std::vector<std::uint64_t> allowed{1U << 7, 1U << 2};
-  EXPECT_EQ(make({}).sample(logits, 0, {}, allowed).value(), 66);
-  EXPECT_EQ(make({}).sample(logits, 0, {}, std::span(allowed).first(1)).value(), 7);
+  EXPECT_EQ(sampler_of({}).sample(logits, 0, {}, allowed).value(), 66);
+  EXPECT_EQ(sampler_of({}).sample(logits, 0, {}, std::span(allowed).first(1)).value(), 7);
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    const Token drawn = make({.temperature = 100, .top_p = 0.99F, .seed = seed}).sample(logits, 1, {}, allowed).value();
+    const Token drawn =
+        sampler_of({.temperature = 100, .top_p = 0.99F, .seed = seed}).sample(logits, 1, {}, allowed).value();
     EXPECT_TRUE(drawn == 7 || drawn == 66) << drawn;
   }
-  EXPECT_EQ(make({}).sample(logits, 0, {}, {}).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(sampler_of({}).sample(logits, 0, {}, {}).error().code, ErrorCode::kInvalidArgument);
 }
 
 TEST(Sampler, SurvivesExtremeButAllowedNumbers) {
@@ -175,7 +176,7 @@ TEST(Sampler, SurvivesExtremeButAllowedNumbers) {
   const std::vector<Token> history{0, 1, 2};
   const SamplerOptions extreme{
       .temperature = 1e-9F, .repeat_penalty = 1e-3F, .presence_penalty = 1e9F, .logit_bias = {{1, 1e9F}}};
-  EXPECT_EQ(make(extreme).sample(logits, 0, history).value(), 0);
+  EXPECT_EQ(sampler_of(extreme).sample(logits, 0, history).value(), 0);
 }
 
 TEST(Sampler, RefusesOptionsOutOfRangeByName) {

@@ -14,7 +14,7 @@ namespace baton::engine {
 namespace {
 
 // Left to what the process takes later.
-constexpr std::uint64_t kMemoryReserveBytes = 512U << 20U;
+constexpr std::uint64_t kStepReserveBytes = 512U << 20U;
 
 std::optional<std::uint64_t> copy_bytes(const model::TensorInfo& matrix) {
   if (matrix.dimensions != 2) return std::nullopt;
@@ -51,7 +51,7 @@ Result<void> StepWeights::add(LayerRange layers, const StillRead& still_read) {
   std::uint64_t bytes = 0;
   for (const Job& job : jobs) bytes += *copy_bytes(*job.info);
   const auto available = available_memory_bytes();
-  if (available && bytes > 0 && bytes + kMemoryReserveBytes > *available) {
+  if (available && bytes > 0 && bytes + kStepReserveBytes > *available) {
     log::warning("{} MB of weights stay as they lie in the file, as {} MB of memory are available: tokens come slower",
                  bytes >> 20U, *available >> 20U);
     std::erase_if(jobs, [](const Job& job) { return copies(*job.info); });

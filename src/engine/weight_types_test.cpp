@@ -23,7 +23,7 @@ using model::TensorType;
 // Searching for the codes of the smallest i-quants takes seconds for a thousand pieces.
 constexpr std::uint32_t kPieces = 16;
 // Enough for our own kernels, the experts' too, and no whole number of their tiles.
-constexpr std::uint32_t kTokens = 35;
+constexpr std::uint32_t kTypeTokens = 35;
 
 EngineOptions one_thread() {
   EngineOptions options = test::small_options();
@@ -36,7 +36,7 @@ std::filesystem::path scratch(std::string_view name) {
 }
 
 // A random model of this type and shape; nothing where the type cannot have that shape.
-std::shared_ptr<const Model> synthetic_model(model::SynthOptions options, TensorType type) {
+std::shared_ptr<const Model> model_of_type(model::SynthOptions options, TensorType type) {
   options.type = type;
   options.threads = 2;
   options.pieces = kPieces;
@@ -103,17 +103,17 @@ void compute_with_types(const model::SynthOptions& shape, int types_at_least) {
   int computed = 0;
   for (const model::TensorTypeFacts& facts : model::all_tensor_types()) {
     if (facts.use != model::TensorUse::kWeight || facts.type == TensorType::kF32) continue;
-    const auto model = synthetic_model(shape, facts.type);
+    const auto model = model_of_type(shape, facts.type);
     if (model == nullptr) continue;
     const auto engine = test::make_engine(model, one_thread());
     const auto exact = test::make_engine(in_f32(model->file(), shape), one_thread());
     ASSERT_NE(engine, nullptr) << facts.name;
     ASSERT_NE(exact, nullptr) << facts.name;
-    const auto tokens = test::some_tokens(*engine, kTokens);
-    Sequence reference = test::reserve(*exact, kTokens);
-    const auto expected = test::run_chunks(*exact, reference, tokens, kTokens);
-    for (const std::uint32_t chunk : {kTokens, 1U}) {
-      Sequence sequence = test::reserve(*engine, kTokens);
+    const auto tokens = test::some_tokens(*engine, kTypeTokens);
+    Sequence reference = test::reserve(*exact, kTypeTokens);
+    const auto expected = test::run_chunks(*exact, reference, tokens, kTypeTokens);
+    for (const std::uint32_t chunk : {kTypeTokens, 1U}) {
+      Sequence sequence = test::reserve(*engine, kTypeTokens);
       const double difference = test::nmse(test::run_chunks(*engine, sequence, tokens, chunk), expected);
       EXPECT_LT(difference, most_difference(facts.type)) << facts.name << " in chunks of " << chunk;
       // Where it is exactly 0 the two files would hold the same thing; but floats can be multiplied without rounding.
@@ -151,7 +151,7 @@ TEST(WeightTypes, OfExpertsAreRepackedWhereMatricesAre) {
   sparse.experts = 3;
   sparse.experts_per_token = 2;
   const auto repacked = [](const model::SynthOptions& shape) {
-    const auto engine = test::make_engine(synthetic_model(shape, TensorType::kQ4_0), one_thread());
+    const auto engine = test::make_engine(model_of_type(shape, TensorType::kQ4_0), one_thread());
     return engine->stats().repacked_weight_bytes;
   };
   const std::uint64_t without = repacked(dense);

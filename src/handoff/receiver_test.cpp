@@ -12,8 +12,7 @@ namespace baton::handoff {
 namespace {
 
 using namespace fixture;
-using Reason = ReceiverEnded::Reason;
-constexpr Duration kSecond = 1000 * kMs;
+using ReceiverReason = ReceiverEnded::Reason;
 
 struct ReceiverAlone : testing::Test {
   void open(Open of, ReceiverLimits limits = {}) {
@@ -141,7 +140,7 @@ TEST_F(ReceiverAlone, GivesUpAfterFiveSecondsWithoutAConnection) {
   accept();
   receiver->connection_lost(now);
   EXPECT_TRUE(pass(5 * kSecond - kMs).empty());
-  EXPECT_EQ(find_event<ReceiverEnded>(pass(2 * kMs)).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(pass(2 * kMs)).value().reason, ReceiverReason::kStageDead);
   EXPECT_TRUE(receiver->finished());
   EXPECT_EQ(receiver->next_deadline(), TimePoint::max());
 }
@@ -155,7 +154,7 @@ TEST_F(ReceiverAlone, GivesUpWhereConnectionsComeAndGoWithoutAWord) {
     receiver->attach(now);
     receiver->connection_lost(now);
   }
-  EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, ReceiverReason::kStageDead);
   EXPECT_LE(now - kStart, 5 * kSecond + 400 * kMs);
 }
 
@@ -205,14 +204,14 @@ TEST_F(ReceiverAlone, NoticesDamageAtTheFragmentThatHasIt) {
 TEST_F(ReceiverAlone, WaitsFiveSecondsForAnAnswerToOpen) {
   open(open_of(kDisaggregated, 8, 4));
   EXPECT_TRUE(pass(5 * kSecond - 10 * kMs, Pong{0, 0}).empty());
-  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, Pong{0, 0})).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, Pong{0, 0})).value().reason, ReceiverReason::kStageDead);
 }
 
 TEST_F(ReceiverAlone, TakesAStageThatComputesWithoutProgressForDead) {
   accept();
   const Progress frozen{3, WorkState::kComputing, 1000};
   EXPECT_TRUE(pass(5 * kSecond - 10 * kMs, frozen).empty());
-  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, frozen)).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, frozen)).value().reason, ReceiverReason::kStageDead);
   EXPECT_TRUE(receiver->finished()) << "the Cancel has been said";
 }
 
@@ -232,7 +231,7 @@ TEST_F(ReceiverAlone, GivesASlowStageFourTimesWhatItPredicted) {
   accept();
   const Progress slow{3, WorkState::kComputing, 3'000'000};
   EXPECT_TRUE(pass(12 * kSecond - 10 * kMs, slow).empty());
-  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, slow)).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(pass(20 * kMs, slow)).value().reason, ReceiverReason::kStageDead);
 }
 
 TEST_F(ReceiverAlone, LetsAStageWaitForInputOrIdle) {
@@ -250,7 +249,7 @@ TEST_F(ReceiverAlone, DoesNotCountTimeInWhichItGaveNoCredit) {
   EXPECT_TRUE(pass(30 * kSecond, stuck).empty());
   receiver->held({SliceKind::kKv, 0, 0, 4}, now);
   EXPECT_TRUE(pass(5 * kSecond - 100 * kMs, stuck).empty());
-  EXPECT_EQ(find_event<ReceiverEnded>(pass(kSecond, stuck)).value().reason, Reason::kStageDead);
+  EXPECT_EQ(find_event<ReceiverEnded>(pass(kSecond, stuck)).value().reason, ReceiverReason::kStageDead);
 }
 
 TEST_F(ReceiverAlone, BlamesNobodyForItsOwnPause) {
@@ -289,7 +288,7 @@ TEST_F(ReceiverAlone, RepeatsCommitUntilReleased) {
   receiver->attach(now);
   EXPECT_TRUE(said<Commit>());
   const auto events = hear(Released{});
-  EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, Reason::kReleased);
+  EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, ReceiverReason::kReleased);
   EXPECT_TRUE(receiver->finished());
 }
 
@@ -316,7 +315,7 @@ TEST_F(ReceiverAlone, HasSucceededOnceItCommittedWhateverBecomesOfTheSender) {
     if (way == 1) events = pass(6 * kSecond, Pong{0, 0});
     if (way == 2) receiver->connection_lost(now);
     if (way == 2) events = pass(6 * kSecond);
-    EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, Reason::kReleased) << way;
+    EXPECT_EQ(find_event<ReceiverEnded>(events).value().reason, ReceiverReason::kReleased) << way;
   }
 }
 

@@ -13,8 +13,7 @@ namespace baton::handoff {
 namespace {
 
 using namespace fixture;
-using Reason = SenderEnded::Reason;
-constexpr Duration kSecond = 1000 * kMs;
+using SenderReason = SenderEnded::Reason;
 constexpr std::uint64_t kPlenty = 1 << 20;
 constexpr std::string_view kTwoLayers = "prefill=A:0-2,B:2-4;decode=local:0-4";
 
@@ -244,7 +243,7 @@ TEST_F(SenderAlone, TakesASilentReceiverForLostAndExpires) {
   pass(30 * kSecond - 10 * kMs);
   EXPECT_TRUE(events.empty());
   pass(20 * kMs);
-  EXPECT_EQ(find_event<SenderEnded>(events).value().reason, Reason::kExpired);
+  EXPECT_EQ(find_event<SenderEnded>(events).value().reason, SenderReason::kExpired);
   EXPECT_TRUE(sender->finished());
   EXPECT_EQ(sender->next_deadline(), TimePoint::max());
   pass(60 * kSecond);
@@ -318,7 +317,7 @@ TEST_F(SenderAlone, TakesStepsFromTheCoordinatorInOrder) {
 TEST_F(SenderAlone, FreesOnceHoweverOftenItIsAsked) {
   accept();
   offer_all();
-  EXPECT_EQ(find_event<SenderEnded>(hear(Commit{})).value().reason, Reason::kCommitted);
+  EXPECT_EQ(find_event<SenderEnded>(hear(Commit{})).value().reason, SenderReason::kCommitted);
   EXPECT_EQ(words(), (std::vector<std::string>{"Released"}));
   EXPECT_TRUE(hear(Commit{}).empty());
   EXPECT_EQ(words(), (std::vector<std::string>{"Released"}));

@@ -12,6 +12,7 @@ namespace baton::handoff::fixture {
 
 inline constexpr TimePoint kStart{std::chrono::hours(1)};
 inline constexpr Duration kMs = std::chrono::milliseconds(1);
+inline constexpr Duration kSecond = std::chrono::seconds(1);
 inline constexpr std::uint32_t kLayers = 4;
 
 inline TransferId transfer_id(std::uint8_t seed = 7) {

@@ -6,15 +6,15 @@ namespace baton::model {
 
 namespace {
 
-constexpr std::string_view kKey = "tokenizer.chat_template";
+constexpr std::string_view kTemplateKey = "tokenizer.chat_template";
 
 }  // namespace
 
 Result<std::vector<NamedTemplate>> read_chat_templates(const GgufFile& file) {
   std::vector<NamedTemplate> templates;
   for (const std::string_view key : file.keys()) {
-    if (!key.starts_with(kKey)) continue;
-    const std::string_view rest = key.substr(kKey.size());
+    if (!key.starts_with(kTemplateKey)) continue;
+    const std::string_view rest = key.substr(kTemplateKey.size());
     // tokenizer.chat_templates is only the list of their names.
     if (!rest.empty() && (rest[0] != '.' || rest.size() == 1)) continue;
     const auto source = TRY(file.get<std::string_view>(key));

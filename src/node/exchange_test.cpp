@@ -15,8 +15,8 @@ namespace {
 
 namespace fixture = handoff::fixture;
 
-constexpr std::uint32_t kPromptTokens = 10;
-constexpr std::uint32_t kChunk = 4;
+constexpr std::uint32_t kExchangeTokens = 10;
+constexpr std::uint32_t kExchangeChunk = 4;
 
 // Makes all that a transfer asks for, or takes all that it brings.
 class Owner : public TransferOwner {
@@ -110,13 +110,13 @@ class ExchangeTest : public testing::Test {
 
   // Opens a transfer of all KV from there to here.
   std::shared_ptr<IncomingTransfer> open(std::uint8_t seed = 7) {
-    handoff::Open open = fixture::open_of(fixture::kDisaggregated, kPromptTokens, kChunk);
+    handoff::Open open = fixture::open_of(fixture::kDisaggregated, kExchangeTokens, kExchangeChunk);
     open.plan.nodes[0].fingerprint = here_.identity.fingerprint().to_string();
     open.plan.nodes[1].fingerprint = there_.identity.fingerprint().to_string();
     open.plan.nodes[1].address = address_;
     if (address_.empty()) open.plan.nodes[1].address = there_.listener->endpoint().to_string();
     const plan::NodeRef peer = open.plan.nodes[1];
-    auto machine = handoff::Receiver::create(fixture::transfer_id(seed), open, fixture::prompt_of(kPromptTokens),
+    auto machine = handoff::Receiver::create(fixture::transfer_id(seed), open, fixture::prompt_of(kExchangeTokens),
                                              fixture::widths(), {}, clock_());
     return here_.exchange->open(here_.owner, peer, net::must(std::move(machine)));
   }
@@ -143,7 +143,7 @@ TEST_F(ExchangeTest, CarriesATransferFromItsOpenToItsRelease) {
   ASSERT_TRUE(run_until([&] { return here_.owner->receiver_ended.has_value() && all_given_back(); }));
   EXPECT_EQ(here_.owner->receiver_ended->reason, handoff::ReceiverEnded::Reason::kReleased);
   EXPECT_EQ(there_.owner->sender_ended, handoff::SenderEnded::Reason::kCommitted);
-  const std::size_t chunks = (kPromptTokens + kChunk - 1) / kChunk;
+  const std::size_t chunks = (kExchangeTokens + kExchangeChunk - 1) / kExchangeChunk;
   EXPECT_EQ(here_.owner->keys.size(), chunks * fixture::kLayers + 1);  // and the logits
 }
 

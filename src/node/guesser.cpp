@@ -11,7 +11,7 @@ namespace baton::node {
 namespace {
 
 // Cells are not held for a peer that opens a transfer and then never sends its prompt.
-constexpr auto kPromptTimeout = std::chrono::seconds(10);
+constexpr auto kDraftPromptTimeout = std::chrono::seconds(10);
 
 std::uint32_t microseconds(double seconds) { return static_cast<std::uint32_t>(std::clamp(seconds * 1e6, 0.0, 4e9)); }
 
@@ -44,7 +44,7 @@ void Guesser::serve(const std::shared_ptr<OutgoingTransfer>& transfer) {
   handoff::Accepted accepted;
   if (host_.draft->emulated()) accepted.pace = handoff::Pace::kEmulated;
   transfer->machine.accept(accepted);
-  timer_.start(Duration(kPromptTimeout), [this] { stop({ErrorCode::kTimeout, "the prompt did not come", {}}); });
+  timer_.start(Duration(kDraftPromptTimeout), [this] { stop({ErrorCode::kTimeout, "the prompt did not come", {}}); });
 }
 
 void Guesser::end() {

@@ -15,7 +15,7 @@
 namespace baton::node {
 namespace {
 
-constexpr std::uint32_t kLayers = 4;
+constexpr std::uint32_t kPoolLayers = 4;
 constexpr std::uint32_t kContextTokens = 256;
 // Longer than a model stays at least.
 constexpr auto kLong = std::chrono::seconds(2);
@@ -42,7 +42,7 @@ class ModelsOfANode : public testing::Test {
   static void SetUpTestSuite() {
     folder_.emplace(TemporaryFolder::create("baton-test").value());
     // Each has another number of layers, so that it is another file.
-    std::uint32_t layers = kLayers;
+    std::uint32_t layers = kPoolLayers;
     for (const char* name : kNames) {
       files_.push_back(engine::test::synthetic_model(folder_->path() / (std::string(name) + ".gguf"), layers++));
     }
@@ -168,7 +168,7 @@ TEST_F(ModelsOfANode, ComeAndGoWhileTheNodeRuns) {
 
 TEST_F(ModelsOfANode, SayWhereTheirFileCannotBeReadAnyMore) {
   const auto path = folder_->path() / "gone.gguf";
-  const auto file = engine::test::synthetic_model(path, kLayers + 7);
+  const auto file = engine::test::synthetic_model(path, kPoolLayers + 7);
   // Kept beside the file when it was made, or in the cache.
   std::filesystem::remove(path.string() + ".sha256");
   std::filesystem::remove(path);

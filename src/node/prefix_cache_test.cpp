@@ -10,7 +10,7 @@ namespace {
 
 using engine::test::run_chunks;
 
-constexpr std::uint32_t kChunk = 32;
+constexpr std::uint32_t kCacheChunk = 32;
 constexpr std::uint32_t kBlock = 256;
 
 class PrefixCacheTest : public testing::Test {
@@ -47,7 +47,7 @@ class PrefixCacheTest : public testing::Test {
   void keep(const std::vector<Token>& tokens, PrefixOrigin origin = {}, std::uint32_t exact_tokens = 0) {
     auto workspace = std::make_shared<Workspace>(*engine_);
     ASSERT_TRUE(workspace->reserve(static_cast<std::uint32_t>(tokens.size()) + 1));
-    run_chunks(*engine_, workspace->sequence(), tokens, kChunk);
+    run_chunks(*engine_, workspace->sequence(), tokens, kCacheChunk);
     cache_->keep(std::move(workspace), {tokens, all(), std::move(origin), exact_tokens});
   }
   std::shared_ptr<Workspace> take(const std::vector<Token>& prompt, const PrefixNeed& wanted) {
@@ -63,14 +63,14 @@ class PrefixCacheTest : public testing::Test {
   // Logits of the rest of the prompt, each chunk's, from where the workspace is.
   std::vector<float> go_on(Workspace& workspace, const std::vector<Token>& prompt) {
     const std::uint32_t from = workspace.held().tokens;
-    return run_chunks(*engine_, workspace.sequence(), std::span(prompt).subspan(from), kChunk, from);
+    return run_chunks(*engine_, workspace.sequence(), std::span(prompt).subspan(from), kCacheChunk, from);
   }
   // The same on an engine that keeps nothing.
   std::vector<float> expected(const std::vector<Token>& prompt, std::uint32_t from) {
     const auto fresh = engine::test::make_engine(engine::test::reference_model(model_name_), engine_->options());
     engine::Sequence sequence = engine::test::reserve(*fresh, static_cast<std::uint32_t>(prompt.size()));
-    run_chunks(*fresh, sequence, std::span(prompt).first(from), kChunk);
-    return run_chunks(*fresh, sequence, std::span(prompt).subspan(from), kChunk, from);
+    run_chunks(*fresh, sequence, std::span(prompt).first(from), kCacheChunk);
+    return run_chunks(*fresh, sequence, std::span(prompt).subspan(from), kCacheChunk, from);
   }
 
   std::string model_name_ = "golden/llama-dense";
@@ -186,15 +186,15 @@ TEST_F(PrefixCacheTest, WhoWantsTheSameBitsGetsWholeChunksOfTheSameShape) {
   keep(text(100), {.loss = {}, .shape = "here"}, 64);
   PrefixNeed exact = need(110);
   exact.exactly = true;
-  exact.grid = kChunk;
+  exact.grid = kCacheChunk;
   exact.origin.shape = "elsewhere";
   EXPECT_EQ(take(text(110), exact)->held().tokens, 0U);
   exact.origin.shape = "here";
   const auto workspace = take(text(110), exact);
   EXPECT_EQ(workspace->held().tokens, 64U);
   EXPECT_EQ(workspace->held().exact_tokens, 64U);
-  EXPECT_EQ(exact_tokens(workspace->held(), 110, kChunk), 96U) << "what it computes now is so, too";
-  EXPECT_EQ(exact_tokens({.tokens = 70, .exact_tokens = 64}, 110, kChunk), 64U) << "behind other rows nothing is";
+  EXPECT_EQ(exact_tokens(workspace->held(), 110, kCacheChunk), 96U) << "what it computes now is so, too";
+  EXPECT_EQ(exact_tokens({.tokens = 70, .exact_tokens = 64}, 110, kCacheChunk), 64U) << "behind other rows nothing is";
 }
 
 TEST_F(PrefixCacheTest, APeerFindsAPrefixByItsName) {
@@ -230,9 +230,9 @@ TEST_F(PrefixCacheTest, AStateIsGoneOnFromWhereItStandsOrWasKept) {
   const auto tokens = text(96);
   auto workspace = std::make_shared<Workspace>(*engine_);
   ASSERT_TRUE(workspace->reserve(100));
-  run_chunks(*engine_, workspace->sequence(), std::span(tokens).first(64), kChunk);
+  run_chunks(*engine_, workspace->sequence(), std::span(tokens).first(64), kCacheChunk);
   ASSERT_TRUE(workspace->states().keep_all(64));
-  run_chunks(*engine_, workspace->sequence(), std::span(tokens).subspan(64), kChunk, 64);
+  run_chunks(*engine_, workspace->sequence(), std::span(tokens).subspan(64), kCacheChunk, 64);
   cache_->keep(std::move(workspace), {tokens, all(), {}, 0});
 
   EXPECT_EQ(held(joined(text(60), text(20, 3))), 0U) << "no state is left from there";

@@ -13,8 +13,8 @@ using namespace test;
 
 constexpr std::uint32_t kText = 200;  // with its prompt more than half of a node's cells
 // So slow that a step takes 3 ms, whatever the machine: then guesses are worth their while.
-constexpr engine::EmulatedDevice kSlow{.teraflops = 1, .gigabytes_per_second = 0.6};
-constexpr std::string_view kAlone = "prefill=local:0-6;decode=local:0-6";
+constexpr engine::EmulatedDevice kSlowDecoder{.teraflops = 1, .gigabytes_per_second = 0.6};
+constexpr std::string_view kAllHere = "prefill=local:0-6;decode=local:0-6";
 constexpr std::string_view kReadByP = "prefill=P:0-6;decode=local:0-6";
 
 class RemoteDraft : public Cluster {
@@ -42,9 +42,9 @@ class RemoteDraft : public Cluster {
 
 // The draft is the model itself, so that most guesses are right.
 TEST_F(RemoteDraft, GivesTheSameTextByAnyPlanAtAnyTemperature) {
-  Node& local = add_node({.name = "local", .emulation = kSlow});
+  Node& local = add_node({.name = "local", .emulation = kSlowDecoder});
   add_node({.name = "P", .draft = model_});
-  for (const std::string_view plan : {kAlone, kReadByP}) {
+  for (const std::string_view plan : {kAllHere, kReadByP}) {
     for (const float temperature : {0.0F, 0.8F}) {
       const auto plain = finish(local, text(plan, temperature));
       const auto drafted = finish(local, guessed(text(plan, temperature)));
@@ -61,24 +61,24 @@ TEST_F(RemoteDraft, GivesTheSameTextByAnyPlanAtAnyTemperature) {
 }
 
 TEST_F(RemoteDraft, LeavesRoomForTheNextText) {
-  add_node({.name = "local", .emulation = kSlow});
+  add_node({.name = "local", .emulation = kSlowDecoder});
   add_node({.name = "P", .draft = model_});
   for (int round = 0; round < 4; ++round) {
-    const auto drafted = finish_text(guessed(text(kAlone)));
+    const auto drafted = finish_text(guessed(text(kAllHere)));
     EXPECT_GT(guesses_of(*drafted).checks, 0u) << round;
     expect_no_leaks();
   }
 }
 
 TEST_F(RemoteDraft, SaysWhyWhereTheOtherNodeDoesNotGuess) {
-  add_node({.name = "local", .emulation = kSlow});
+  add_node({.name = "local", .emulation = kSlowDecoder});
   add_node({.name = "none"});
   add_node({.name = "small", .context_tokens = 256, .draft = model_});
   add_node({.name = "other", .digest = sha256(as_byte_span("another model")), .draft = model_});
-  const auto plain = finish_text(text(kAlone));
+  const auto plain = finish_text(text(kAllHere));
   for (const auto& [name, why] :
        {std::pair("none", "no draft model"), std::pair("small", "cells"), std::pair("other", "another model")}) {
-    const auto drafted = finish_text(guessed(text(kAlone), name));
+    const auto drafted = finish_text(guessed(text(kAllHere), name));
     EXPECT_EQ(drafted->tokens, plain->tokens);
     EXPECT_NE(guesses_of(*drafted).why.find(why), std::string::npos) << name << ": " << guesses_of(*drafted).why;
     EXPECT_EQ(guesses_of(*drafted).checks, 0u);
@@ -87,18 +87,18 @@ TEST_F(RemoteDraft, SaysWhyWhereTheOtherNodeDoesNotGuess) {
 }
 
 TEST_F(RemoteDraft, GoesOnWithoutANodeThatIsNotThere) {
-  add_node({.name = "local", .emulation = kSlow});
+  add_node({.name = "local", .emulation = kSlowDecoder});
   add_node({.name = "P", .draft = model_});
-  const auto plain = finish_text(text(kAlone));
+  const auto plain = finish_text(text(kAllHere));
   nodes_.back().reset();
   nodes_.pop_back();
-  const auto drafted = finish_text(guessed(text(kAlone)));
+  const auto drafted = finish_text(guessed(text(kAllHere)));
   EXPECT_EQ(drafted->tokens, plain->tokens);
   EXPECT_NE(guesses_of(*drafted).why.find("P: "), std::string::npos) << guesses_of(*drafted).why;
 }
 
 TEST_F(RemoteDraft, GoesOnWithoutANodeThatDiesInMidText) {
-  Node& local = add_node({.name = "local", .emulation = kSlow});
+  Node& local = add_node({.name = "local", .emulation = kSlowDecoder});
   add_node({.name = "P", .draft = model_});
   const auto plain = finish_text(text(kReadByP));
   Observer observer(*loop_);
@@ -117,16 +117,16 @@ TEST_F(RemoteDraft, GoesOnWithoutANodeThatDiesInMidText) {
 
 // Its device is taken for longer than a guess may take.
 TEST_F(RemoteDraft, WaitsForNoGuessForLong) {
-  Node& local = add_node({.name = "local", .emulation = kSlow});
+  Node& local = add_node({.name = "local", .emulation = kSlowDecoder});
   Node& guesser = add_node({.name = "P", .draft = model_});
-  const auto plain = finish_text(text(kAlone));
+  const auto plain = finish_text(text(kAllHere));
   Observer observer(*loop_);
   observer.after_token = [&](std::size_t count) {
     if (count != kText / 2) return;
     ASSERT_TRUE(model_of(guesser).executor().submit(
         [](engine::Engine&, const std::stop_token&) { std::this_thread::sleep_for(std::chrono::seconds(2)); }));
   };
-  const auto request = model_of(local).submit(guessed(text(kAlone)), observer);
+  const auto request = model_of(local).submit(guessed(text(kAllHere)), observer);
   ASSERT_TRUE(request);
   wait_for(observer);
   ASSERT_TRUE(*observer.report);

@@ -11,7 +11,7 @@ using test::kNewTokens;
 using test::kPromptTokens;
 using test::plan_text;
 
-const std::string kAlone = plan_text("local:0-6", "local:0-6");
+const std::string kHereAlone = plan_text("local:0-6", "local:0-6");
 // Slow enough to die in the middle: a chunk takes some ten milliseconds.
 constexpr engine::EmulatedDevice kSlow{.teraflops = 0.0002, .gigabytes_per_second = 1000};
 
@@ -23,7 +23,7 @@ class Replanning : public test::Cluster {
     add_node({"local"});
     add_node({"B"});
     add_node({.name = "A", .emulation = kSlow});
-    alone_ = finish(local(), exact(kAlone));
+    alone_ = finish(local(), exact(kHereAlone));
     ASSERT_TRUE(*alone_->report);
   }
 
@@ -77,7 +77,7 @@ TEST_F(Replanning, AnotherNodeReadsTheRestOfThePrompt) {
   expect_same_text(observer, exact(plan_text("A:0-6", "local:0-6"), {next}));
   ASSERT_EQ(losses_.size(), 1U);
   EXPECT_EQ(losses_[0].lost, std::vector{peers_[2].fingerprint});
-  EXPECT_EQ(losses_[0].text, request(kAlone).prompt);
+  EXPECT_EQ(losses_[0].text, request(kHereAlone).prompt);
   EXPECT_GE(losses_[0].held_tokens, 2 * kChunk);
   EXPECT_EQ(losses_[0].tokens_left, kNewTokens);
   ASSERT_EQ(observer.recoveries.size(), 1U);
@@ -138,7 +138,7 @@ TEST_F(Replanning, EveryLossMakesANewPlan) {
   expect_same_text(observer, exact(plan_text("A:0-3,B:3-6", "A:0-3,B:3-6"), {plan_text("local:0-2,B:2-6", "B:0-6")}));
   ASSERT_EQ(losses_.size(), 2U);
   EXPECT_EQ(losses_[1].lost, (std::vector{peers_[2].fingerprint, peers_[1].fingerprint}));
-  EXPECT_EQ((*observer.report)->plan.to_string(), kAlone);
+  EXPECT_EQ((*observer.report)->plan.to_string(), kHereAlone);
   EXPECT_EQ((*observer.report)->recoveries.size(), 2U);
 }
 
@@ -146,7 +146,7 @@ TEST_F(Replanning, APlanWithALostNodeIsNone) {
   Observer observer(*loop_);
   kill_at_token(observer, 5);
   expect_same_text(observer, exact(plan_text("A:0-6", "A:0-6"), {plan_text("A:0-6", "local:0-6")}));
-  EXPECT_EQ((*observer.report)->plan.to_string(), kAlone);
+  EXPECT_EQ((*observer.report)->plan.to_string(), kHereAlone);
   EXPECT_EQ(observer.recoveries.size(), 1U);
 }
 

@@ -11,8 +11,8 @@
 namespace baton::node {
 namespace {
 
-constexpr std::uint32_t kChunk = 16;
-constexpr std::uint32_t kNewTokens = 6;
+constexpr std::uint32_t kRequestChunk = 16;
+constexpr std::uint32_t kAskedTokens = 6;
 const std::string kOwnFingerprint(64, 'f');
 
 class Observer : public RequestObserver {
@@ -51,7 +51,7 @@ class RequestTest : public testing::Test {
     options.device = "CPU";
     options.threads = 1;
     options.context_tokens = 256;
-    options.max_chunk_tokens = kChunk;
+    options.max_chunk_tokens = kRequestChunk;
     executor_ = std::make_unique<engine::Executor>(net::must(engine::Engine::create(model_, options)), 16);
     widths_ = widths_of(model_->shape());
     transport_ = net::must(net::Transport::create(*loop_, net::new_identity()));
@@ -75,8 +75,8 @@ class RequestTest : public testing::Test {
   RequestOptions options(std::string_view plan = "") {
     RequestOptions made;
     for (Token i = 0; i < 40; ++i) made.prompt.push_back((i * 37 + 5) % 96);
-    made.max_new_tokens = kNewTokens;
-    made.chunk_tokens = kChunk;
+    made.max_new_tokens = kAskedTokens;
+    made.chunk_tokens = kRequestChunk;
     const std::uint32_t layers = widths_.layers();
     made.plan = plan.empty()
                     ? plan::Plan::single(layers)
@@ -108,13 +108,13 @@ class RequestTest : public testing::Test {
     auto engine = engine::test::make_engine(model_, executor_->engine().options());
     engine::Sequence sequence = engine::test::reserve(*engine, 64);
     const std::size_t vocabulary = model_->shape().vocabulary_size;
-    std::vector<float> rows = engine::test::run_chunks(*engine, sequence, made.prompt, kChunk);
+    std::vector<float> rows = engine::test::run_chunks(*engine, sequence, made.prompt, kRequestChunk);
     std::vector<Token> tokens;
     auto position = static_cast<std::uint32_t>(made.prompt.size());
     while (true) {
       const auto row = std::span(rows).last(vocabulary);
       tokens.push_back(static_cast<Token>(std::ranges::max_element(row) - row.begin()));
-      if (tokens.size() == kNewTokens) return tokens;
+      if (tokens.size() == kAskedTokens) return tokens;
       rows = engine::test::run_span(*engine, sequence, position++, std::span(tokens).last(1));
     }
   }

@@ -14,12 +14,12 @@
 namespace baton::node {
 namespace {
 
-constexpr std::uint32_t kNewTokens = 48;
-constexpr auto kDeadline = std::chrono::seconds(60);
+constexpr std::uint32_t kGuessedTokens = 48;
+constexpr auto kGuessDeadline = std::chrono::seconds(60);
 
-class Collector : public RequestObserver {
+class TextCollector : public RequestObserver {
  public:
-  explicit Collector(net::EventLoop& loop) : loop_(loop) {}
+  explicit TextCollector(net::EventLoop& loop) : loop_(loop) {}
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_logits(std::span<const float> row) override { logits.emplace_back(row.begin(), row.end()); }
   void on_token(Token) override {
@@ -75,14 +75,14 @@ class Machine {
 
   Outcome run(RequestOptions options, Speculation speculation) {
     options.speculation = speculation;
-    options.max_new_tokens = kNewTokens;
+    options.max_new_tokens = kGuessedTokens;
     options.chunk_tokens = 128;
     options.plan = plan::Plan::single(layers_);
-    Collector collector(*loop_);
+    TextCollector collector(*loop_);
     const auto request = loaded().submit(std::move(options), collector);
     EXPECT_TRUE(request) << request.error().to_string();
     net::Timer timer(*loop_);
-    timer.start(Duration(kDeadline), [&] { loop_->stop(); });
+    timer.start(Duration(kGuessDeadline), [&] { loop_->stop(); });
     loop_->run();
     EXPECT_TRUE(collector.report && *collector.report);
     if (!collector.report || !*collector.report) return {};
@@ -92,17 +92,17 @@ class Machine {
   // Cancels a drafted request, by the loop's next turn, once it has so many tokens; the error it ended with.
   std::optional<ErrorCode> cancelled_after(std::size_t tokens, RequestOptions options) {
     options.speculation = Speculation::kDraft;
-    options.max_new_tokens = kNewTokens;
+    options.max_new_tokens = kGuessedTokens;
     options.chunk_tokens = 128;
     options.plan = plan::Plan::single(layers_);
-    Collector collector(*loop_);
+    TextCollector collector(*loop_);
     std::shared_ptr<Request> request;
     collector.when_tokens = [&](std::size_t count) {
       if (count == tokens) loop_->post([&] { request->cancel(); });
     };
     request = loaded().submit(std::move(options), collector).value();
     net::Timer timer(*loop_);
-    timer.start(Duration(kDeadline), [&] { loop_->stop(); });
+    timer.start(Duration(kGuessDeadline), [&] { loop_->stop(); });
     loop_->run();
     if (!collector.report || *collector.report) return std::nullopt;
     return collector.report->error().code;
@@ -157,7 +157,7 @@ SpeculationReport expect_same_text(Machine& machine, std::uint32_t prompt_tokens
     options.sampler = sampler;
     const Outcome plain = machine.run(options, Speculation::kOff);
     const Outcome guessed = machine.run(options, how);
-    EXPECT_EQ(plain.report.tokens.size(), kNewTokens);
+    EXPECT_EQ(plain.report.tokens.size(), kGuessedTokens);
     EXPECT_EQ(guessed.report.tokens, plain.report.tokens) << "temperature " << sampler.temperature;
     EXPECT_TRUE(guessed.logits == plain.logits) << "temperature " << sampler.temperature;
     EXPECT_EQ(plain.report.speculation.checks, 0u);
@@ -184,7 +184,7 @@ TEST_P(SameText, WithItselfAsADraftAlmostAllOfWhoseGuessesAreRight) {
   Machine machine(model, engine::CacheType::kF16, 1, model);
   const SpeculationReport all = expect_same_text(machine, 300, Speculation::kAuto);
   EXPECT_GE(all.right_tokens, all.guessed_tokens * 8 / 10);
-  EXPECT_GT(all.right_tokens, 6 * kNewTokens / 2);
+  EXPECT_GT(all.right_tokens, 6 * kGuessedTokens / 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Reference, SameText,
@@ -256,7 +256,7 @@ TEST_F(DraftedText, IsSoonNotGuessedAtWhereNoGuessIsRight) {
   Machine machine(synthetic(1), engine::CacheType::kF16, 1, synthetic(2));
   const SpeculationReport all = expect_same_text(machine, 60, Speculation::kAuto);
   // How soon depends on what passes cost, and so on what else the machine does.
-  EXPECT_LT(all.guessed_tokens, 6 * kNewTokens / 4);
+  EXPECT_LT(all.guessed_tokens, 6 * kGuessedTokens / 4);
 }
 
 TEST_F(DraftedText, GuessesNothingForAModelThatCannotTakeTokensBack) {

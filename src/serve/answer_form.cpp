@@ -14,7 +14,6 @@ using Node = ByteLanguage::Node;
 
 constexpr std::size_t kMostEntries = 8;
 constexpr std::uint32_t kMostBlanks = 8;
-constexpr std::uint32_t kUnbounded = ByteLanguage::kUnbounded;
 
 // Builds the language of one form.
 class FormBuilder {
@@ -49,7 +48,7 @@ class FormBuilder {
     for (const char c : {' ', '\t', '\r', '\n'}) set.set(static_cast<std::uint8_t>(c));
     return language_.repeat(language_.bytes(set), 0, kMostBlanks);
   }
-  Node anything() { return language_.repeat(language_.bytes(text::byte_range(0, 0xFF)), 0, kUnbounded); }
+  Node anything() { return language_.repeat(language_.bytes(text::byte_range(0, 0xFF)), 0, ByteLanguage::kUnbounded); }
 
   Node final_message(Node node) {
     return language_.sequence({thought_message(), language_.literal("<|channel|>final<|message|>"), node});
@@ -89,7 +88,7 @@ class FormBuilder {
   Result<Node> calls() {
     if (reading_.syntax.calls == CallSyntax::kHarmony) return call(Naming::kHeader, "");
     const bool several = form_.tools.count == ToolUse::Count::kSeveral;
-    const std::uint32_t more = several ? kUnbounded : 0;
+    const std::uint32_t more = several ? ByteLanguage::kUnbounded : 0;
     switch (reading_.syntax.calls) {
       case CallSyntax::kHermes: {
         const Node inner = language_.sequence({

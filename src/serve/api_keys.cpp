@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kLeastKeyLength = 16;
 constexpr std::size_t kKeyLetters = 32;  // of five random bits each
-constexpr std::size_t kLongestName = 64;
+constexpr std::size_t kLongestKeyName = 64;
 constexpr std::string_view kFirstLine = "baton-api-keys 1";
 constexpr unsigned kOwnerOnly = 0600;
 
@@ -36,7 +36,7 @@ bool is_name(std::string_view name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
            c == '.';
   };
-  return !name.empty() && name.size() <= kLongestName && std::ranges::all_of(name, allowed);
+  return !name.empty() && name.size() <= kLongestKeyName && std::ranges::all_of(name, allowed);
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -100,9 +100,9 @@ Result<std::vector<ApiKey>> read_key_book(const std::filesystem::path& path) {
 
 Result<std::string> create_api_key(const std::filesystem::path& path, const std::string& name) {
   if (!is_name(name)) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        std::format("'{}' is no name for a key: it has 1 to {} letters, digits, '-', '_' and '.'", name, kLongestName));
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("'{}' is no name for a key: it has 1 to {} letters, digits, '-', '_' and '.'", name,
+                            kLongestKeyName));
   }
   const FileLock lock = TRY(lock_key_book(path));
   std::vector<ApiKey> keys = TRY(read_key_book(path));

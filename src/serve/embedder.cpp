@@ -11,7 +11,7 @@ namespace baton::serve {
 namespace {
 
 // While something waits: how often it is looked whether it can begin now.
-constexpr auto kLookAgain = std::chrono::milliseconds(5);
+constexpr auto kEmbedAgain = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -174,7 +174,7 @@ void Embedder::go_on() {
       may_come = why_not.code == ErrorCode::kNoCapacity;
     }
     if (may_come && now() - job.waits_since <= limits_.waiting_time) {
-      if (!timer_.armed()) timer_.start(Duration(kLookAgain), [this] { go_on(); });
+      if (!timer_.armed()) timer_.start(Duration(kEmbedAgain), [this] { go_on(); });
       return;
     }
     end_front(std::unexpected(std::move(why_not)));

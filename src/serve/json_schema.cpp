@@ -17,9 +17,8 @@ using text::ByteLanguage;
 using text::ByteSet;
 using Node = ByteLanguage::Node;
 
-constexpr std::uint32_t kUnbounded = ByteLanguage::kUnbounded;
 constexpr std::int64_t kMostCount = UINT32_MAX - 1;
-constexpr std::size_t kLongestName = 256;
+constexpr std::size_t kLongestFieldName = 256;
 constexpr std::size_t kMostAlternatives = 256;
 constexpr int kMostReferences = 16;  // that lead to one another
 
@@ -267,7 +266,7 @@ Result<Node> JsonLanguage::string(Fields& fields) {
     return language_.sequence({language_.byte('"'), *body, language_.byte('"')});
   }
   if (least && most && *least > *most) return ByteLanguage::kNothing;
-  return text_of(count_of(least, 0), count_of(most, kUnbounded));
+  return text_of(count_of(least, 0), count_of(most, ByteLanguage::kUnbounded));
 }
 
 Result<Node> JsonLanguage::number(Fields& fields, std::string_view type) {
@@ -290,7 +289,7 @@ Result<Node> JsonLanguage::array(Fields& fields, const std::string& path, int de
   const auto least_given = TRY(fields.integer("minItems", 0, kMostCount));
   const auto most_given = TRY(fields.integer("maxItems", 0, kMostCount));
   const std::uint32_t least = count_of(least_given, 0);
-  const std::uint32_t most = count_of(most_given, kUnbounded);
+  const std::uint32_t most = count_of(most_given, ByteLanguage::kUnbounded);
   if (TRY(fields.flag("uniqueItems")).value_or(false)) {
     return fail(ErrorCode::kUnsupported,
                 std::format("'{}' is not supported by this server", fields.path_of("uniqueItems")),
@@ -317,7 +316,9 @@ Result<Node> JsonLanguage::array(Fields& fields, const std::string& path, int de
     } else if (items != nullptr || least > first) {
       // Without a word about the others, none are written but those that must be.
       const std::uint32_t more_least = least > first ? least - first : 0;
-      const std::uint32_t more_most = items == nullptr ? more_least : most == kUnbounded ? kUnbounded : most - first;
+      const std::uint32_t more_most = items == nullptr                   ? more_least
+                                      : most == ByteLanguage::kUnbounded ? ByteLanguage::kUnbounded
+                                                                         : most - first;
       inner = language_.sequence(inner, language_.repeat(language_.sequence(separator(), item), more_least, more_most));
     }
   }
@@ -346,9 +347,9 @@ Result<Node> JsonLanguage::object(Fields& fields, const std::string& path, int d
   std::vector<std::pair<Node, bool>> declared;
   std::vector<std::string> names;
   const auto declare = [&](const std::string& name, Node node) -> Result<void> {
-    if (name.size() > kLongestName) {
-      return fail(ErrorCode::kUnsupported, std::format("'{}' names a member of more than {} bytes", path, kLongestName),
-                  path);
+    if (name.size() > kLongestFieldName) {
+      return fail(ErrorCode::kUnsupported,
+                  std::format("'{}' names a member of more than {} bytes", path, kLongestFieldName), path);
     }
     names.push_back(name);
     declared.emplace_back(member(name, node), required.contains(name));

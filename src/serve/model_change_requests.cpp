@@ -12,7 +12,7 @@ namespace baton::serve {
 
 namespace {
 
-constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kJsonType = "application/json";
 constexpr std::string_view kLines = "application/x-ndjson";
 // Read on the thread that serves everybody.
 constexpr std::size_t kMostBodyBytes = 4096;
@@ -62,7 +62,7 @@ class ModelChangeRequests::Watch {
 
 void ModelChangeRequests::send(HttpReply& reply, int status, std::string body) {
   metrics_.count_http(status);
-  reply.send(status, kJson, std::move(body), headers_for(status));
+  reply.send(status, kJsonType, std::move(body), headers_for(status));
 }
 
 void ModelChangeRequests::refuse(HttpReply& reply, int status, const Error& error) {

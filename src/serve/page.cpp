@@ -16,15 +16,15 @@ constexpr std::string_view kContentPolicy =
 
 // Whether a header's list of elements, with or without weights, has this one (RFC 9110, 5.6.1 and 12.4.2).
 bool lists(std::string_view header, std::string_view wanted) {
-  constexpr std::string_view kBlanks = " \t";
+  constexpr std::string_view kSpaces = " \t";
   for (const auto part : std::views::split(header, ',')) {
     std::string_view element(part);
     const std::size_t semicolon = std::min(element.find(';'), element.size());
     std::string weight(element.substr(semicolon));
     std::erase_if(weight, [](char c) { return c == ' ' || c == '\t'; });
     element = element.substr(0, semicolon);
-    element.remove_prefix(std::min(element.find_first_not_of(kBlanks), element.size()));
-    element = element.substr(0, element.find_last_not_of(kBlanks) + 1);
+    element.remove_prefix(std::min(element.find_first_not_of(kSpaces), element.size()));
+    element = element.substr(0, element.find_last_not_of(kSpaces) + 1);
     const bool refused = weight.starts_with(";q=0") && weight.find_first_not_of("0.", 3) == std::string::npos;
     if (element == wanted) return !refused;
   }

@@ -34,7 +34,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr glz::opts kRead{.error_on_unknown_keys = false};
+constexpr glz::opts kReadFound{.error_on_unknown_keys = false};
 constexpr std::size_t kMaxManifestBytes = 1 << 20;
 // More is not somebody's models, but a folder that was named by mistake.
 constexpr std::size_t kMaxEntries = 20'000;
@@ -97,7 +97,7 @@ std::optional<StoredModel> read_ollama(const fs::path& folder, const fs::path& m
   if (!name || fs::file_size(path, error) > kMaxManifestBytes || error) return std::nullopt;
   const auto text = read_text_file(path);
   OllamaManifest manifest;
-  if (!text || glz::read<kRead>(manifest, *text)) return std::nullopt;
+  if (!text || glz::read<kReadFound>(manifest, *text)) return std::nullopt;
   const OllamaLayer* weights = nullptr;
   for (const OllamaLayer& layer : manifest.layers) {
     if (layer.mediaType != "application/vnd.ollama.image.model") continue;

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::size_t kMaxListBytes = 16 << 20;
 constexpr int kMaxPages = 100;
-constexpr glz::opts kRead{.error_on_unknown_keys = false};
+constexpr glz::opts kReadHub{.error_on_unknown_keys = false};
 
 // The address with rel="next" in a Link header (RFC 8288).
 std::string_view next_page(std::string_view link) {
@@ -76,7 +76,7 @@ Result<std::vector<RemoteFile>> Hub::files(const HubName& repository) const {
     const HttpAnswer answer = TRY(client.fetch({.url = url, .bearer_token = options_.token}, kMaxListBytes));
     if (!answer.head.ok()) return std::unexpected(status_error(answer.head, what, options_.token));
     std::vector<TreeEntry> entries;
-    if (const auto error = glz::read<kRead>(entries, answer.body)) {
+    if (const auto error = glz::read<kReadHub>(entries, answer.body)) {
       return fail(ErrorCode::kProtocol,
                   std::format("{} does not answer with a list of files, as a hub does", url.authority()), what);
     }

@@ -25,9 +25,9 @@ struct ManifestJson {
 
 namespace {
 
-constexpr int kVersion = 1;
-constexpr std::size_t kMaxParts = 10'000;
-constexpr glz::opts kRead{.error_on_unknown_keys = false};
+constexpr int kManifestVersion = 1;
+constexpr std::size_t kMaxFileParts = 10'000;
+constexpr glz::opts kReadManifest{.error_on_unknown_keys = false};
 
 std::unexpected<Error> damaged(std::string why) {
   return fail(ErrorCode::kCorrupt, "is no manifest of a model: " + std::move(why));
@@ -48,16 +48,17 @@ std::uint64_t Manifest::bytes() const {
 }
 
 std::string Manifest::to_json() const {
-  ManifestJson json{kVersion, names, source, pulled_s, digest().hex(), {}};
+  ManifestJson json{kManifestVersion, names, source, pulled_s, digest().hex(), {}};
   for (const ManifestPart& part : parts) json.parts.push_back({part.file, part.bytes, part.sha256.hex()});
   return glz::write<glz::opts{.prettify = true}>(json).value_or("") + "\n";
 }
 
 Result<Manifest> Manifest::parse(std::string_view text) {
   ManifestJson json;
-  if (const auto error = glz::read<kRead>(json, text)) return damaged(glz::format_error(error, text));
-  if (json.version != kVersion) return damaged(std::format("its version is {}, not {}", json.version, kVersion));
-  if (json.parts.empty() || json.parts.size() > kMaxParts) return damaged("it has no parts");
+  if (const auto error = glz::read<kReadManifest>(json, text)) return damaged(glz::format_error(error, text));
+  if (json.version != kManifestVersion)
+    return damaged(std::format("its version is {}, not {}", json.version, kManifestVersion));
+  if (json.parts.empty() || json.parts.size() > kMaxFileParts) return damaged("it has no parts");
   Manifest manifest{.source = std::move(json.source), .pulled_s = json.pulled_s};
   for (std::string& name : json.names) {
     if (!is_plain_name(name)) return damaged("one of its names is none");

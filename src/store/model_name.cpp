@@ -12,7 +12,7 @@ namespace baton::store {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 200;
-constexpr std::size_t kMaxUrlBytes = 4096;
+constexpr std::size_t kMaxNamedUrlBytes = 4096;
 constexpr std::string_view kLatest = ":latest";
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::size_t kDigestDigits = 64;
@@ -67,10 +67,11 @@ Result<ModelName> parse_short(std::string_view text, std::string_view whole) {
 Result<ModelName> parse_model_name(std::string_view text) {
   if (text.starts_with("https://") || text.starts_with("http://")) {
     const bool printable = std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
-    if (!printable || text.size() > kMaxUrlBytes) return no_name(text);
+    if (!printable || text.size() > kMaxNamedUrlBytes) return no_name(text);
     return UrlName{std::string(text)};
   }
-  if (text.empty() || text.size() > kMaxUrlBytes || text.find('\0') != std::string_view::npos) return no_name(text);
+  if (text.empty() || text.size() > kMaxNamedUrlBytes || text.find('\0') != std::string_view::npos)
+    return no_name(text);
   for (const std::string_view hub : {"hf.co/", "huggingface.co/"}) {
     if (text.starts_with(hub)) return parse_hub(text.substr(hub.size()), text);
   }

@@ -21,8 +21,6 @@ std::int64_t system_clock_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-std::string_view file_of(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 // What a file is called as a model: with its ending it would be a path to whoever reads it.
 std::string without_ending(std::string_view file) {
   static constexpr std::string_view kEnding = ".gguf";
@@ -32,7 +30,7 @@ std::string without_ending(std::string_view file) {
 
 // A file's name on this disk, which decides about less than a stranger's may: anything odd becomes '_'.
 std::string local_name(std::string_view remote) {
-  std::string name(file_of(remote));
+  std::string name(remote.substr(remote.rfind('/') + 1));
   for (char& c : name) {
     const bool plain =
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';

@@ -12,7 +12,7 @@ namespace baton::store {
 namespace {
 
 constexpr std::string_view kEnding = ".gguf";
-constexpr std::uint32_t kMaxParts = 10'000;
+constexpr std::uint32_t kMaxSplitParts = 10'000;
 
 std::string upper(std::string_view text) {
   std::string result(text);
@@ -111,7 +111,7 @@ std::vector<RemoteModel> models_in(std::span<const RemoteFile> files) {
   for (const RemoteFile& file : files) {
     if (!upper(file.path).ends_with(".GGUF") || is_no_model(file_of(file.path))) continue;
     const PartName part = read_part(std::string_view(file.path).substr(0, file.path.size() - kEnding.size()));
-    if (part.count == 0 || part.count > kMaxParts || part.number == 0 || part.number > part.count) continue;
+    if (part.count == 0 || part.count > kMaxSplitParts || part.number == 0 || part.number > part.count) continue;
     Parts& parts = by_stem[std::format("{} {}", part.stem, part.count)];
     parts.count = part.count;
     parts.found[part.number] = file;

@@ -8,8 +8,8 @@
 namespace baton::text {
 namespace {
 
-// A placeholder is kOpen, hexadecimal digits from kDigit on, kClose.
-constexpr char32_t kDigit = 0xFDD0;
+// A placeholder is kOpen, hexadecimal digits from kDigitZero on, kClose.
+constexpr char32_t kDigitZero = 0xFDD0;
 constexpr char32_t kOpen = 0xFDE0;
 constexpr char32_t kClose = 0xFDEF;
 constexpr std::size_t kCharacterBytes = 3;
@@ -20,7 +20,7 @@ std::optional<char32_t> reserved_at(std::string_view text, std::size_t position)
   const std::string_view character = text.substr(position, kCharacterBytes);
   if (character.size() < kCharacterBytes || character[0] != '\xEF' || character[1] != '\xB7') return std::nullopt;
   const char32_t code = decode_character(character);
-  if (code < kDigit || code > kClose) return std::nullopt;
+  if (code < kDigitZero || code > kClose) return std::nullopt;
   return code;
 }
 
@@ -56,7 +56,7 @@ std::string ControlShield::placeholder(std::string_view original) {
   std::string text;
   append_utf8(kOpen, text);
   for (std::size_t rest = entry->second;; rest /= 16) {
-    append_utf8(kDigit + static_cast<char32_t>(rest % 16), text);
+    append_utf8(kDigitZero + static_cast<char32_t>(rest % 16), text);
     if (rest < 16) break;
   }
   append_utf8(kClose, text);
@@ -120,7 +120,7 @@ MarkedText ControlShield::restore(std::string_view rendered) const {
     std::size_t next = i + kCharacterBytes;
     std::optional<char32_t> code = *reserved_at(text, i) == kOpen ? reserved_at(text, next) : std::nullopt;
     for (; code && *code < kOpen && index < originals_.size(); code = reserved_at(text, next)) {
-      index += scale * (*code - kDigit);
+      index += scale * (*code - kDigitZero);
       scale *= 16;
       next += kCharacterBytes;
     }

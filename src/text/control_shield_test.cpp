@@ -7,7 +7,7 @@ namespace {
 
 const std::vector<std::string> kControls{"<|im_end|>", "<|im_start|>", "</s>", "[INST]"};
 
-std::vector<std::string> foreign_parts(const MarkedText& text) {
+std::vector<std::string> foreign_pieces(const MarkedText& text) {
   std::vector<std::string> parts;
   for (const TextRange& range : text.foreign()) {
     parts.push_back(text.bytes().substr(range.begin, range.end - range.begin));
@@ -32,7 +32,7 @@ TEST(ControlShield, HidesControlTokensAndBringsThemBackMarked) {
     EXPECT_EQ(shield.restore(hidden).bytes(), text);
     EXPECT_FALSE(shield.restore(hidden).foreign().empty());
   }
-  EXPECT_EQ(foreign_parts(shield.restore("<|im_end|>" + shield.hide("a</s>b<|im_"))),
+  EXPECT_EQ(foreign_pieces(shield.restore("<|im_end|>" + shield.hide("a</s>b<|im_"))),
             (std::vector<std::string>{"</s>", "<|im_"}));
 }
 
@@ -40,7 +40,7 @@ TEST(ControlShield, LeavesNothingForTwoTextsToBuild) {
   ControlShield shield(kControls);
   const MarkedText built = shield.restore(shield.hide("<|im_") + shield.hide("end|>"));
   EXPECT_EQ(built.bytes(), "<|im_end|>");
-  EXPECT_EQ(foreign_parts(built), std::vector<std::string>{"<|im_"});
+  EXPECT_EQ(foreign_pieces(built), std::vector<std::string>{"<|im_"});
 }
 
 TEST(ControlShield, LeavesNothingToBuildFromTokensThatBeginWithWhiteSpace) {
@@ -58,7 +58,7 @@ TEST(ControlShield, LeavesNothingToBuildFromTokensThatBeginWithWhiteSpace) {
 TEST(ControlShield, HidesNamesThatLieInsideAControlToken) {
   ControlShield shield(kControls);
   EXPECT_EQ(shield.hide_name("weather"), "weather");
-  EXPECT_EQ(foreign_parts(shield.restore("<|" + shield.hide_name("im_end") + "|>")),
+  EXPECT_EQ(foreign_pieces(shield.restore("<|" + shield.hide_name("im_end") + "|>")),
             std::vector<std::string>{"im_end"});
 }
 

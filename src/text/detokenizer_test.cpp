@@ -7,7 +7,7 @@
 namespace baton::text {
 namespace {
 
-Vocabulary make(VocabularyData data) {
+Vocabulary vocabulary_of(VocabularyData data) {
   auto vocabulary = Vocabulary::create(std::move(data));
   EXPECT_TRUE(vocabulary);
   return std::move(*vocabulary);
@@ -26,7 +26,7 @@ std::vector<Token> byte_tokens(const Vocabulary& vocabulary, std::string_view by
 }
 
 TEST(Detokenizer, NeverEmitsHalfACharacter) {
-  const Vocabulary vocabulary = make(small_sentencepiece());
+  const Vocabulary vocabulary = vocabulary_of(small_sentencepiece());
   const std::string text = "aé日👍🏽\u0301z";
   Detokenizer detokenizer(vocabulary);
   std::string out;
@@ -42,7 +42,7 @@ TEST(Detokenizer, NeverEmitsHalfACharacter) {
 
 // Each character cut short at each place, then followed by plain text.
 TEST(Detokenizer, ReplacesACharacterCutShortAtAnyPlace) {
-  const Vocabulary vocabulary = make(small_sentencepiece());
+  const Vocabulary vocabulary = vocabulary_of(small_sentencepiece());
   for (const std::string_view character : {"é", "日", "👍"}) {
     for (std::size_t size = 1; size < character.size(); ++size) {
       Detokenizer detokenizer(vocabulary);
@@ -55,7 +55,7 @@ TEST(Detokenizer, ReplacesACharacterCutShortAtAnyPlace) {
 }
 
 TEST(Detokenizer, FinishReplacesWhatWaits) {
-  const Vocabulary vocabulary = make(small_sentencepiece());
+  const Vocabulary vocabulary = vocabulary_of(small_sentencepiece());
   Detokenizer detokenizer(vocabulary);
   EXPECT_EQ(detokenizer.push(byte_tokens(vocabulary, "\xE6")[0]), "");
   EXPECT_EQ(detokenizer.finish(), kReplacementCharacter);
@@ -63,7 +63,7 @@ TEST(Detokenizer, FinishReplacesWhatWaits) {
 }
 
 TEST(Detokenizer, CharactersMayBeCutAcrossTokens) {
-  const Vocabulary vocabulary = make(small_byte_pair());
+  const Vocabulary vocabulary = vocabulary_of(small_byte_pair());
   Detokenizer detokenizer(vocabulary);
   EXPECT_EQ(detokenizer.push(named(vocabulary, "Ã")), "");
   EXPECT_EQ(detokenizer.push(named(vocabulary, "©")), "é");
@@ -71,7 +71,7 @@ TEST(Detokenizer, CharactersMayBeCutAcrossTokens) {
 }
 
 TEST(Detokenizer, TheAddedSpaceGoesAgainAtTheBeginningOnly) {
-  const Vocabulary vocabulary = make(small_sentencepiece());
+  const Vocabulary vocabulary = vocabulary_of(small_sentencepiece());
   const std::vector<Token> tokens{1, named(vocabulary, "▁hello"), named(vocabulary, "▁hello"), 2};
   EXPECT_EQ(detokenize(vocabulary, tokens), "hello hello");
   EXPECT_EQ(detokenize(vocabulary, std::vector<Token>{named(vocabulary, "▁▁"), named(vocabulary, "▁▁")}), "   ");
@@ -81,12 +81,12 @@ TEST(Detokenizer, TheAddedSpaceGoesAgainAtTheBeginningOnly) {
 
   auto data = small_sentencepiece();
   data.add_space_prefix = false;
-  const Vocabulary without = make(data);
+  const Vocabulary without = vocabulary_of(data);
   EXPECT_EQ(detokenize(without, std::vector<Token>{named(without, "▁hello")}), " hello");
 }
 
 TEST(Detokenizer, ANewTextMayBeginAfterFinish) {
-  const Vocabulary vocabulary = make(small_sentencepiece());
+  const Vocabulary vocabulary = vocabulary_of(small_sentencepiece());
   Detokenizer detokenizer(vocabulary);
   for (int text = 0; text < 2; ++text) {
     EXPECT_EQ(detokenizer.push(named(vocabulary, "▁hello")), "hello");
@@ -96,7 +96,7 @@ TEST(Detokenizer, ANewTextMayBeginAfterFinish) {
 }
 
 TEST(Detokenizer, ControlTokensShowOnlyWhereAsked) {
-  const Vocabulary vocabulary = make(small_byte_pair());
+  const Vocabulary vocabulary = vocabulary_of(small_byte_pair());
   const std::vector<Token> tokens{named(vocabulary, "hello"), named(vocabulary, "<|end|>"),
                                   named(vocabulary, "<tool>")};
   EXPECT_EQ(detokenize(vocabulary, tokens), "hello<tool>");
@@ -106,7 +106,7 @@ TEST(Detokenizer, ControlTokensShowOnlyWhereAsked) {
 }
 
 TEST(Detokenizer, ATokenThatDoesNotExistGivesNothing) {
-  const Vocabulary vocabulary = make(small_byte_pair());
+  const Vocabulary vocabulary = vocabulary_of(small_byte_pair());
   Detokenizer detokenizer(vocabulary);
   EXPECT_EQ(detokenizer.push(-1), "");
   EXPECT_EQ(detokenizer.push(1'000'000), "");

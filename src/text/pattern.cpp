@@ -35,7 +35,7 @@ struct CharacterClass {
   }
 };
 
-const CharacterClass kDigits{byte_range('0', '9'), Beyond::kUnsure};
+const CharacterClass kAsciiDigits{byte_range('0', '9'), Beyond::kUnsure};
 const CharacterClass kWord{byte_range('0', '9') | byte_range('A', 'Z') | byte_range('a', 'z') | byte_range('_', '_'),
                            Beyond::kUnsure};
 const CharacterClass kBlank{byte_range('\t', '\r') | byte_range(' ', ' '), Beyond::kUnsure};
@@ -161,8 +161,8 @@ class Parser {
       return CharacterClass{byte_range(static_cast<std::uint8_t>(value), static_cast<std::uint8_t>(value))};
     };
     switch (c) {
-      case 'd': return kDigits;
-      case 'D': return kDigits.inverted();
+      case 'd': return kAsciiDigits;
+      case 'D': return kAsciiDigits.inverted();
       case 'w': return kWord;
       case 'W': return kWord.inverted();
       case 's': return kBlank;

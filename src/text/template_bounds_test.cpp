@@ -26,22 +26,22 @@ constexpr bool kReasonsAreOurs = false;
 constexpr bool kReasonsAreOurs = true;
 #endif
 
-ChatRequest ask(std::string words) {
+ChatRequest bounded_request(std::string words) {
   ChatRequest request;
   request.messages.push_back({.role = Role::kUser, .content = std::move(words)});
   return request;
 }
 
-Error error_of(std::string_view source) {
+Error bounds_error(std::string_view source) {
   const auto chat_template = ChatTemplate::create(source, {});
   if (!chat_template) return chat_template.error();
-  const auto text = chat_template->render(ask("hello"));
+  const auto text = chat_template->render(bounded_request("hello"));
   EXPECT_FALSE(text) << source.substr(0, 200) << "\n" << text->bytes().substr(0, 200);
   return text ? Error{} : text.error();
 }
 
 void expect_stopped(std::string_view source, std::string_view why) {
-  const Error error = error_of(source);
+  const Error error = bounds_error(source);
   EXPECT_EQ(error.code, ErrorCode::kCorrupt) << source.substr(0, 200);
   constexpr std::string_view kStopped = "the chat template was stopped, as it is broken or hostile: ";
   EXPECT_TRUE(error.message.starts_with(kStopped)) << source.substr(0, 200) << "\n" << error.message;
@@ -93,7 +93,7 @@ TEST(TemplateBounds, EndATemplateThatExhaustsTheStack) {
       "{% set ns = namespace(l=[]) %}{% for i in range(9000) %}{% set ns.l = [[[[[[[[ns.l]]]]]]]] %}{% endfor %}done",
       {});
   ASSERT_TRUE(chat_template);
-  const auto text = chat_template->render(ask("hello"));
+  const auto text = chat_template->render(bounded_request("hello"));
   ASSERT_TRUE(text) << text.error().to_string();
   EXPECT_EQ(text->bytes(), "done");
 }
@@ -105,12 +105,12 @@ TEST(TemplateBounds, EndATemplateThatCrashesWhatRendersIt) {
 }
 
 TEST(TemplateBounds, RefuseATextThatIsMuchLongerThanItsConversation) {
-  EXPECT_EQ(error_of("{{ 'a' * 9000000 }}").message,
+  EXPECT_EQ(bounds_error("{{ 'a' * 9000000 }}").message,
             "the chat template failed: it makes 9000000 bytes of text, more than 4194344 for this conversation");
 }
 
 TEST(TemplateBounds, ShortenTheWordsOfARefusal) {
-  const Error error = error_of("{{ raise_exception('no' * 5000000) }}");
+  const Error error = bounds_error("{{ raise_exception('no' * 5000000) }}");
   EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
   EXPECT_LT(error.message.size(), 2000U);
 }
@@ -130,8 +130,8 @@ TEST(TemplateBounds, LeaveTheNextRenderingAndThisProcessAsTheyWere) {
   const auto before = peak_kib();
   for (int i = 0; i < 3; ++i) {
     for (const std::string_view words : {"divide", "fill", "recurse"}) {
-      EXPECT_FALSE(chat_template->render(ask(std::string(words))));
-      const auto text = chat_template->render(ask("words"));
+      EXPECT_FALSE(chat_template->render(bounded_request(std::string(words))));
+      const auto text = chat_template->render(bounded_request("words"));
       ASSERT_TRUE(text) << text.error().to_string();
       EXPECT_EQ(text->bytes(), "words");
     }
@@ -147,7 +147,8 @@ TEST(TemplateBounds, KeepNothingOfAConversation) {
       "{{ f() }}",
       {});
   ASSERT_TRUE(chat_template);
-  for (const std::string words : {"one", "two"}) EXPECT_EQ(chat_template->render(ask(words))->bytes(), words);
+  for (const std::string words : {"one", "two"})
+    EXPECT_EQ(chat_template->render(bounded_request(words))->bytes(), words);
 }
 
 TEST(TemplateBounds, HoldForThreadsThatTakeTurns) {
@@ -158,7 +159,7 @@ TEST(TemplateBounds, HoldForThreadsThatTakeTurns) {
     threads.emplace_back([&, thread] {
       for (int i = 0; i < 50; ++i) {
         const std::string words = std::format("{} of {}", i, thread);
-        const auto text = chat_template->render(ask(words));
+        const auto text = chat_template->render(bounded_request(words));
         ASSERT_TRUE(text) << text.error().to_string();
         EXPECT_EQ(text->bytes(), words);
       }
@@ -175,9 +176,9 @@ TEST(TemplateBounds, StartTheProcessAgainWhereItWasKilled) {
   for (pid_t child = 0; list >> child;) process = child;
   ASSERT_GT(process, 0);
   ::kill(process, SIGINT);  // is for the program in front
-  EXPECT_EQ(chat_template->render(ask("one"))->bytes(), "one");
+  EXPECT_EQ(chat_template->render(bounded_request("one"))->bytes(), "one");
   ::kill(process, SIGKILL);
-  const auto text = chat_template->render(ask("two"));
+  const auto text = chat_template->render(bounded_request("two"));
   ASSERT_TRUE(text) << text.error().to_string();
   EXPECT_EQ(text->bytes(), "two");
 }

@@ -17,7 +17,7 @@ constexpr std::size_t kMaxSpecialBytes = 1024;
 
 using Place = SpecialTokenFinder::Place;
 
-constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
+constexpr std::string_view kAsciiSpaces = " \t\n\v\f\r";
 
 }  // namespace
 
@@ -111,14 +111,14 @@ Result<std::vector<Token>> Tokenizer::Impl::encode(std::string_view text, const 
     const auto match = finder.find(text, begin, foreign);
     std::string_view before = text.substr(begin, match ? match->position - begin : std::string_view::npos);
     if (match && vocabulary.strips_left(match->token)) {
-      before = before.substr(0, before.find_last_not_of(kWhiteSpace) + 1);
+      before = before.substr(0, before.find_last_not_of(kAsciiSpaces) + 1);
     }
     TRY(cache == nullptr ? encode_text(before, tokens) : encode_text_once(before, tokens, *cache));
     if (!match) break;
     tokens.push_back(match->token);
     begin = match->position + match->length;
     if (vocabulary.strips_right(match->token))
-      begin = std::min(text.find_first_not_of(kWhiteSpace, begin), text.size());
+      begin = std::min(text.find_first_not_of(kAsciiSpaces, begin), text.size());
   }
   return tokens;
 }

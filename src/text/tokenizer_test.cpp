@@ -10,7 +10,7 @@
 namespace baton::text {
 namespace {
 
-Tokenizer make(VocabularyData data) {
+Tokenizer tokenizer_of(VocabularyData data) {
   auto vocabulary = Vocabulary::create(std::move(data));
   EXPECT_TRUE(vocabulary) << vocabulary.error().message;
   auto tokenizer = Tokenizer::create(std::move(*vocabulary));
@@ -38,7 +38,7 @@ std::string bytes_of(const Tokenizer& tokenizer, std::string_view text) {
 }
 
 TEST(SentencePiece, MergesByScore) {
-  const Tokenizer tokenizer = make(small_sentencepiece());
+  const Tokenizer tokenizer = tokenizer_of(small_sentencepiece());
   EXPECT_EQ(encode(tokenizer, "hello"), (Names{"▁hello"}));
   EXPECT_EQ(encode(tokenizer, "hello hello"), (Names{"▁hello", "▁hello"}));
   EXPECT_EQ(encode(tokenizer, "hellhello"), (Names{"▁", "he", "ll", "hello"}));
@@ -49,11 +49,11 @@ TEST(SentencePiece, MergesByScore) {
 TEST(SentencePiece, AddsASpaceOnlyWhereTheModelWantsIt) {
   auto data = small_sentencepiece();
   data.add_space_prefix = false;
-  EXPECT_EQ(encode(make(data), "hello"), (Names{"hello"}));
+  EXPECT_EQ(encode(tokenizer_of(data), "hello"), (Names{"hello"}));
 }
 
 TEST(SentencePiece, SpellsUnknownCharactersInBytes) {
-  const Tokenizer tokenizer = make(small_sentencepiece());
+  const Tokenizer tokenizer = tokenizer_of(small_sentencepiece());
   EXPECT_EQ(encode(tokenizer, "日b\xFF"), (Names{"▁", "<0xE6>", "<0x97>", "<0xA5>", "b", "<0xFF>"}));
 }
 
@@ -62,46 +62,46 @@ TEST(SentencePiece, WithoutByteTokensAnUnknownCharacterIsOneUnknownToken) {
   data.kind = TokenizerKind::kSentencePiece;
   data.add_space_prefix = false;
   add_token(data, "a", TokenType::kNormal);
-  EXPECT_EQ(make(data).encode("ab", SpecialTokens::kAsPlainText).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(tokenizer_of(data).encode("ab", SpecialTokens::kAsPlainText).error().code, ErrorCode::kUnsupported);
   data.unknown = add_token(data, "<unk>", TokenType::kUnknown);
-  EXPECT_EQ(encode(make(data), "a日a"), (Names{"a", "<unk>", "a"}));
+  EXPECT_EQ(encode(tokenizer_of(data), "a日a"), (Names{"a", "<unk>", "a"}));
 }
 
 // A character may be part of a longer token without being one itself.
 TEST(SentencePiece, MergesCharactersThatAreNoTokens) {
   auto data = small_sentencepiece();
   add_token(data, "xy", TokenType::kNormal, -3.0F);
-  const Tokenizer tokenizer = make(data);
+  const Tokenizer tokenizer = tokenizer_of(data);
   EXPECT_EQ(encode(tokenizer, "xyx"), (Names{"▁", "xy", "<0x78>"}));
 }
 
 TEST(SentencePiece, NeverMakesAControlTokenFromPlainText) {
   auto data = small_sentencepiece();
   add_token(data, "<s", TokenType::kNormal, -2.0F);
-  const Tokenizer tokenizer = make(data);
+  const Tokenizer tokenizer = tokenizer_of(data);
   EXPECT_EQ(encode(tokenizer, "<s>"), (Names{"▁", "<s", ">"}));
   EXPECT_EQ(encode(tokenizer, "<0x41>").back(), ">");
 }
 
 TEST(SentencePiece, ParsesControlTokensWhereAsked) {
-  const Tokenizer tokenizer = make(small_sentencepiece());
+  const Tokenizer tokenizer = tokenizer_of(small_sentencepiece());
   EXPECT_EQ(encode(tokenizer, "<s>hello</s>", SpecialTokens::kParse), (Names{"<s>", "▁hello", "</s>"}));
 }
 
 TEST(SentencePiece, RanksManyEqualScoresFromTheLeft) {
   auto data = small_sentencepiece();
   data.scores.assign(data.scores.size(), 0.0F);
-  EXPECT_EQ(encode(make(data), "aaaaa"), (Names{"▁", "aaaa", "a"}));
+  EXPECT_EQ(encode(tokenizer_of(data), "aaaaa"), (Names{"▁", "aaaa", "a"}));
 }
 
 TEST(BytePair, MergesByRankWithinWords) {
-  const Tokenizer tokenizer = make(small_byte_pair());
+  const Tokenizer tokenizer = tokenizer_of(small_byte_pair());
   EXPECT_EQ(encode(tokenizer, "hello hello"), (Names{"hello", "Ġhello"}));
   EXPECT_EQ(encode(tokenizer, "hellé"), (Names{"he", "ll", "Ã©"}));
 }
 
 TEST(BytePair, TakesControlTokensOnlyWhereAskedAndUserDefinedOnesAlways) {
-  const Tokenizer tokenizer = make(small_byte_pair());
+  const Tokenizer tokenizer = tokenizer_of(small_byte_pair());
   EXPECT_EQ(encode(tokenizer, "hello<|end|>", SpecialTokens::kParse), (Names{"hello", "<|end|>"}));
   EXPECT_EQ(encode(tokenizer, "<|end|>"), (Names{"<", "|", "e", "n", "d", "|", ">"}));
   EXPECT_EQ(encode(tokenizer, "a<tool>b"), (Names{"a", "<tool>", "b"}));
@@ -112,7 +112,7 @@ TEST(BytePair, AMergeWhosePartsOrProductAreNoTokensIsSpeltInBytes) {
   data.merges.insert(data.merges.begin(), "x y");
   data.merges.insert(data.merges.begin() + 1, "xy z");
   add_token(data, "xyz", TokenType::kNormal);
-  const Tokenizer tokenizer = make(data);
+  const Tokenizer tokenizer = tokenizer_of(data);
   EXPECT_EQ(encode(tokenizer, "xyz"), (Names{"xyz"}));
   EXPECT_EQ(encode(tokenizer, "xya"), (Names{"x", "y", "a"}));
 }
@@ -121,9 +121,9 @@ TEST(BytePair, TakesWholeWordsUnmergedWhereItsModelsDo) {
   auto data = small_byte_pair();
   add_token(data, "ĠxyzzyĠ", TokenType::kNormal);
   add_token(data, "Ġplugh", TokenType::kNormal);
-  EXPECT_EQ(encode(make(data), " plugh").size(), 6U);
+  EXPECT_EQ(encode(tokenizer_of(data), " plugh").size(), 6U);
   data.pre = "llama-bpe";
-  EXPECT_EQ(encode(make(data), " plugh"), (Names{"Ġplugh"}));
+  EXPECT_EQ(encode(tokenizer_of(data), " plugh"), (Names{"Ġplugh"}));
 }
 
 TEST(BytePair, NeedsMergesAndAKnownPreTokenizer) {
@@ -140,7 +140,7 @@ TEST(Tokenizer, ByteMissingFromTheVocabularyIsNamed) {
   for (std::string& token : data.tokens) {
     if (token == "q") token = "not q";
   }
-  const auto tokens = make(data).encode("q", SpecialTokens::kAsPlainText);
+  const auto tokens = tokenizer_of(data).encode("q", SpecialTokens::kAsPlainText);
   ASSERT_FALSE(tokens);
   EXPECT_NE(tokens.error().message.find("0x71"), std::string::npos) << tokens.error().message;
 }
@@ -148,29 +148,29 @@ TEST(Tokenizer, ByteMissingFromTheVocabularyIsNamed) {
 TEST(Tokenizer, SpecialTokensStripWhiteSpaceWhereTheyAreSaidTo) {
   auto data = small_byte_pair();
   data.strip_right = {*data.eos};
-  EXPECT_EQ(encode(make(data), "a <|end|> \n b", SpecialTokens::kParse), (Names{"a", "Ġ", "<|end|>", "b"}));
+  EXPECT_EQ(encode(tokenizer_of(data), "a <|end|> \n b", SpecialTokens::kParse), (Names{"a", "Ġ", "<|end|>", "b"}));
   data.strip_left = data.strip_right;
   data.strip_right.clear();
-  EXPECT_EQ(encode(make(data), "a \n<|end|> b", SpecialTokens::kParse), (Names{"a", "<|end|>", "Ġ", "b"}));
-  EXPECT_EQ(encode(make(data), " \n<|end|>", SpecialTokens::kParse), (Names{"<|end|>"}));
+  EXPECT_EQ(encode(tokenizer_of(data), "a \n<|end|> b", SpecialTokens::kParse), (Names{"a", "<|end|>", "Ġ", "b"}));
+  EXPECT_EQ(encode(tokenizer_of(data), " \n<|end|>", SpecialTokens::kParse), (Names{"<|end|>"}));
 }
 
 TEST(Tokenizer, AVocabularyWithoutTextRefusesText) {
   VocabularyData data;
   add_token(data, "tok_0", TokenType::kNormal);
-  const Tokenizer tokenizer = make(data);
+  const Tokenizer tokenizer = tokenizer_of(data);
   EXPECT_EQ(tokenizer.encode("x", SpecialTokens::kAsPlainText).error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(detokenize(tokenizer.vocabulary(), std::vector<Token>{0, 0}), "tok_0tok_0");
 }
 
 TEST(Tokenizer, SaysWhatASequenceBeginsAndEndsWith) {
   auto data = small_sentencepiece();
-  EXPECT_EQ(make(data).begin_sequence(), std::vector<Token>{1});
-  EXPECT_EQ(make(data).end_sequence(), std::vector<Token>{});
+  EXPECT_EQ(tokenizer_of(data).begin_sequence(), std::vector<Token>{1});
+  EXPECT_EQ(tokenizer_of(data).end_sequence(), std::vector<Token>{});
   data.add_bos = false;
   data.add_eos = true;
-  EXPECT_EQ(make(data).begin_sequence(), std::vector<Token>{});
-  EXPECT_EQ(make(data).end_sequence(), std::vector<Token>{2});
+  EXPECT_EQ(tokenizer_of(data).begin_sequence(), std::vector<Token>{});
+  EXPECT_EQ(tokenizer_of(data).end_sequence(), std::vector<Token>{2});
 }
 
 TEST(Tokenizer, AnEndlessSpecialTokenIsRefused) {
@@ -182,8 +182,8 @@ TEST(Tokenizer, AnEndlessSpecialTokenIsRefused) {
 TEST(Tokenizer, NoByteIsLost) {
   auto plain = small_sentencepiece();
   plain.add_space_prefix = false;
-  const Tokenizer sentence_piece = make(plain);
-  const Tokenizer byte_pair = make(small_byte_pair());
+  const Tokenizer sentence_piece = tokenizer_of(plain);
+  const Tokenizer byte_pair = tokenizer_of(small_byte_pair());
   ByteSource source(5);
   for (int round = 0; round < 3000; ++round) {
     const std::string text = source.text(12);
@@ -194,8 +194,8 @@ TEST(Tokenizer, NoByteIsLost) {
 
 // In quadratic time these would take hours.
 TEST(Tokenizer, HugeInputsEnd) {
-  const Tokenizer sentence_piece = make(small_sentencepiece());
-  const Tokenizer byte_pair = make(small_byte_pair());
+  const Tokenizer sentence_piece = tokenizer_of(small_sentencepiece());
+  const Tokenizer byte_pair = tokenizer_of(small_byte_pair());
   constexpr std::size_t kMegabyte = 1UL << 20;
   for (const std::string_view unit : {"a", " ", "\n", "\xFF", "é", "hello ", "9"}) {
     std::string text;
@@ -210,7 +210,7 @@ TEST(Tokenizer, EveryPreTokenizerEndsOnHugeInputs) {
   for (const PreTokenizerSpec& spec : pre_tokenizers()) {
     auto data = small_byte_pair();
     data.pre = spec.names.front();
-    const Tokenizer tokenizer = make(data);
+    const Tokenizer tokenizer = tokenizer_of(data);
     for (const char c : {'a', 'A', ' ', '\n', '7', '!'}) {
       const std::string text = std::string(200'000, c) + "x";
       EXPECT_EQ(bytes_of(tokenizer, text), text) << data.pre << " " << static_cast<int>(c);

@@ -8,14 +8,14 @@ namespace {
 constexpr std::int64_t kNow_s = 1'800'000'000;
 constexpr std::int64_t kLife_s = 3600;
 
-struct Scene {
+struct CertifiedPair {
   SigningKey admin = SigningKey::generate();
   SigningKey node = SigningKey::generate();
   net::Fingerprint node_fingerprint = node_id(node.public_key());
   MemberList list = MemberList::found(admin, "home", "first").value();
   Bytes certificate;
 
-  Scene() {
+  CertifiedPair() {
     EXPECT_TRUE(list.enrol(admin, node.public_key(), "second"));
     certificate = issue_certificate(list, admin, node_fingerprint, kNow_s, kLife_s).value();
   }
@@ -28,32 +28,32 @@ struct Scene {
 };
 
 TEST(MemberCertificate, IsGoodForAMemberWhileItLasts) {
-  const Scene scene;
+  const CertifiedPair scene;
   EXPECT_EQ(scene.why_not(), "");
   EXPECT_EQ(scene.why_not(kNow_s + kLife_s), "");
   EXPECT_NE(scene.why_not(kNow_s + kLife_s + 1).find("run out"), std::string::npos);
 }
 
 TEST(MemberCertificate, IsGoodForANodeWhoseClockIsLate) {
-  const Scene scene;
+  const CertifiedPair scene;
   EXPECT_EQ(scene.why_not(kNow_s - 365 * 86400), "");
 }
 
 TEST(MemberCertificate, CarriesTheUriOfItsNode) {
-  const Scene scene;
+  const CertifiedPair scene;
   const auto claims = net::read_certificate(scene.certificate).value();
   EXPECT_EQ(claims.uri, "spiffe://" + scene.list.cluster().hex() + "/node/" + scene.node_fingerprint.to_string());
 }
 
 TEST(MemberCertificate, EndsWithARevocationOfItsNode) {
-  Scene scene;
+  CertifiedPair scene;
   EXPECT_TRUE(scene.list.revoke(scene.admin, scene.node_fingerprint));
   EXPECT_NE(scene.why_not().find("revoked"), std::string::npos);
   EXPECT_FALSE(issue_certificate(scene.list, scene.admin, scene.node_fingerprint, kNow_s, kLife_s));
 }
 
 TEST(MemberCertificate, EndsWithARevocationOfItsIssuer) {
-  Scene scene;
+  CertifiedPair scene;
   const SigningKey other = SigningKey::generate();
   EXPECT_TRUE(scene.list.enrol(scene.admin, other.public_key(), "third"));
   EXPECT_TRUE(scene.list.promote(scene.admin, node_id(other.public_key())));
@@ -65,7 +65,7 @@ TEST(MemberCertificate, EndsWithARevocationOfItsIssuer) {
 }
 
 TEST(MemberCertificate, OfAMemberByAMemberIsNone) {
-  Scene scene;
+  CertifiedPair scene;
   EXPECT_FALSE(issue_certificate(scene.list, scene.node, scene.node_fingerprint, kNow_s, kLife_s));
   scene.certificate = net::issue_certificate(scene.node, scene.node.public_key(),
                                              {.subject = scene.node_fingerprint,
@@ -78,8 +78,8 @@ TEST(MemberCertificate, OfAMemberByAMemberIsNone) {
 }
 
 TEST(MemberCertificate, OfAnotherNodeOrClusterIsRefused) {
-  Scene scene;
-  const Scene other;
+  CertifiedPair scene;
+  const CertifiedPair other;
   scene.certificate =
       issue_certificate(scene.list, scene.admin, node_id(scene.admin.public_key()), kNow_s, kLife_s).value();
   EXPECT_NE(scene.why_not().find("not its own"), std::string::npos);
@@ -88,7 +88,7 @@ TEST(MemberCertificate, OfAnotherNodeOrClusterIsRefused) {
 }
 
 TEST(MemberCertificate, IsRefusedToAStranger) {
-  const Scene scene;
+  const CertifiedPair scene;
   const auto checked =
       check_certificate(scene.list, scene.certificate, node_id(SigningKey::generate().public_key()), kNow_s);
   ASSERT_FALSE(checked);

@@ -7,8 +7,8 @@ namespace baton::trust {
 
 namespace {
 
-constexpr std::string_view kPurpose = "baton lease 1";
-constexpr std::uint8_t kFormat = 1;
+constexpr std::string_view kLeasePurpose = "baton lease 1";
+constexpr std::uint8_t kLeaseFormat = 1;
 
 Result<net::Fingerprint> check(ByteSpan lease, ByteSpan subject) {
   ByteReader in(lease);
@@ -17,8 +17,8 @@ Result<net::Fingerprint> check(ByteSpan lease, ByteSpan subject) {
   const auto format = TRY(in.read<std::uint8_t>());
   key.bytes = TRY(read_array<32>(in));
   signature.bytes = TRY(read_array<64>(in));
-  if (format != kFormat || in.remaining() != 0) return fail(ErrorCode::kRefused, "the lease has another format");
-  if (!verify(key, kPurpose, subject, signature)) {
+  if (format != kLeaseFormat || in.remaining() != 0) return fail(ErrorCode::kRefused, "the lease has another format");
+  if (!verify(key, kLeasePurpose, subject, signature)) {
     return fail(ErrorCode::kRefused, "the lease is for other work, or forged");
   }
   return node_id(key);
@@ -28,9 +28,9 @@ Result<net::Fingerprint> check(ByteSpan lease, ByteSpan subject) {
 
 Bytes sign_lease(const SigningKey& coordinator, ByteSpan subject) {
   ByteWriter out;
-  out.write(kFormat);
+  out.write(kLeaseFormat);
   out.write_bytes(coordinator.public_key().bytes);
-  out.write_bytes(coordinator.sign(kPurpose, subject).bytes);
+  out.write_bytes(coordinator.sign(kLeasePurpose, subject).bytes);
   return std::move(out).take();
 }
 

@@ -11,7 +11,7 @@ namespace baton::trust {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x4d4e5442;  // "BTNM"
-constexpr std::uint16_t kFormat = 1;
+constexpr std::uint16_t kMemberListFormat = 1;
 constexpr std::size_t kLeastIdDigits = 6;
 
 std::unexpected<Error> damaged(std::string_view what) {
@@ -56,7 +56,7 @@ Result<MemberList> MemberList::create(const Sha256& cluster, const Statement& ge
 Bytes MemberList::encode() const {
   ByteWriter out;
   out.write(kMagic);
-  out.write(kFormat);
+  out.write(kMemberListFormat);
   out.write(std::uint16_t{0});
   out.write(static_cast<std::uint32_t>(statements_.size()));
   for (const Statement& statement : statements()) {
@@ -69,7 +69,7 @@ Bytes MemberList::encode() const {
 Result<MemberList> MemberList::decode(ByteSpan bytes) {
   ByteReader in(bytes);
   if (TRY(in.read<std::uint32_t>()) != kMagic) return damaged("it does not begin as one");
-  if (TRY(in.read<std::uint16_t>()) != kFormat || TRY(in.read<std::uint16_t>()) != 0) {
+  if (TRY(in.read<std::uint16_t>()) != kMemberListFormat || TRY(in.read<std::uint16_t>()) != 0) {
     return damaged("it has another format; this baton is too old for it");
   }
   const auto count = TRY(in.read<std::uint32_t>());

@@ -9,8 +9,8 @@ namespace baton::trust {
 
 namespace {
 
-constexpr std::string_view kPurpose = "baton statement 1";
-constexpr std::uint8_t kFormat = 1;
+constexpr std::string_view kStatementPurpose = "baton statement 1";
+constexpr std::uint8_t kStatementFormat = 1;
 
 enum class Kind : std::uint8_t { kGenesis = 1, kEnrolment = 2, kRevocation = 3 };
 
@@ -114,14 +114,14 @@ Result<Statement> Statement::sign(const SigningKey& issuer, const Sha256& cluste
   TRY(check(body));
   const bool begins = std::holds_alternative<Genesis>(body);
   ByteWriter out;
-  out.write(kFormat);
+  out.write(kStatementFormat);
   out.write(static_cast<std::uint8_t>(body.index() + 1));
   out.write(std::uint16_t{0});
   out.write_bytes(begins ? Sha256{}.bytes : cluster.bytes);
   out.write(epoch);
   out.write_bytes(issuer.public_key().bytes);
   std::visit(BodyWriter{out}, body);
-  out.write_bytes(issuer.sign(kPurpose, out.bytes()).bytes);
+  out.write_bytes(issuer.sign(kStatementPurpose, out.bytes()).bytes);
   return decode(out.bytes());
 }
 
@@ -129,7 +129,8 @@ Result<Statement> Statement::decode(ByteSpan bytes) {
   if (bytes.size() > kMaxStatementBytes) return malformed("it is too long");
   ByteReader in(bytes);
   Statement statement;
-  if (TRY(in.read<std::uint8_t>()) != kFormat) return malformed("it has another format; this baton is too old for it");
+  if (TRY(in.read<std::uint8_t>()) != kStatementFormat)
+    return malformed("it has another format; this baton is too old for it");
   const auto kind = TRY(in.read<Kind>());
   if (TRY(in.read<std::uint16_t>()) != 0) return malformed("a reserved field is set");
   statement.cluster_.bytes = TRY(read_array<32>(in));
@@ -147,7 +148,7 @@ Result<Statement> Statement::decode(ByteSpan bytes) {
     if (statement.cluster_ != Sha256{}) return malformed("a first statement names a cluster");
     statement.cluster_ = statement.digest_;
   }
-  if (!verify(statement.issuer_, kPurpose, bytes.first(signed_size), signature)) {
+  if (!verify(statement.issuer_, kStatementPurpose, bytes.first(signed_size), signature)) {
     return fail(ErrorCode::kRefused, "a membership statement's signature is wrong: it was changed or forged");
   }
   statement.bytes_.assign(bytes.begin(), bytes.end());

@@ -11,7 +11,7 @@ namespace baton::trust {
 namespace {
 
 constexpr std::string_view kPrefix = "baton-join-";
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kTokenFormat = 1;
 constexpr std::size_t kChecksumBytes = 4;
 constexpr std::size_t kMaxTokenText = 4096;
 constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -53,7 +53,7 @@ std::unexpected<Error> wrong(std::string_view what) {
 
 Result<JoinToken> decode(ByteSpan bytes) {
   ByteReader in(bytes);
-  if (TRY(in.read<std::uint8_t>()) != kFormat) {
+  if (TRY(in.read<std::uint8_t>()) != kTokenFormat) {
     return fail(ErrorCode::kUnsupported, "the token is of a newer baton: update this machine's");
   }
   JoinToken token;
@@ -74,7 +74,7 @@ Result<JoinToken> decode(ByteSpan bytes) {
 
 std::string JoinToken::to_string() const {
   ByteWriter out;
-  out.write(kFormat);
+  out.write(kTokenFormat);
   out.write_bytes(cluster.bytes);
   out.write_bytes(issuer.digest.bytes);
   out.write_bytes(secret);
