@@ -40,7 +40,7 @@ using boost::system::error_code;
 
 auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
 // What takes longer ends with operation_aborted, and the connection can still carry a word about it.
-auto within(Duration limit, error_code& error) { return asio::cancel_after(limit, into(error)); }
+auto served_within(Duration limit, error_code& error) { return asio::cancel_after(limit, into(error)); }
 
 constexpr std::size_t kReadBytes = 4096;
 constexpr auto kFarewellTime = std::chrono::seconds(1);
@@ -276,13 +276,14 @@ struct HttpServer::Impl {
     error_code error;
     if (connection.buffer.size() == 0 && !first) {
       const std::size_t got = co_await connection.socket.async_read_some(connection.buffer.prepare(kReadBytes),
-                                                                         within(limits.idle_time, error));
+                                                                         served_within(limits.idle_time, error));
       connection.buffer.commit(got);
       if (error) co_return false;
     }
     connection.path.clear();
     connection.common_headers.clear();
-    co_await http::async_read_header(connection.socket, connection.buffer, parser, within(limits.header_time, error));
+    co_await http::async_read_header(connection.socket, connection.buffer, parser,
+                                     served_within(limits.header_time, error));
     if (error) {
       if (const auto refusal = refusal_for(error, false)) co_await refuse(connection, *refusal);
       co_return false;
@@ -296,10 +297,10 @@ struct HttpServer::Impl {
     }
     if (request.header("expect") == "100-continue") {
       http::response<http::empty_body> go_on(http::status::continue_, 11);
-      co_await http::async_write(connection.socket, go_on, within(limits.write_time, error));
+      co_await http::async_write(connection.socket, go_on, served_within(limits.write_time, error));
       if (error) co_return false;
     }
-    co_await http::async_read(connection.socket, connection.buffer, parser, within(limits.body_time, error));
+    co_await http::async_read(connection.socket, connection.buffer, parser, served_within(limits.body_time, error));
     if (error) {
       if (const auto refusal = refusal_for(error, true)) co_await refuse(connection, *refusal);
       co_return false;
@@ -391,9 +392,10 @@ struct HttpServer::Impl {
         reply.header_sent = true;
         http::response_serializer<http::string_body> serializer(response);
         if (head) {
-          co_await http::async_write_header(connection.socket, serializer, within(options.limits.write_time, error));
+          co_await http::async_write_header(connection.socket, serializer,
+                                            served_within(options.limits.write_time, error));
         } else {
-          co_await http::async_write(connection.socket, serializer, within(options.limits.write_time, error));
+          co_await http::async_write(connection.socket, serializer, served_within(options.limits.write_time, error));
         }
       } else if (!reply.header_sent) {
         http::response<http::empty_body> response;
@@ -404,15 +406,17 @@ struct HttpServer::Impl {
         response.chunked(chunked);
         reply.header_sent = true;
         http::response_serializer<http::empty_body> serializer(response);
-        co_await http::async_write_header(connection.socket, serializer, within(options.limits.write_time, error));
+        co_await http::async_write_header(connection.socket, serializer,
+                                          served_within(options.limits.write_time, error));
       } else {
         const std::string piece = reply.take();
         if (piece.empty()) continue;
         if (chunked) {
           co_await asio::async_write(connection.socket, http::make_chunk(asio::buffer(piece)),
-                                     within(options.limits.write_time, error));
+                                     served_within(options.limits.write_time, error));
         } else {
-          co_await asio::async_write(connection.socket, asio::buffer(piece), within(options.limits.write_time, error));
+          co_await asio::async_write(connection.socket, asio::buffer(piece),
+                                     served_within(options.limits.write_time, error));
         }
       }
       if (error) reply.leave();
@@ -420,7 +424,8 @@ struct HttpServer::Impl {
     if (reply.gone()) co_return false;
     if (reply.is_whole()) co_return true;
     if (!chunked) co_return false;
-    co_await asio::async_write(connection.socket, http::make_chunk_last(), within(options.limits.write_time, error));
+    co_await asio::async_write(connection.socket, http::make_chunk_last(),
+                               served_within(options.limits.write_time, error));
     co_return !error;
   }
 
@@ -434,14 +439,14 @@ struct HttpServer::Impl {
     response.body() = options.error_body(connection.path, refusal.status, refusal.message);
     response.prepare_payload();
     error_code error;
-    co_await http::async_write(connection.socket, response, within(options.limits.write_time, error));
+    co_await http::async_write(connection.socket, response, served_within(options.limits.write_time, error));
     if (error) co_return;
     // What the client still sends is read for a moment, so that our words are not lost in a reset connection.
     connection.socket.shutdown(tcp::socket::shutdown_send, error);
     const TimePoint until = now() + Duration(kFarewellTime);
     char thrown_away[kReadBytes];
     while (!error && now() < until) {
-      co_await connection.socket.async_read_some(asio::buffer(thrown_away), within(until - now(), error));
+      co_await connection.socket.async_read_some(asio::buffer(thrown_away), served_within(until - now(), error));
     }
   }
 
