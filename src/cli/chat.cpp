@@ -153,15 +153,17 @@ Result<std::string> LocalAnswerer::stream_answer() {
   }
   turn.max_new_tokens = std::min(turn.max_new_tokens, context_tokens - static_cast<std::uint32_t>(turn.prompt.size()));
   AnswerPrinter printer(loop_, tokenizer_.vocabulary());
-  std::shared_ptr<node::Request> running;
-  const SignalWatch signals([&] {
-    loop_.post([&] {
-      if (running) running->cancel();
+  // A signal's task may be left in the loop for the next turn, when this one's request is gone.
+  const auto running = std::make_shared<std::weak_ptr<node::Request>>();
+  const SignalWatch signals([running, &loop = loop_] {
+    loop.post([running] {
+      if (const auto request = running->lock()) request->cancel();
     });
   });
-  running = TRY(model_.submit(std::move(turn), printer));
+  auto request = TRY(model_.submit(std::move(turn), printer));
+  *running = request;
   loop_.run();
-  running.reset();
+  request.reset();
   // A pass that was begun for an answer nobody waits for any more has its cells until it has ended; the next answer may
   // need them.
   TRY(model_.executor().submit([&](engine::Engine&, const std::stop_token&) { loop_.post([&] { loop_.stop(); }); }));

@@ -28,8 +28,8 @@ void keep_signals() {
 }
 
 SignalWatch::SignalWatch(std::function<void()> on_signal) {
-  keep_signals();
   const sigset_t signals = watched_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, &before_);
   thread_ = std::jthread([on_signal = std::move(on_signal), signals](const std::stop_token& stop) {
     bool asked = false;
     while (true) {
@@ -46,6 +46,8 @@ SignalWatch::SignalWatch(std::function<void()> on_signal) {
 SignalWatch::~SignalWatch() {
   thread_.request_stop();
   pthread_kill(thread_.native_handle(), SIGUSR2);
+  thread_.join();
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 }  // namespace baton::cli

@@ -2,6 +2,8 @@
 // anything.
 #pragma once
 
+#include <signal.h>
+
 #include <functional>
 #include <thread>
 
@@ -10,8 +12,8 @@ namespace baton::cli {
 // From now on SIGINT and SIGTERM wait for a SignalWatch. Call it before any other thread is started.
 void keep_signals();
 
-// While one exists, SIGINT and SIGTERM call `on_signal`; a second one ends the process at once with status 130.
-// Make it before any other thread, so that all of them leave these signals alone.
+// While one exists, SIGINT and SIGTERM call `on_signal`; a second one ends the process at once with status 130. After
+// it they do what they did before. Make it before any other thread, so that all of them leave these signals alone.
 class SignalWatch {
  public:
   explicit SignalWatch(std::function<void()> on_signal);
@@ -20,6 +22,7 @@ class SignalWatch {
   SignalWatch& operator=(const SignalWatch&) = delete;
 
  private:
+  sigset_t before_{};  // blocked on the thread that made it
   std::jthread thread_;
 };
 

@@ -20,6 +20,7 @@
 #include "engine/executor.h"
 #include "handoff/flow.h"
 #include "node/exchange.h"
+#include "node/pass_pace.h"
 #include "node/prefix_cache.h"
 #include "node/workspace.h"
 
@@ -166,7 +167,9 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool keeps_too_much() const { return workspace_->kept_bytes() > host_.kept_bytes; }
   void pump();
   void submit(const std::shared_ptr<Pass>& pass);
-  void on_pass_begun(TimePoint at);
+  // From one sign of life of a pass to the next.
+  model::Cost piece_cost(const Pass& pass) const;
+  void on_pass_begun(Phase phase, const model::Cost& piece, TimePoint at);
   // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
   struct Leaving {
     Bytes state;                                // empty where there is none, or nobody wants it
@@ -174,7 +177,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
-  void on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
+  void on_layer_done(Chunk chunk, const model::Cost& piece, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(const Pass& pass, const Result<void>& result,
                     const std::optional<engine::EmulationReport>& emulation);
 
@@ -247,8 +250,10 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   std::map<plan::NodeIndex, handoff::TransferStats> ended_transfers_;                 // by their senders
 
   std::uint64_t work_counter_ = 0;
-  Duration slowest_layer_{};
-  TimePoint last_layer_done_{};
+  PassPace prefill_pace_;
+  PassPace decode_pace_;
+  Duration expected_{};    // until the counter moves
+  TimePoint last_sign_{};  // of the pass that computes
   SessionTimes times_;
   std::uint32_t salvage_position_ = 0;  // when it failed
   std::optional<plan::NodeIndex> failed_node_;

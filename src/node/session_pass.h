@@ -20,18 +20,22 @@ class Session::Pass : public engine::ScheduledPass {
   const Phase phase;
   Chunk chunk;
   bool last_of_prefill = false;
+  model::Cost piece;  // from one sign of life to the next
 
   bool cancelled() const override { return session_->cancelled_.load(std::memory_order_relaxed); }
   void on_begun() override {
     SessionHost& host = session_->host_;
-    host.loop.post([session = session_, at = host.surroundings.now()] { session->on_pass_begun(at); });
+    host.loop.post([session = session_, phase = phase, piece = piece, at = host.surroundings.now()] {
+      session->on_pass_begun(phase, piece, at);
+    });
   }
   void on_layer_done(std::uint32_t layer) override {
     if (phase != Phase::kPrefill) return;
     SessionHost& host = session_->host_;
-    host.loop.post(
-        [session = session_, chunk = chunk, layer, leaving = session_->copy_what_leaves(*this, layer),
-         at = host.surroundings.now()]() mutable { session->on_layer_done(chunk, layer, std::move(leaving), at); });
+    host.loop.post([session = session_, chunk = chunk, piece = piece, layer,
+                    leaving = session_->copy_what_leaves(*this, layer), at = host.surroundings.now()]() mutable {
+      session->on_layer_done(chunk, piece, layer, std::move(leaving), at);
+    });
   }
   void on_done(const Result<void>& result, const std::optional<engine::EmulationReport>& emulation) override {
     session_->on_pass_done(*this, result, emulation);

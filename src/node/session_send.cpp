@@ -96,7 +96,7 @@ void Session::finish_prefill_of(OutgoingTransfer& transfer) {
 void Session::report_progress() {
   using handoff::WorkState;
   const WorkState state = computing_ ? WorkState::kComputing : ended_ ? WorkState::kIdle : WorkState::kWaitingForInput;
-  const auto predicted_us = std::chrono::duration_cast<std::chrono::microseconds>(slowest_layer_).count();
+  const auto predicted_us = std::chrono::duration_cast<std::chrono::microseconds>(expected_).count();
   for (const auto& [to, weak] : outgoing_) {
     if (const auto transfer = weak.lock()) {
       transfer->machine.progress(work_counter_, state,

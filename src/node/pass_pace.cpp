@@ -1,0 +1,30 @@
+#include "node/pass_pace.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace baton::node {
+
+namespace {
+
+// One core of an old machine without vector instructions for the model's type, its memory shared with others.
+constexpr double kSlowFlopsPerSecond = 10e9;
+constexpr double kSlowBytesPerSecond = 2e9;
+
+double slow_machine_s(const model::Cost& cost) {
+  return cost.flops / kSlowFlopsPerSecond + cost.bytes / kSlowBytesPerSecond;
+}
+
+}  // namespace
+
+Duration PassPace::expected(const model::Cost& cost) const {
+  const double seconds = slow_machine_s(cost) * (slowness_ == 0 ? 1 : slowness_);
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+void PassPace::note(const model::Cost& cost, Duration took) {
+  const double slow_s = slow_machine_s(cost);
+  if (slow_s > 0) slowness_ = std::max(slowness_, std::chrono::duration<double>(took).count() / slow_s);
+}
+
+}  // namespace baton::node
