@@ -5,13 +5,12 @@
 
 #include "net/framed_connection.h"
 #include "net/handshake.h"
+#include "net/lookup.h"
 #include "net/transport_impl.h"
 
 namespace baton::net {
 
 namespace {
-
-using Resolver = boost::asio::ip::tcp::resolver;
 
 // Name, then each address in turn, then the handshake; the deadline covers all of it.
 class DialState : public std::enable_shared_from_this<DialState> {
@@ -21,7 +20,6 @@ class DialState : public std::enable_shared_from_this<DialState> {
         peer_(peer),
         protocol_(protocol),
         on_dialled_(std::move(on_dialled)),
-        resolver_(parts_.loop->context),
         socket_(parts_.loop->context),
         deadline_(parts_.loop) {}
 
@@ -39,7 +37,6 @@ class DialState : public std::enable_shared_from_this<DialState> {
   PeerAddress peer_;
   Protocol protocol_;
   Transport::OnDialled on_dialled_;  // null once called or cancelled
-  Resolver resolver_;
   Socket socket_;
   Timer deadline_;
   std::vector<Address> addresses_;
@@ -62,16 +59,13 @@ void DialState::begin(TimePoint deadline) {
 }
 
 void DialState::resolve() {
-  resolver_.async_resolve(
-      peer_.endpoint.host, std::to_string(peer_.endpoint.port), Resolver::numeric_service,
-      [self = shared_from_this()](const boost::system::error_code& error, const Resolver::results_type& found) {
-        if (!self->on_dialled_) return;
-        if (error) {
-          return self->conclude(fail(ErrorCode::kNotFound, std::format("no such host ({})", error.message())));
-        }
-        for (const auto& entry : found) self->addresses_.push_back(entry.endpoint());
-        self->connect_next();
-      });
+  look_up(parts_.loop, peer_.endpoint, [weak = weak_from_this()](Result<std::vector<Address>> found) {
+    const auto self = weak.lock();
+    if (!self || !self->on_dialled_) return;
+    if (!found) return self->conclude(std::unexpected(std::move(found).error()));
+    self->addresses_ = std::move(*found);
+    self->connect_next();
+  });
 }
 
 void DialState::connect_next() {
@@ -136,7 +130,6 @@ void DialState::cancel() {
   handshake_.reset();
   stream_.reset();
   if (parts_.loop->ended) return;
-  resolver_.cancel();
   boost::system::error_code ignored;
   if (socket_.is_open()) socket_.close(ignored);
 }

@@ -15,7 +15,6 @@ namespace baton::net {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 // A blocking socket that gives up after ten seconds.
 class RawSocket {

@@ -16,7 +16,6 @@ namespace baton::net {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 // A socket whose connections the system completes, and that then says nothing.
 class SilentPeer {
@@ -252,7 +251,7 @@ TEST(Connection, FinishSendsEverythingFirst) {
   for (int i = 0; i < 10; ++i) here->outgoing.push_back(OutFrame::owning(Bytes(100'000)));
   here->connection->wake();
   for (int i = 0; i < 40; ++i) there->outgoing.push_back(OutFrame::owning(Bytes(200'000)));
-  there->connection->finish(seconds(10));
+  there->connection->finish(std::chrono::seconds(10));
   ASSERT_TRUE(loop.run_until([&] { return there->closed && here->closed; }));
   EXPECT_EQ(here->frames.size(), 40u);
   EXPECT_TRUE(there->frames.empty());
@@ -306,7 +305,7 @@ TEST(Connection, NoticesThatItsPeersProcessWasKilled) {
     node.listen([&](const Fingerprint& seen) { return seen == parent_identity.fingerprint(); });
     const std::string line = node.address().to_string() + "\n";
     if (::write(ends[1], line.data(), line.size()) < 0) ::_exit(1);
-    loop.run_until([] { return false; }, seconds(60));
+    loop.run_until([] { return false; }, std::chrono::seconds(60));
     ::_exit(0);
   }
   std::string line;
@@ -353,7 +352,7 @@ TEST(Transport, LeavesNothingBehindWhenItsLoopEndsFirst) {
     const SilentPeer silent;
     PeerAddress unanswered = right.address();
     unanswered.endpoint.port = silent.port();
-    const auto dial = left.transport->dial(unanswered, now() + seconds(9), [](auto) { FAIL(); });
+    const auto dial = left.transport->dial(unanswered, now() + std::chrono::seconds(9), [](auto) { FAIL(); });
     ASSERT_FALSE(loop.run_until([&] { return there->closed.has_value(); }, milliseconds(50)));
     handler = there;
     connection = there->connection;
@@ -468,7 +467,7 @@ TEST(Dial, NeverCallsBackOnceItIsDestroyed) {
   // Given up at once, and at each turn of the loop on the way to a connection.
   for (int turns = 0; turns < 12; ++turns) {
     bool called = false;
-    auto dial = left.transport->dial(right.address(), now() + seconds(9), [&](auto) { called = true; });
+    auto dial = left.transport->dial(right.address(), now() + std::chrono::seconds(9), [&](auto) { called = true; });
     int turn = 0;
     std::function<void()> step = [&] {
       if (turn++ == turns || called) {
