@@ -70,8 +70,7 @@ struct TransferSummary {
 // A plan that was given up because a node failed, and the one by which the text went on. Seconds from submit() on.
 struct Recovery {
   Error error;
-  std::string peer;     // the node's name in the plan; empty where it was this node's own fault
-  std::string address;  // and where it was
+  std::optional<plan::NodeRef> lost;  // the plan's node at fault; nothing: this one
   std::string plan;
   plan::Plan replanned;
   std::uint32_t prompt_tokens = 0;

@@ -37,6 +37,26 @@ class OfOneRequest(unittest.TestCase):
         self.assertIn(f"(stranger 7.3) speaks versions {versions[0]} to {versions[1]} of the protocol, "
                       f"this node {OURS[0]} to {OURS[1]}: update the older", text)
 
+    def test_who_asks_one_is_told_and_goes_on_alone(self):
+        for name, versions in OTHERS.items():
+            with self.subTest(version=name):
+                with ForeignPeer(self.identity, self.cluster.home("local") / "identity.pem", WORK, versions) as stranger:
+                    peer = f"A=127.0.0.1:{stranger.port}#{self.fingerprint}"
+                    began = time.monotonic()
+                    result = self.cluster.run("--peer", peer, "--prefill-on", "A")
+                    self.assertLess(time.monotonic() - began, AT_ONCE_S + result["timings"]["total_s"])
+                self.assertEqual(result["tokens"], self.reference)
+                failure, = result["failures"]
+                self.assertEqual((failure["peer"], failure["error"]), ("A", "unsupported"))
+                self.check_says_both(failure["reason"], versions)
+                self.check_says_both(result["stderr"], versions)
+                self.assertEqual(failure["replanned"], "prefill=local:0-8;decode=local:0-8")
+                # It has heard what this side speaks, and nothing that it would not understand.
+                self.assertFalse(stranger.failures)
+                for frames in stranger.calls:
+                    self.assertEqual([foreign_peer.versions_in(frame, WORK) for frame in frames], [OURS])
+                self.assertTrue(stranger.calls)
+
     def test_whom_one_asks_tells_it_and_serves_on(self):
         a = self.cluster.node("A", trust=[self.cluster.local_fingerprint, self.fingerprint])
         try:
