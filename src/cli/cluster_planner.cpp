@@ -69,7 +69,7 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
                                        .most_output_tokens = loss.tokens_left,
                                        .output_tokens = std::max(decision_.expected_tokens - written, 1.0),
                                        .without = loss.lost},
-                                      loss.text, loss.held_tokens);
+                                      loss.text, loss.held_tokens, loss.held_elsewhere);
     if (!next) {
       log::warning("the rest of an answer cannot be planned and is written here: {}", next.error().to_string());
       return std::nullopt;
@@ -160,7 +160,8 @@ cluster::ModelState ModelPlanner::state() const {
 }
 
 Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<const Token> text,
-                                            std::uint32_t kept_tokens) const {
+                                            std::uint32_t kept_tokens,
+                                            const std::optional<node::HeldElsewhere>& elsewhere) const {
   if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
   auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
                                              model_.file().shape().layer_count);
@@ -171,6 +172,9 @@ Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<co
   here.kept_tokens = kept_tokens;
   for (plan::Machine& machine : machines | std::views::drop(1)) {
     machine.kept_tokens = left_texts_.common_tokens(machine.node.fingerprint, text);
+    if (elsewhere && elsewhere->fingerprint == machine.node.fingerprint) {
+      machine.kept_tokens = std::max(machine.kept_tokens, elsewhere->tokens);
+    }
   }
   return planner_.decide(machines, links, wish, now());
 }

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,8 +61,10 @@ class ModelPlanner : public serve::AnswerPlanner {
  private:
   class Planned;
 
-  // `text` is what is to be read, of which this machine has the first `kept_tokens`; empty where nobody knows it yet.
-  Result<plan::Decision> decide(const plan::Wish& wish, std::span<const Token> text, std::uint32_t kept_tokens) const;
+  // `text` is what is to be read, of which this machine has the first `kept_tokens`, and another those `elsewhere`;
+  // empty where nobody knows it yet.
+  Result<plan::Decision> decide(const plan::Wish& wish, std::span<const Token> text, std::uint32_t kept_tokens,
+                                const std::optional<node::HeldElsewhere>& elsewhere = std::nullopt) const;
 
   ClusterPlanner& cluster_;
   const node::PooledModel& model_;

@@ -152,6 +152,32 @@ TEST_F(Replanning, APlanWithALostNodeIsNone) {
   EXPECT_EQ(observer.recoveries.size(), 1U);
 }
 
+TEST_F(Replanning, TheNodeThatWasToWriteReadsOnFromWhatItHas) {
+  add_node({.name = "D", .kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded});
+  Node& reader = add_node({.name = "C", .emulation = kSlow});
+  const std::string next = plan_text("D:0-6", "D:0-6");
+  Observer observer(*loop_);
+  RequestOptions options = exact(plan_text("C:0-6", "D:0-6"), {next});
+  options.determinism = handoff::Determinism::kFast;
+  ASSERT_TRUE(model_of(local()).submit(std::move(options), observer));
+  // With the third chunk begun the first is done.
+  ASSERT_TRUE(comes([&] { return model_of(reader).scheduler().load().chunk_pieces >= 4; }));
+  kill_last();
+  wait_for(observer);
+  ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
+  EXPECT_EQ(observer.tokens, alone_->tokens);
+  ASSERT_EQ(losses_.size(), 1U);
+  EXPECT_EQ(losses_[0].lost, std::vector{peers_[4].fingerprint});
+  EXPECT_EQ(losses_[0].held_tokens, 0U);
+  ASSERT_TRUE(losses_[0].held_elsewhere);
+  EXPECT_EQ(losses_[0].held_elsewhere->fingerprint, peers_[3].fingerprint);
+  EXPECT_GE(losses_[0].held_elsewhere->tokens, kChunk);
+  const RequestReport& report = **observer.report;
+  EXPECT_EQ(report.plan.to_string(), next);
+  EXPECT_GE(report.recoveries.at(0).salvaged_tokens, kChunk);
+  EXPECT_EQ(report.cached_tokens, 0U);
+}
+
 // Greets as a later version would.
 class LaterVersion : public net::ConnectionHandler {
  public:

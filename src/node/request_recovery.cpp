@@ -71,6 +71,9 @@ void Request::recover(const Error& error) {
     recovery.lost = plan.nodes[*node];
     lost_.push_back(recovery.lost->fingerprint);
   }
+  const plan::NodeRef& writer = plan.nodes[plan.decode.front().node];
+  const std::uint32_t read_for_writer = session_->read_for_writer();
+  if (read_for_writer > 0 && recovery.lost != writer) recovery.held_elsewhere = {writer.fingerprint, read_for_writer};
   recovery.prompt_tokens = prompt_size();
   recovery.text_tokens = static_cast<std::uint32_t>(text_to_go_on_with().size());
   recovery.salvaged_tokens = prefix_for_going_on(session_->salvage_position());
@@ -119,7 +122,8 @@ plan::Plan Request::plan_after(const Recovery& recovery) const {
   auto chosen = options_.replan({.lost = lost_,
                                  .text = text_to_go_on_with(),
                                  .held_tokens = recovery.salvaged_tokens,
-                                 .tokens_left = tokens_left()});
+                                 .tokens_left = tokens_left(),
+                                 .held_elsewhere = recovery.held_elsewhere});
   if (!chosen) return alone;
   const bool counts_on_lost = std::ranges::any_of(chosen->nodes | std::views::drop(1), [&](const plan::NodeRef& node) {
     return std::ranges::contains(lost_, node.fingerprint);
