@@ -91,12 +91,14 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     row_.total_s = course.first_token_s + course.decode_s;
     row_.recovered = !course.recoveries.empty();
     for (const node::Recovery& recovery : course.recoveries) row_.failures.push_back(failure_result(recovery));
+    using Company = ClusterPlanner::Company;
+    const Company company = planner_.planner_.is_crowded(number_) ? Company::kOthersRan : Company::kAlone;
     planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
                                        .recovered = row_.recovered});
     remember_text(course);
-    planner_.cluster_.note(row_, decision_);
+    planner_.cluster_.note(row_, decision_.plan, company);
   }
 
  private:
@@ -257,13 +259,13 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
   }
 }
 
-void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
+void ClusterPlanner::note(PlannedAnswer row, const plan::Plan& plan, Company company) {
   log::info("answer {}: {}, {}: predicted {:.3f} s, took {:.3f} s (first token {:.3f} and {:.3f} s){}", row.answer,
             row.shape, row.plan, row.predicted_total_s, row.total_s, row.predicted_first_token_s, row.first_token_s,
             row.recovered ? "; a machine was lost" : "");
   const bool is_late = row.first_token_s > kDoubtfulRatio * row.predicted_first_token_s + kDoubtfulSeconds;
-  if (is_late && !decision.others_ran && !row.recovered) {
-    for (const plan::NodeRef& peer : decision.plan.nodes) {
+  if (is_late && company == Company::kAlone && !row.recovered) {
+    for (const plan::NodeRef& peer : plan.nodes) {
       if (const auto id = net::Fingerprint::parse(peer.fingerprint)) probes_.doubt(*id);
     }
   }

@@ -96,7 +96,8 @@ class ClusterPlanner : public serve::ClusterReporter {
   std::string own_id() const { return membership_.identity().fingerprint().to_string(); }
   std::size_t running() const;
   double queue_s() const;
-  void note(PlannedAnswer answer, const plan::Decision& decision);
+  enum class Company { kAlone, kOthersRan };
+  void note(PlannedAnswer answer, const plan::Plan& plan, Company company);
 
   const node::Node& node_;
   cluster::Membership& membership_;
