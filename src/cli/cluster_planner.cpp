@@ -69,7 +69,7 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
                                        .most_output_tokens = loss.tokens_left,
                                        .output_tokens = std::max(decision_.expected_tokens - written, 1.0),
                                        .without = loss.lost},
-                                      loss.text, loss.held_tokens);
+                                      loss.text, loss.held_tokens, loss.held_elsewhere);
     if (!next) {
       log::warning("the rest of an answer cannot be planned and is written here: {}", next.error().to_string());
       return std::nullopt;
@@ -91,12 +91,14 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     row_.total_s = course.first_token_s + course.decode_s;
     row_.recovered = !course.recoveries.empty();
     for (const node::Recovery& recovery : course.recoveries) row_.failures.push_back(failure_result(recovery));
+    using Company = ClusterPlanner::Company;
+    const Company company = planner_.planner_.is_crowded(number_) ? Company::kOthersRan : Company::kAlone;
     planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
                                        .recovered = row_.recovered});
     remember_text(course);
-    planner_.cluster_.note(row_, decision_);
+    planner_.cluster_.note(row_, decision_.plan, company);
   }
 
  private:
@@ -160,7 +162,8 @@ cluster::ModelState ModelPlanner::state() const {
 }
 
 Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<const Token> text,
-                                            std::uint32_t kept_tokens) const {
+                                            std::uint32_t kept_tokens,
+                                            const std::optional<node::HeldElsewhere>& elsewhere) const {
   if (model_.loaded() == nullptr) return fail(ErrorCode::kUnavailable, "the model is not loaded", model_.name());
   auto [machines, links] = planning_machines(cluster::report(cluster_.membership_).nodes, model_.digest()->hex(),
                                              model_.file().shape().layer_count);
@@ -171,6 +174,9 @@ Result<plan::Decision> ModelPlanner::decide(const plan::Wish& wish, std::span<co
   here.kept_tokens = kept_tokens;
   for (plan::Machine& machine : machines | std::views::drop(1)) {
     machine.kept_tokens = left_texts_.common_tokens(machine.node.fingerprint, text);
+    if (elsewhere && elsewhere->fingerprint == machine.node.fingerprint) {
+      machine.kept_tokens = std::max(machine.kept_tokens, elsewhere->tokens);
+    }
   }
   return planner_.decide(machines, links, wish, now());
 }
@@ -253,13 +259,13 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
   }
 }
 
-void ClusterPlanner::note(PlannedAnswer row, const plan::Decision& decision) {
+void ClusterPlanner::note(PlannedAnswer row, const plan::Plan& plan, Company company) {
   log::info("answer {}: {}, {}: predicted {:.3f} s, took {:.3f} s (first token {:.3f} and {:.3f} s){}", row.answer,
             row.shape, row.plan, row.predicted_total_s, row.total_s, row.predicted_first_token_s, row.first_token_s,
             row.recovered ? "; a machine was lost" : "");
   const bool is_late = row.first_token_s > kDoubtfulRatio * row.predicted_first_token_s + kDoubtfulSeconds;
-  if (is_late && !decision.others_ran && !row.recovered) {
-    for (const plan::NodeRef& peer : decision.plan.nodes) {
+  if (is_late && company == Company::kAlone && !row.recovered) {
+    for (const plan::NodeRef& peer : plan.nodes) {
       if (const auto id = net::Fingerprint::parse(peer.fingerprint)) probes_.doubt(*id);
     }
   }

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,8 +61,10 @@ class ModelPlanner : public serve::AnswerPlanner {
  private:
   class Planned;
 
-  // `text` is what is to be read, of which this machine has the first `kept_tokens`; empty where nobody knows it yet.
-  Result<plan::Decision> decide(const plan::Wish& wish, std::span<const Token> text, std::uint32_t kept_tokens) const;
+  // `text` is what is to be read, of which this machine has the first `kept_tokens`, and another those `elsewhere`;
+  // empty where nobody knows it yet.
+  Result<plan::Decision> decide(const plan::Wish& wish, std::span<const Token> text, std::uint32_t kept_tokens,
+                                const std::optional<node::HeldElsewhere>& elsewhere = std::nullopt) const;
 
   ClusterPlanner& cluster_;
   const node::PooledModel& model_;
@@ -93,7 +96,8 @@ class ClusterPlanner : public serve::ClusterReporter {
   std::string own_id() const { return membership_.identity().fingerprint().to_string(); }
   std::size_t running() const;
   double queue_s() const;
-  void note(PlannedAnswer answer, const plan::Decision& decision);
+  enum class Company { kAlone, kOthersRan };
+  void note(PlannedAnswer answer, const plan::Plan& plan, Company company);
 
   const node::Node& node_;
   cluster::Membership& membership_;

@@ -3,8 +3,9 @@
 namespace baton::cli {
 
 FailureResult failure_result(const node::Recovery& recovery) {
-  return {.peer = recovery.peer,
-          .address = recovery.address,
+  const plan::NodeRef lost = recovery.lost.value_or(plan::NodeRef());
+  return {.peer = lost.name,
+          .address = lost.address,
           .error = std::string(error_code_name(recovery.error.code)),
           .reason = recovery.error.message,
           .plan = recovery.plan,

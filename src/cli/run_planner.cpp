@@ -45,6 +45,10 @@ std::optional<plan::Plan> replan(const ClusterPeers& peers, const RunQuestion& q
   const auto decided = [&]() -> Result<plan::Decision> {
     PlanningMachines known = TRY(known_machines(peers, question));
     known.machines.front().kept_tokens = loss.held_tokens;
+    for (plan::Machine& machine : known.machines) {
+      const bool holds = loss.held_elsewhere && loss.held_elsewhere->fingerprint == machine.node.fingerprint;
+      if (holds) machine.kept_tokens = loss.held_elsewhere->tokens;
+    }
     const plan::RequestPlanner planner(question.shape, question.options);
     const auto written = static_cast<double>(question.wish.most_output_tokens - loss.tokens_left);
     return planner.decide(known.machines, known.links,

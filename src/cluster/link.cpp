@@ -11,6 +11,8 @@ namespace baton::cluster {
 namespace {
 
 constexpr auto kGreetingTimeout = std::chrono::seconds(2);
+// A peer that we do not understand hears our greeting all the same, and has so long to end the connection.
+constexpr auto kMisunderstoodPatience = std::chrono::milliseconds(500);
 // A peer that does not read what it is told is not worth remembering more for.
 constexpr std::size_t kMaxQueuedBytes = 8 << 20;
 
@@ -72,7 +74,9 @@ void Link::on_frame(ByteSpan frame) {
   if (auto taken = take(frame); !taken) {
     log::warning("{}: {}", peer().to_string().substr(0, 12), taken.error().to_string());
     reason_ = std::move(taken).error();
-    close();
+    greeting_.cancel();
+    if (greeted_) return close();
+    finish(kMisunderstoodPatience);
   }
 }
 

@@ -381,6 +381,27 @@ TEST_F(ReceiverAlone, NeedsOnlyTheLastWindowAndTakesWhatWasPassedOverForDropped)
   EXPECT_TRUE(receiver->commit());
 }
 
+// As a sender would that works out otherwise what may be dropped.
+TEST_F(ReceiverAlone, MissesWhatIsDroppedThoughItIsNeeded) {
+  of_widths = widths(8, 6);
+  accept();  // 8 tokens in chunks of 4: a token behind them sees the first chunk's last
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    const SliceKey key{SliceKind::kKv, layer, 4, 4};
+    EXPECT_TRUE(find_event<SliceReady>(hear_slice(key)));
+    receiver->held(key, now);
+  }
+  const SliceKey logits{SliceKind::kLogits, kLayers, 7, 1};
+  hear_slice(logits);
+  receiver->held(logits, now);
+  const Flow& flow = receiver->expected();
+  hear(Done{flow.prefill_slices(), flow.prefill_bytes(of_widths), 0});
+  EXPECT_FALSE(receiver->prefill_complete());
+  EXPECT_FALSE(receiver->commit());
+  EXPECT_EQ(receiver->salvage_position(), 0u);
+  EXPECT_TRUE(find_event<ConnectionLost>(pass(2 * kSecond + 10 * kMs, Progress{})));
+  EXPECT_EQ(receiver->stats().damages, 1u);
+}
+
 TEST_F(ReceiverAlone, TakesFragmentsOnlyOneAfterTheOther) {
   const SliceKey key{SliceKind::kKv, 0, 0, 4};
   const auto hears = [&](std::uint32_t offset, std::uint32_t length) {

@@ -35,7 +35,8 @@ bool has(const Events& events) {
 
 // Dialling again cannot change what these say.
 bool is_final(ErrorCode code) {
-  return code == ErrorCode::kRefused || code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument;
+  return code == ErrorCode::kRefused || code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument ||
+         code == ErrorCode::kUnsupported;
 }
 
 }  // namespace

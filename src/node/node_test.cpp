@@ -228,7 +228,7 @@ class FuturePeer : public net::ConnectionHandler {
   bool greeted_ = false;
 };
 
-TEST_F(Cluster, SaysClearlyThatAPeerSpeaksAnotherVersion) {
+TEST_F(Cluster, GoesOnAloneWhereAPeerSpeaksAnotherVersion) {
   Node& local = add_node({"local"});
   const auto identity = net::Identity::load_or_create(folder_->path() / "key-future").value();
   const auto transport = net::Transport::create(*loop_, identity).value();
@@ -240,8 +240,11 @@ TEST_F(Cluster, SaysClearlyThatAPeerSpeaksAnotherVersion) {
   ASSERT_TRUE(listener);
   peers_.push_back({"future", (*listener)->endpoint().to_string(), identity.fingerprint().to_string()});
   const auto done = finish(local, request(plan_text("future:0-6", "local:0-6")));
-  ASSERT_FALSE(*done->report);
-  EXPECT_EQ(done->report->error().code, ErrorCode::kUnsupported);
+  ASSERT_TRUE(*done->report);
+  EXPECT_EQ(done->tokens, finish(local, request(plan_text("local:0-6", "local:0-6")))->tokens);
+  ASSERT_EQ(done->recoveries.size(), 1u);
+  EXPECT_EQ(done->recoveries[0].error.code, ErrorCode::kUnsupported);
+  EXPECT_EQ(done->recoveries[0].lost, peers_.back());
   expect_no_leaks();
 }
 

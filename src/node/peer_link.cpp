@@ -11,6 +11,8 @@ namespace {
 // A peer that floods us with messages of unknown transfers gets no more answers than this at a time.
 constexpr std::size_t kMaxQueuedAnswers = 64;
 constexpr auto kGreetingTimeout = std::chrono::seconds(5);
+// A peer that we do not understand hears our greeting all the same, and has so long to end the connection.
+constexpr auto kMisunderstoodPatience = std::chrono::seconds(1);
 
 net::OutFrame to_frame(handoff::OutgoingFrame&& frame, std::shared_ptr<const void> keep_alive) {
   if (frame.payload.empty()) return net::OutFrame::owning(std::move(frame.head));
@@ -74,8 +76,10 @@ void PeerLink::on_frame(ByteSpan frame) {
   if (exchange_ == nullptr || closed_) return;
   if (const auto taken = take_frame(frame); !taken) {
     log::warning("closing the connection to {}: {}", peer().to_string().substr(0, 12), taken.error().to_string());
-    close();
-    if (!greeted_) exchange_->on_greeting_failed(*this, taken.error());
+    if (greeted_) return close();
+    greeting_timer_.cancel();
+    finish(kMisunderstoodPatience);
+    exchange_->on_greeting_failed(*this, taken.error());
   }
 }
 

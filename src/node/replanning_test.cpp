@@ -1,6 +1,8 @@
 // A request that goes on by another plan when a node of its own is lost.
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "node/test_cluster.h"
 
 namespace baton::node {
@@ -83,7 +85,7 @@ TEST_F(Replanning, AnotherNodeReadsTheRestOfThePrompt) {
   ASSERT_EQ(observer.recoveries.size(), 1U);
   const RequestReport& report = **observer.report;
   const Recovery& recovery = report.recoveries[0];
-  EXPECT_EQ(recovery.peer, "A");
+  EXPECT_EQ(recovery.lost, peers_[2]);
   EXPECT_EQ(recovery.replanned.to_string(), next);
   EXPECT_EQ(report.plan, recovery.replanned);
   EXPECT_EQ(recovery.salvaged_tokens, losses_[0].held_tokens);
@@ -148,6 +150,70 @@ TEST_F(Replanning, APlanWithALostNodeIsNone) {
   expect_same_text(observer, exact(plan_text("A:0-6", "A:0-6"), {plan_text("A:0-6", "local:0-6")}));
   EXPECT_EQ((*observer.report)->plan.to_string(), kHereAlone);
   EXPECT_EQ(observer.recoveries.size(), 1U);
+}
+
+TEST_F(Replanning, TheNodeThatWasToWriteReadsOnFromWhatItHas) {
+  add_node({.name = "D", .kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded});
+  Node& reader = add_node({.name = "C", .emulation = kSlow});
+  const std::string next = plan_text("D:0-6", "D:0-6");
+  Observer observer(*loop_);
+  RequestOptions options = exact(plan_text("C:0-6", "D:0-6"), {next});
+  options.determinism = handoff::Determinism::kFast;
+  ASSERT_TRUE(model_of(local()).submit(std::move(options), observer));
+  // With the third chunk begun the first is done.
+  ASSERT_TRUE(comes([&] { return model_of(reader).scheduler().load().chunk_pieces >= 4; }));
+  kill_last();
+  wait_for(observer);
+  ASSERT_TRUE(*observer.report) << observer.report->error().to_string();
+  EXPECT_EQ(observer.tokens, alone_->tokens);
+  ASSERT_EQ(losses_.size(), 1U);
+  EXPECT_EQ(losses_[0].lost, std::vector{peers_[4].fingerprint});
+  EXPECT_EQ(losses_[0].held_tokens, 0U);
+  ASSERT_TRUE(losses_[0].held_elsewhere);
+  EXPECT_EQ(losses_[0].held_elsewhere->fingerprint, peers_[3].fingerprint);
+  EXPECT_GE(losses_[0].held_elsewhere->tokens, kChunk);
+  const RequestReport& report = **observer.report;
+  EXPECT_EQ(report.plan.to_string(), next);
+  EXPECT_GE(report.recoveries.at(0).salvaged_tokens, kChunk);
+  EXPECT_EQ(report.cached_tokens, 0U);
+}
+
+// Greets as a later version would.
+class LaterVersion : public net::ConnectionHandler {
+ public:
+  void on_frame(ByteSpan) override {}
+  std::optional<net::OutFrame> next_frame() override {
+    if (std::exchange(greeted_, true)) return std::nullopt;
+    const handoff::Hello hello{.min_version = handoff::kMaxVersion + 1,
+                               .max_version = handoff::kMaxVersion + 2,
+                               .software = "later",
+                               .extensions = {}};
+    return net::OutFrame::owning(handoff::encode({.transfer = {}, .generation = 0, .body = hello}));
+  }
+  void on_closed(const Error&) override {}
+
+ private:
+  bool greeted_ = false;
+};
+
+TEST_F(Replanning, WithoutANodeOfAnotherVersion) {
+  const auto identity = net::Identity::load_or_create(folder_->path() / "key-later").value();
+  const auto transport = net::Transport::create(*loop_, identity).value();
+  net::ListenOptions options;
+  options.is_trusted = [](const net::Fingerprint&) { return true; };
+  const auto listener =
+      transport
+          ->listen(net::Endpoint::parse_listen("127.0.0.1:0").value(), std::move(options),
+                   [](const auto& connection) { connection->start(std::make_shared<LaterVersion>()); })
+          .value();
+  peers_.push_back({"C", listener->endpoint().to_string(), identity.fingerprint().to_string()});
+  const std::string next = plan_text("B:0-6", "local:0-6");
+  Observer observer(*loop_);
+  expect_same_text(observer, exact(plan_text("C:0-6", "local:0-6"), {next}));
+  ASSERT_EQ(observer.recoveries.size(), 1U);
+  EXPECT_EQ(observer.recoveries[0].lost, peers_.back());
+  EXPECT_EQ(observer.recoveries[0].error.code, ErrorCode::kUnsupported);
+  EXPECT_EQ(observer.recoveries[0].replanned.to_string(), next);
 }
 
 }  // namespace

@@ -197,9 +197,7 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
     session_->step(position + 1, std::span(sequence_).subspan(index, 1));
     return;
   }
-  if (!first_token_ && does_all_elsewhere(session_->open().plan)) {
-    cached_tokens_ = std::min(session_->kept_elsewhere(), prompt_size() - 1);
-  }
+  if (does_all_elsewhere(session_->open().plan)) note_kept_elsewhere();
   const double step_s = seconds(host_.surroundings.now() - step_began_);
   const std::size_t vocabulary = host_.widths.logits_values;
   const std::size_t rows = logits.size() / vocabulary;
@@ -213,6 +211,14 @@ void Request::on_logits(std::uint32_t position, std::span<const float> logits) {
     break;
   }
   step();
+}
+
+void Request::note_kept_elsewhere() {
+  if (recoveries_.empty()) {
+    if (!first_token_) cached_tokens_ = std::min(session_->kept_elsewhere(), prompt_size() - 1);
+  } else if (Recovery& recovery = recoveries_.back(); recovery.next_token_s == 0) {
+    recovery.salvaged_tokens = std::min(session_->kept_elsewhere(), recovery.text_tokens - 1);
+  }
 }
 
 Result<Token> Request::choose(std::span<const float> logits) {

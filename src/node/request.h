@@ -19,12 +19,19 @@ namespace baton::node {
 
 enum class EndTokens { kStop, kIgnore };
 
+// The first tokens of a text, whose rows another node has in all layers, as far as anybody knows.
+struct HeldElsewhere {
+  std::string fingerprint;  // of that node's key
+  std::uint32_t tokens = 0;
+};
+
 // Where a text stands when a node of its plan was lost.
 struct Loss {
   std::vector<std::string> lost;  // all nodes that this request has lost so far, by their keys' fingerprints
   std::vector<Token> text;        // the prompt, and what was written behind it: what has to be read to go on
   std::uint32_t held_tokens = 0;  // of them, the first, whose rows this node has in all layers
   std::uint32_t tokens_left = 1;  // to be written at most
+  std::optional<HeldElsewhere> held_elsewhere = std::nullopt;  // by the node that was to write
 };
 
 struct RequestOptions {
@@ -70,16 +77,17 @@ struct TransferSummary {
 // A plan that was given up because a node failed, and the one by which the text went on. Seconds from submit() on.
 struct Recovery {
   Error error;
-  std::string peer;     // the node's name in the plan; empty where it was this node's own fault
-  std::string address;  // and where it was
+  std::optional<plan::NodeRef> lost;  // the plan's node at fault; nothing: this one
   std::string plan;
   plan::Plan replanned;
   std::uint32_t prompt_tokens = 0;
-  std::uint32_t text_tokens = 0;      // the prompt, and what of the answer had to be read with it
-  std::uint32_t salvaged_tokens = 0;  // of them, the first, which the new plan does not compute again
-  double progress_s = 0;              // the last piece of the prompt or token by the old plan
-  double failed_s = 0;                // it was given up
-  double next_token_s = 0;            // the first token since; 0: none came
+  std::uint32_t text_tokens = 0;  // the prompt, and what of the answer had to be read with it
+  // Of them, the first, which the new plan does not compute again, wherever they are.
+  std::uint32_t salvaged_tokens = 0;
+  std::optional<HeldElsewhere> held_elsewhere = std::nullopt;  // by a node that the old plan had left
+  double progress_s = 0;                                       // the last piece of the prompt or token by the old plan
+  double failed_s = 0;                                         // it was given up
+  double next_token_s = 0;                                     // the first token since; 0: none came
   // Between the last that the old plan gave and the first token by the new one.
   double cost_s() const { return next_token_s > 0 ? next_token_s - progress_s : 0; }
 };
@@ -169,6 +177,8 @@ class Request : public SessionObserver, public std::enable_shared_from_this<Requ
   // One token from the row of logits before it. Nothing where the request has ended, by it or otherwise.
   std::optional<Token> sample(std::span<const float> logits);
   Result<Token> choose(std::span<const float> logits);
+  // The first logits since a plan began by which another node does all: it has said what it had.
+  void note_kept_elsewhere();
   bool take_token(Token token);  // whether the text goes on
   // The last token and what is guessed to follow it.
   void step();

@@ -12,9 +12,13 @@ namespace baton::node {
 
 namespace {
 
-// What another node did wrong or could not do. Anything else is the request's own fault, and would fail here too.
-bool recoverable(ErrorCode code) {
+enum class FaultOf { kThisNode, kOtherNode };
+
+// What need not go wrong again by another plan. Anything else is the request's own fault, and would fail here too.
+bool recoverable(ErrorCode code, FaultOf fault_of) {
   switch (code) {
+    // A node of another version, which speaks or knows something else.
+    case ErrorCode::kUnsupported: return fault_of == FaultOf::kOtherNode;
     case ErrorCode::kUnavailable:
     case ErrorCode::kTimeout:
     case ErrorCode::kNoCapacity:
@@ -42,7 +46,8 @@ LayerRange layers_here(const plan::Plan& plan) {
 void Request::on_failed(const Error& error) {
   if (ended_) return;
   const bool alone = session_->open().plan.nodes.size() == 1;
-  if (alone || !recoverable(error.code)) {
+  const FaultOf fault_of = session_->failed_node() ? FaultOf::kOtherNode : FaultOf::kThisNode;
+  if (alone || !recoverable(error.code, fault_of)) {
     end(std::unexpected(error));
     return;
   }
@@ -61,12 +66,14 @@ std::uint32_t Request::prefix_for_going_on(std::uint32_t held_tokens) const {
 
 void Request::recover(const Error& error) {
   const plan::Plan& plan = session_->open().plan;
-  Recovery recovery{.error = error, .peer = {}, .address = {}, .plan = plan.to_string(), .replanned = {}};
+  Recovery recovery{.error = error, .lost = {}, .plan = plan.to_string(), .replanned = {}};
   if (const auto node = session_->failed_node()) {
-    recovery.peer = plan.nodes[*node].name;
-    recovery.address = plan.nodes[*node].address;
-    lost_.push_back(plan.nodes[*node].fingerprint);
+    recovery.lost = plan.nodes[*node];
+    lost_.push_back(recovery.lost->fingerprint);
   }
+  const plan::NodeRef& writer = plan.nodes[plan.decode.front().node];
+  const std::uint32_t read_for_writer = session_->read_for_writer();
+  if (read_for_writer > 0 && recovery.lost != writer) recovery.held_elsewhere = {writer.fingerprint, read_for_writer};
   recovery.prompt_tokens = prompt_size();
   recovery.text_tokens = static_cast<std::uint32_t>(text_to_go_on_with().size());
   recovery.salvaged_tokens = prefix_for_going_on(session_->salvage_position());
@@ -111,11 +118,12 @@ void Request::on_executor(std::move_only_function<Result<void>(engine::Engine&)>
 plan::Plan Request::plan_after(const Recovery& recovery) const {
   const plan::Plan alone = plan::Plan::single(host_.widths.layers());
   // A failure of this node's own tells nothing about which plan would do better.
-  if (!options_.replan || recovery.peer.empty()) return alone;
+  if (!options_.replan || !recovery.lost) return alone;
   auto chosen = options_.replan({.lost = lost_,
                                  .text = text_to_go_on_with(),
                                  .held_tokens = recovery.salvaged_tokens,
-                                 .tokens_left = tokens_left()});
+                                 .tokens_left = tokens_left(),
+                                 .held_elsewhere = recovery.held_elsewhere});
   if (!chosen) return alone;
   const bool counts_on_lost = std::ranges::any_of(chosen->nodes | std::views::drop(1), [&](const plan::NodeRef& node) {
     return std::ranges::contains(lost_, node.fingerprint);

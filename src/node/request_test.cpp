@@ -170,8 +170,9 @@ TEST_F(RequestTest, GoesOnAloneAndTellsWhatItGaveUp) {
   EXPECT_EQ(report.plan.to_string(), plan::Plan::single(widths_.layers()).to_string());
   ASSERT_EQ(report.recoveries.size(), 1u);
   const Recovery& recovery = report.recoveries[0];
-  EXPECT_EQ(recovery.peer, "A");
-  EXPECT_EQ(recovery.address, "127.0.0.1:1");
+  ASSERT_TRUE(recovery.lost);
+  EXPECT_EQ(recovery.lost->name, "A");
+  EXPECT_EQ(recovery.lost->address, "127.0.0.1:1");
   EXPECT_EQ(recovery.plan, asked);
   EXPECT_EQ(recovery.error.code, ErrorCode::kUnavailable);
   EXPECT_EQ(recovery.error.context, "A at 127.0.0.1:1");

@@ -178,6 +178,8 @@ void Session::finish() {
 
 void Session::stop(const Error& error) {
   if (ended_) return;
+  salvage_position_ = least_position(&handoff::Receiver::salvage_position);
+  read_for_writer_ = told_to_be_read();
   ended_ = true;
   cancelled_ = true;
   observer_ = nullptr;
@@ -226,9 +228,10 @@ void Session::leave_cells() {
     text.origin.shape = shape_of_chunks(open_.chunk_tokens);
     text.exact_tokens = in_chunks ? exact_tokens(held_, held, open_.chunk_tokens) : held_.exact_tokens;
     text.tokens.resize(held);
-  } else if (writes_alone && !stepped_.empty()) {
-    // No step was made before the whole prompt was here.
+  } else if (writes_alone) {
     text.origin = origin_of(open_);
+    // No step is made before the whole prompt is here; without one, only what had come when the request ended.
+    if (stepped_.empty()) text.tokens.resize(std::min<std::size_t>(salvage_position_, text.tokens.size()));
   } else {
     // Nobody checks the hidden states that a later stage was given, and who writes with others has not every layer.
     return;
@@ -241,7 +244,6 @@ void Session::fail_with(const Error& error, std::optional<plan::NodeIndex> node)
   if (ended_) return;
   failed_node_ = node;
   log::debug("request {} ends: {}", open_.request.hex(), error.to_string());
-  salvage_position_ = least_position(&handoff::Receiver::salvage_position);
   SessionObserver* observer = observer_;
   stop(error);
   if (observer != nullptr) observer->on_failed(error);
@@ -265,6 +267,23 @@ std::uint32_t Session::least_position(PositionOf of_transfer) const {
     if (const auto transfer = found->second.lock()) position = std::min(position, (transfer->machine.*of_transfer)());
   }
   return position;
+}
+
+// The stages count the layers that they have computed; what the writer lacks of that is on its way.
+std::uint32_t Session::told_to_be_read() const {
+  const plan::Stages& decode = open_.plan.decode;
+  if (self_ != plan::kCoordinator || decode.size() != 1 || decode.front().node == self_) return 0;
+  std::uint64_t chunks = open_.prompt_tokens;
+  for (const plan::Stage& stage : open_.plan.prefill) {
+    std::uint64_t done = chunks_done_;
+    if (stage.node != self_) {
+      const auto found = incoming_.find(stage.node);
+      const auto transfer = found == incoming_.end() ? nullptr : found->second.lock();
+      done = transfer ? transfer->machine.peer_progress().counter / stage.layers.size() : 0;
+    }
+    chunks = std::min(chunks, done);
+  }
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(chunks * open_.chunk_tokens, open_.prompt_tokens));
 }
 
 bool Session::may_resume_alone() const {

@@ -112,10 +112,13 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
-  // After it failed: all layers were in this node's cache up to here, a border of the chunk grid or the prompt's end,
-  // as far as other nodes sent them (Workspace::can_continue_at tells whether the cache still has what a window needs);
-  // 0 where some are elsewhere.
+  // After it failed or was stopped: all layers were in this node's cache up to here, a border of the chunk grid or the
+  // prompt's end, as far as other nodes sent them (Workspace::can_continue_at tells whether the cache still has what a
+  // window needs); 0 where some are elsewhere.
   std::uint32_t salvage_position() const { return salvage_position_; }
+  // After the coordinator's failed or was stopped: the same of the one other node that was to decode, as far as the
+  // progress of those that read tells; 0 where no other was.
+  std::uint32_t read_for_writer() const { return read_for_writer_; }
   // The same while it goes on.
   std::uint32_t held_position() const { return least_position(&handoff::Receiver::salvage_position); }
   const SessionTimes& times() const { return times_; }
@@ -148,6 +151,13 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool prefill_complete(plan::NodeIndex from) const;
   using PositionOf = std::uint32_t (handoff::Receiver::*)() const;
   std::uint32_t least_position(PositionOf of_transfer) const;
+  std::uint32_t told_to_be_read() const;
+  // Whom a transfer's end is to be blamed on, and with which words.
+  struct Blame {
+    plan::NodeIndex node = 0;
+    Error error;
+  };
+  Blame blame_for(const IncomingTransfer& transfer, const handoff::ReceiverEnded& over) const;
   // Whether this node, having lost another, goes on with the prefill alone.
   bool may_resume_alone() const;
   void commit_complete();
@@ -256,6 +266,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   TimePoint last_sign_{};  // of the pass that computes
   SessionTimes times_;
   std::uint32_t salvage_position_ = 0;  // when it failed
+  std::uint32_t read_for_writer_ = 0;
   std::optional<plan::NodeIndex> failed_node_;
   std::optional<TimePoint> lease_end_;  // nothing for this node's own work
   net::Timer lease_;

@@ -1,5 +1,6 @@
 // What a session hears from its transfers.
 #include <algorithm>
+#include <format>
 
 #include "node/session.h"
 
@@ -60,10 +61,26 @@ void Session::on_receiver_event(IncomingTransfer& transfer, const handoff::Recei
   } else if (const auto* over = std::get_if<handoff::ReceiverEnded>(&event)) {
     ended_transfers_.emplace(transfer.machine.open().sender, transfer.machine.stats());
     if (over->reason == handoff::ReceiverEnded::Reason::kReleased) return;
-    // A node that had accepted can only have failed, whatever it says now: one that was restarted knows of nothing.
-    const ErrorCode code = transfer.machine.accepted() ? ErrorCode::kUnavailable : over->error.code;
-    fail_with({code, over->error.to_string(), place_of(transfer.peer)}, transfer.machine.open().sender);
+    const Blame blame = blame_for(transfer, *over);
+    fail_with(blame.error, blame.node);
   }
+}
+
+Session::Blame Session::blame_for(const IncomingTransfer& transfer, const handoff::ReceiverEnded& over) const {
+  if (over.reason == handoff::ReceiverEnded::Reason::kFailed) {
+    // Who gives up for want of another is not at fault, and may be of use to the next plan.
+    for (const auto& [from, weak] : incoming_) {
+      const auto other = weak.lock();
+      if (!other || other.get() == &transfer || !other->machine.accepted() || other->machine.attached()) continue;
+      return {from,
+              {ErrorCode::kUnavailable,
+               std::format("its connection is lost, and {} gives up without it", transfer.peer.name),
+               place_of(other->peer)}};
+    }
+  }
+  // A node that had accepted can only have failed, whatever it says now: one that was restarted knows of nothing.
+  const ErrorCode code = transfer.machine.accepted() ? ErrorCode::kUnavailable : over.error.code;
+  return {transfer.machine.open().sender, {code, over.error.to_string(), place_of(transfer.peer)}};
 }
 
 void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {

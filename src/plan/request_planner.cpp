@@ -175,14 +175,22 @@ Result<Decision> RequestPlanner::predict(std::span<const Machine> machines, std:
 
 std::uint64_t RequestPlanner::begin(const Decision& decision, TimePoint time) {
   const std::uint64_t number = next_number_++;
+  // It was planned before this one came, and now shares its machines with it.
+  for (auto& [earlier, other] : running_) other.crowded = true;
   Running& running = running_[number];
   running.decision = decision;
   running.began = time;
+  running.crowded = decision.others_ran || running_.size() > 1;
   const TimePoint until = time + from_seconds(decision.prediction.queue_s + decision.prediction.prefill_s);
   for (const Stage& stage : decision.plan.prefill) {
     running.promised_until[decision.plan.nodes[stage.node].fingerprint] = until;
   }
   return number;
+}
+
+bool RequestPlanner::is_crowded(std::uint64_t number) const {
+  const auto found = running_.find(number);
+  return found != running_.end() && found->second.crowded;
 }
 
 void RequestPlanner::prefilled(std::uint64_t number) {
@@ -201,7 +209,7 @@ void RequestPlanner::finish(std::uint64_t number, const Outcome& outcome) {
 
 void RequestPlanner::learn(const Running& running, const Outcome& outcome) {
   const Decision& decision = running.decision;
-  const double weight = decision.others_ran || !running_.empty() ? kCrowdedWeight : 1;
+  const double weight = running.crowded ? kCrowdedWeight : 1;
   const Prediction& predicted = decision.prediction;
   const auto observe = [&](const Stages& stages, Correction Learned::* phase, double expected_s, double actual_s) {
     // Stages wait for each other, so nobody can tell which of several was slow. How fast this machine is shows when it

@@ -42,7 +42,7 @@ struct Decision {
   // What was weighed, for whoever wants to know: the cluster's devices are the machines that came into question.
   Cluster cluster;
   Choice choice;
-  bool others_ran = false;  // what it takes will say less about the machines
+  bool others_ran = false;  // when it was decided: what it takes will say less about the machines
 };
 
 // What became of a request. Seconds as its coordinator saw them.
@@ -81,6 +81,8 @@ class RequestPlanner {
 
   // A decision is carried out: what it promises counts until it is withdrawn. Its number is never 0.
   std::uint64_t begin(const Decision& decision, TimePoint time);
+  // Whether others worked beside it, before or since it began: what it takes says little about the machines.
+  bool is_crowded(std::uint64_t number) const;
   // Its prompt was read.
   void prefilled(std::uint64_t number);
   // It is over; `outcome` is learned from. Unknown numbers are nothing.
@@ -102,6 +104,7 @@ class RequestPlanner {
   struct Running {
     Decision decision;
     TimePoint began;
+    bool crowded = false;
     std::map<std::string, TimePoint> promised_until;  // by fingerprint, for its prefill
   };
 

@@ -148,6 +148,28 @@ TEST(RequestPlanner, LearnsWhatAMachineReallyTakes) {
   EXPECT_NEAR(world.planner.decode_factor("key of mac", kStart), 1, 0.2);
 }
 
+// It was planned as if it ran alone; then another came, which takes turns with it, and may have gone by its end.
+TEST(RequestPlanner, LearnsLittleFromARequestThatAnotherCameBeside) {
+  const auto factor_after = [](int others) {
+    World world;
+    const Decision decision = world.decide(8192, 32);
+    EXPECT_FALSE(decision.others_ran);
+    const auto number = world.planner.begin(decision, kStart);
+    for (int other = 0; other < others; ++other) {
+      world.planner.finish(world.planner.begin(world.decide(16, 32), kStart), {});
+    }
+    EXPECT_EQ(world.planner.is_crowded(number), others > 0);
+    const Prediction& predicted = decision.prediction;
+    world.planner.finish(
+        number, {.first_token_s = 2 * predicted.first_token_s, .decode_s = predicted.decode_s, .new_tokens = 32});
+    return world.planner.prefill_factor("key of spark", kStart);
+  };
+  const double alone = factor_after(0);
+  const double crowded = factor_after(1);
+  EXPECT_GT(crowded, 1);
+  EXPECT_GT(alone - 1, 4 * (crowded - 1));
+}
+
 TEST(RequestPlanner, LearnsNothingFromARequestThatWasRecovered) {
   World world;
   const auto number = world.planner.begin(world.decide(8192, 32), kStart);

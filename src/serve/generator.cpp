@@ -94,7 +94,8 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
   void on_recovery(const node::Recovery& recovery) override {
-    log::warning("answer {}: {} is lost ({}); going on without it at token {} of {}, by {}", id_, recovery.peer,
+    log::warning("answer {}: {} ({}); going on at token {} of {}, by {}", id_,
+                 recovery.lost ? recovery.lost->name + " is lost" : "this node's own part failed",
                  recovery.error.to_string(), recovery.salvaged_tokens, recovery.text_tokens,
                  recovery.replanned.to_string());
   }

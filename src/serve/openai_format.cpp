@@ -60,7 +60,7 @@ std::string replans_json(std::span<const node::Recovery> recoveries) {
   std::vector<std::string> replans;
   for (const node::Recovery& recovery : recoveries) {
     replans.push_back(JsonObject()
-                          .text("lost", recovery.peer)
+                          .text("lost", recovery.lost ? recovery.lost->name : "")
                           .text("reason", recovery.error.message)
                           .text("plan", recovery.plan)
                           .text("replanned", recovery.replanned.to_string())

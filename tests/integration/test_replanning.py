@@ -23,6 +23,10 @@ READER = ["--emulate-tflops", "0.00025", "--emulate-gbps", "0.018"]
 # Writes a token in about 130 ms, and what writes one in 11.
 SLOW_HUB = ["--emulate-tflops", "0.0005", "--emulate-gbps", "0.005"]
 WRITER = ["--emulate-tflops", "0.0005", "--emulate-gbps", "0.06"]
+# Reads a chunk in about half a second, and writes as slowly as SLOW_HUB.
+POOR_HUB = ["--emulate-tflops", "0.00002", "--emulate-gbps", "0.005"]
+# Reads a chunk in about 190 ms, and writes a token in 11.
+POOR_READER_WRITER = ["--emulate-tflops", "0.00005", "--emulate-gbps", "0.06"]
 # 20 ms late.
 LINK = ["--emulate-link", "0.05:20"]
 
@@ -105,6 +109,33 @@ class Replanning(PlannedProcesses):
         self.assertEqual(text, self.alone(SHORT, WRITTEN)["text"])
         self.assertGreater(failure["text_tokens"], len(SHORT))
         self.assertRegex(failure["replanned"], "decode=(north|south):0-8$")
+
+    def test_what_the_survivor_has_of_the_prompt_it_does_not_read_again(self):
+        hub = self.machine("hub", *POOR_HUB, context=CONTEXT)
+        hub.up()
+        reader = self.join(hub, "reader", *READER, context=CONTEXT)
+        self.join(hub, "writer", *POOR_READER_WRITER, context=CONTEXT)
+        self.wait_until_linked(hub, "reader", "writer")
+        # The link between the two as well.
+        nodes = hub.nodes
+        wait_for(lambda: any(link["peer"] == nodes()["writer"]["id"] for link in nodes()["reader"]["state"]["links"]),
+                 "the reader's link to the writer is known", 60)
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            answer = threads.submit(self.answer, hub, LONG, WRITTEN)
+            log = pathlib.Path(f"{reader.data}.log")
+            wait_for(lambda: re.search("request .*prefill=reader:.*decode=writer:0-8", log.read_text()), "the reader reads", 20)
+            time.sleep(1)
+            reader.kill()
+            choice = answer.result()["choices"][0]
+        row = self.last(hub)
+        failure, = row["failures"]
+        self.assertEqual(failure["peer"], "reader", failure)
+        self.assertEqual(failure["replanned"], "prefill=writer:0-8;decode=writer:0-8")
+        self.assertEqual(failure["text_tokens"], len(LONG))
+        # The reader's rows had gone to the writer, and to nobody else.
+        self.assertGreater(failure["salvaged_tokens"], len(LONG) // 4, failure)
+        self.assertEqual(choice["baton"]["replans"][0]["from_token"], failure["salvaged_tokens"])
+        self.assertEqual(choice["text"], self.alone(LONG, WRITTEN)["text"])
 
     def test_run_says_what_was_planned_anew(self):
         hub, helpers = self.hub_and_two(HUB, READER)
