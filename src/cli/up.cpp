@@ -71,6 +71,7 @@ Result<void> up(const UpFlags& flags) {
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   TRY(check_addresses(api, membership.listen));
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
+  const auto kept_folder = TRY(flags.models.kept_folder(*loop, folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
   ClusterPeers peers(home->identity().fingerprint());
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
@@ -140,6 +141,7 @@ Result<void> up(const UpFlags& flags) {
   membership.state = [&] { return planner ? own_state.now(*planner) : cluster::NodeState(); };
   TRY(home->enter(std::move(membership), flags.cluster.new_cluster(), flags.cluster.local_network()));
   node::NodeOptions node_options;
+  node_options.kept_folder = kept_folder;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
   node_options.why_not_loaded = [&](const Sha256& digest) {
