@@ -71,7 +71,6 @@ Result<void> up(const UpFlags& flags) {
   cluster::MembershipOptions membership = TRY(flags.cluster.membership_options(flags.link));
   TRY(check_addresses(api, membership.listen));
   node::PoolOptions pool_options = TRY(flags.pool_options(folder));
-  const auto kept_folder = TRY(flags.models.kept_folder(*loop, folder));
   std::vector<ModelFlags::Offer> offers = TRY(flags.models.open(flags.link));
   ClusterPeers peers(home->identity().fingerprint());
   const bool drafts_elsewhere = !flags.guessing.draft_on.empty();
@@ -121,6 +120,8 @@ Result<void> up(const UpFlags& flags) {
       shut_down();
     });
   });
+  // Its threads must leave signals to the watch, too.
+  const auto kept_folder = TRY(flags.models.kept_folder(*loop, folder));
   const auto device = std::make_shared<engine::DeviceThread>();
   node::FreshModel first = TRY(node::ModelPool::load(known.front().file, pool_options, device));
   OwnState own_state;

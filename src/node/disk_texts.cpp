@@ -89,25 +89,32 @@ void DiskTexts::write_last(const KeptText& text, const std::shared_ptr<Workspace
 }
 
 std::optional<DiskTexts::Find> DiskTexts::find(const std::function<std::uint32_t(const KeptHeader&)>& wanted,
-                                               std::uint32_t held) const {
-  std::optional<Find> best;
+                                               std::uint32_t held) {
+  const KeptFolder::File* best = nullptr;
+  std::uint32_t most = held;
   for (const KeptFolder::File* file : folder_->texts_of(shape_->model)) {
     const std::uint32_t tokens = wanted(*file->header);
-    if (tokens > (best ? best->tokens : held)) best = Find{file, tokens};
+    if (tokens <= most) continue;
+    best = file;
+    most = tokens;
   }
-  if (!best) return std::nullopt;
-  const auto rate = folder_->read_rate();
-  if (!rate || prefill_tokens_per_s_ <= 0) return best;
-  const double reading_s = static_cast<double>(best->file->bytes) / *rate;
-  const double computing_s = (best->tokens - held) / prefill_tokens_per_s_;
-  return reading_s < computing_s ? best : std::nullopt;
+  if (best == nullptr) return std::nullopt;
+  if (const auto rate = folder_->read_rate(); rate && prefill_tokens_per_s_ > 0) {
+    const double reading_s = static_cast<double>(best->bytes) / *rate;
+    const double computing_s = (most - held) / prefill_tokens_per_s_;
+    if (reading_s >= computing_s) return std::nullopt;
+  }
+  Find found{.name = best->name, .header = *best->header, .tokens = most};
+  // Before anything else is written, for which the last used would have to go.
+  folder_->use(shape_->model, found.name);
+  return found;
 }
 
-void DiskTexts::read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done) {
+bool DiskTexts::read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done) {
   TakePiece take = [workspace, &engine = engine_, tokens = found.tokens](const KeptPiece& piece, ByteSpan bytes) {
     return copy_to(engine, *workspace, tokens, piece, bytes);
   };
-  folder_->read(shape_, *found.file, std::move(take), std::move(done));
+  return folder_->read(shape_, found.name, std::move(take), std::move(done));
 }
 
 }  // namespace baton::node

@@ -56,14 +56,15 @@ class DiskTexts {
   void write_last(const KeptText& text, const std::shared_ptr<Workspace>& workspace);
 
   struct Find {
-    const KeptFolder::File* file = nullptr;  // good until the loop's thread goes on
-    std::uint32_t tokens = 0;                // of its text, the first, that are wanted
+    std::string name;
+    KeptHeader header;
+    std::uint32_t tokens = 0;  // of its text, the first, that are wanted
   };
   // The text with the longest beginning that is wanted, if that has more than `held` tokens and reading it back is
   // faster than computing what it has more.
-  std::optional<Find> find(const std::function<std::uint32_t(const KeptHeader&)>& wanted, std::uint32_t held) const;
-  // Reads those tokens into the workspace, which nobody else uses.
-  void read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done);
+  std::optional<Find> find(const std::function<std::uint32_t(const KeptHeader&)>& wanted, std::uint32_t held);
+  // Reads those tokens into the workspace, which nobody else uses. False where the file has gone meanwhile.
+  bool read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done);
 
   std::shared_future<void> when_quiet() { return folder_->when_quiet(); }
 

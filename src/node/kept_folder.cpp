@@ -283,10 +283,15 @@ std::vector<std::string> KeptFolder::beginnings_of(const Sha256& model, const Ke
   return names;
 }
 
-void KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const File& file, TakePiece take, Done done) {
-  const auto used = find(file.model, file.name);
-  files_.splice(files_.begin(), files_, used);
-  reading_.submit([this, shape, model = file.model, name = file.name, header = *file.header, take = std::move(take),
+void KeptFolder::use(const Sha256& model, const std::string& name) {
+  if (const auto file = find(model, name); file != files_.end()) files_.splice(files_.begin(), files_, file);
+}
+
+bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take,
+                      Done done) {
+  const auto file = find(shape->model, name);
+  if (file == files_.end() || !file->header) return false;
+  reading_.submit([this, shape, model = shape->model, name, header = *file->header, take = std::move(take),
                    done = std::move(done)]() mutable {
     const TimePoint began = now();
     const std::filesystem::path path = path_of(model, name);
@@ -300,6 +305,7 @@ void KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const File&
       done(result);
     });
   });
+  return true;
 }
 
 void KeptFolder::on_read(const Sha256& model, const std::string& name, double took_s, const Result<void>& result) {

@@ -60,8 +60,11 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
   // Writes the text, for which has_place_for() holds. `fill` is called on the writing thread; kCancelled from it gives
   // the file up. Another failure, such as a full disk, is in the log once until a file was written again.
   void write(std::shared_ptr<const KeptShape> shape, KeptHeader header, FillPiece fill, Done done);
-  // Hands its rows to `take` on the reading thread. The file is used; one that cannot be goes.
-  void read(const std::shared_ptr<const KeptShape>& shape, const File& file, TakePiece take, Done done);
+  // It is the last to go now.
+  void use(const Sha256& model, const std::string& name);
+  // Hands a text's rows to `take` on the reading thread; a file that cannot be used goes. False where there is none, or
+  // its header was not read.
+  bool read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take, Done done);
   void remove(const Sha256& model, const std::string& name);
   void forget(const Sha256& model);
 

@@ -280,6 +280,20 @@ TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
   EXPECT_EQ(folder_->bytes(), 0U);
 }
 
+TEST_F(KeptTexts, OneThatIsWantedIsNotGivenUpForOneThatGoes) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  // Beside both there is no room for the third, which has to go to disk before the first can come back.
+  start(5 * one + one / 2);
+  keep(text(200, 2));
+  stop();
+  start(5 * one + one / 2);
+  keep(text(3 * kBlock, 3));
+  const auto workspace = take_from_disk(joined(text(200, 1), text(100, 5)));
+  EXPECT_EQ(workspace->held().tokens, 200U);
+}
+
 TEST_F(KeptTexts, AFileThatWasTakenAwayIsNotThere) {
   keep(text(100));
   stop();
@@ -383,7 +397,7 @@ TEST_F(KeptTexts, OneThatGoesWhileItIsReadIsReadToItsEnd) {
   std::size_t pieces = 0;
   std::optional<Result<void>> result;
   folder_->read(
-      shape, *folder_->texts_of(digest_).front(),
+      shape, folder_->texts_of(digest_).front()->name,
       [&, gone = removed.get_future().share()](const KeptPiece&, ByteSpan) -> Result<void> {
         if (pieces++ == 0) begun.set_value();
         gone.wait();

@@ -176,18 +176,17 @@ std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need
   if (!found || !check_room(need.tokens)) return reading;
   auto workspace = fresh(need.tokens, nullptr);
   if (!workspace) return reading;
-  reading->ended = false;
   // No more of it than this request can use.
-  KeptText text = found->file->header->text;
+  KeptText text = found->header.text;
   text.tokens.resize(found->tokens);
   text.exact_tokens = std::min(text.exact_tokens, found->tokens);
-  disk_->read(*found, *workspace,
-              [weak = weak_from_this(), reading, workspace = *workspace, text = std::move(text),
-               use = std::move(use)](const Result<void>& read) mutable {
-                reading->ended = true;
-                const auto self = weak.lock();
-                if (self && read) self->keep(std::move(workspace), std::move(text));
-              });
+  reading->ended = !disk_->read(*found, *workspace,
+                                [weak = weak_from_this(), reading, workspace = *workspace, text = std::move(text),
+                                 use = std::move(use)](const Result<void>& read) mutable {
+                                  reading->ended = true;
+                                  const auto self = weak.lock();
+                                  if (self && read) self->keep(std::move(workspace), std::move(text));
+                                });
   return reading;
 }
 
