@@ -96,6 +96,7 @@ Result<void> run_doctor(const DoctorFlags& flags) {
   const store::Store store = TRY(open_store(flags.link));
   append(findings, check_memory(TRY(store.list()), devices));
   append(findings, check_model_folder(store.folder()));
+  append(findings, check_kept_texts(TRY(flags.link.folder())));
   append(findings, check_discovery());
   TRY(examine_cluster(findings, flags, read_interfaces()));
   if (flags.format == OutputFormat::kJson) {

@@ -10,6 +10,7 @@
 
 #include "base/number_text.h"
 #include "cli/text_output.h"
+#include "node/kept_folder.h"
 #include "store/quantisation.h"
 
 namespace baton::cli {
@@ -222,6 +223,14 @@ Findings check_memory(const std::vector<store::StoredModel>& models, const std::
                                        : std::format("every model here fits into {}", size_text(memory))});
   }
   return findings;
+}
+
+Findings check_kept_texts(const fs::path& data_folder) {
+  const fs::path folder = node::KeptFolder::path_in(data_folder);
+  const std::uint64_t bytes = node::KeptFolder::bytes_in(folder);
+  if (bytes == 0) return {};
+  return {{"kept texts", Verdict::kOk,
+           std::format("{} of earlier conversations in {}", size_text(bytes), folder.string())}};
 }
 
 Findings check_model_folder(const fs::path& folder) {

@@ -51,6 +51,8 @@ Findings check_discovery(const std::filesystem::path& root = "/");
 // The models of the store, and those that nodes serve, against the memory that there is.
 Findings check_memory(const std::vector<store::StoredModel>& models, const std::vector<engine::DeviceInfo>& devices);
 Findings check_model_folder(const std::filesystem::path& folder);
+// What lies in a data folder of earlier conversations (baton up --keep-on-disk); nothing is said where there is none.
+Findings check_kept_texts(const std::filesystem::path& data_folder);
 // Who is not here and why, who runs another version, and links that carry less than their interfaces could.
 Findings check_cluster(const cluster::ControlAnswer& answer, const std::string& own_id, const std::string& own_software,
                        const std::vector<Interface>& interfaces, const std::vector<Route>& routes);

@@ -12,6 +12,7 @@
 #include "cli/model_source.h"
 #include "cli/options.h"
 #include "cli/text_output.h"
+#include "node/kept_folder.h"
 
 namespace baton::cli {
 
@@ -95,7 +96,14 @@ Result<void> run_list(const StoreFlags& flags) {
 
 Result<void> run_remove(const StoreFlags& flags) {
   const store::Store store = TRY(open_store(flags.link));
-  for (const std::string& name : flags.models) TRY(store.remove(name));
+  const std::filesystem::path kept = node::KeptFolder::path_in(TRY(flags.link.folder()));
+  for (const std::string& name : flags.models) {
+    const store::Removal removal = TRY(store.plan_removal(name));
+    TRY(store.remove(removal));
+    // What was read with it is of no use any more.
+    const bool gone = removal.name.empty() || removal.names_left.empty();
+    if (gone && removal.model.digest) TRY(node::KeptFolder::remove_model(kept, *removal.model.digest));
+  }
   return {};
 }
 

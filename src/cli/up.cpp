@@ -120,6 +120,8 @@ Result<void> up(const UpFlags& flags) {
       shut_down();
     });
   });
+  // Its threads must leave signals to the watch, too.
+  const auto kept_folder = TRY(flags.models.kept_folder(*loop, folder));
   const auto device = std::make_shared<engine::DeviceThread>();
   node::FreshModel first = TRY(node::ModelPool::load(known.front().file, pool_options, device));
   OwnState own_state;
@@ -140,6 +142,7 @@ Result<void> up(const UpFlags& flags) {
   membership.state = [&] { return planner ? own_state.now(*planner) : cluster::NodeState(); };
   TRY(home->enter(std::move(membership), flags.cluster.new_cluster(), flags.cluster.local_network()));
   node::NodeOptions node_options;
+  node_options.kept_folder = kept_folder;
   node_options.transport = &home->membership().work_transport();
   node_options.is_trusted = [&](const net::Fingerprint& peer) { return home->membership().may_work(peer); };
   node_options.why_not_loaded = [&](const Sha256& digest) {

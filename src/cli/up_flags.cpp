@@ -52,6 +52,17 @@ Result<ModelFlags::Offer> ModelFlags::offer(const std::filesystem::path& path, c
   return Offer{.known = {.name = id, .file = std::move(file), .keep_alive = kept}, .served = std::move(served)};
 }
 
+Result<std::shared_ptr<node::KeptFolder>> ModelFlags::kept_folder(net::EventLoop& loop,
+                                                                  const std::filesystem::path& folder) const {
+  if (!kept_on_disk_bytes) return nullptr;
+  const std::filesystem::path path = node::KeptFolder::path_in(folder);
+  if (*kept_on_disk_bytes == 0) {
+    TRY(node::KeptFolder::remove(path));
+    return nullptr;
+  }
+  return node::KeptFolder::open(path, *kept_on_disk_bytes, [&loop](net::Task task) { loop.post(std::move(task)); });
+}
+
 Result<cluster::MembershipOptions> UpClusterFlags::membership_options(const LinkFlags& link) const {
   cluster::MembershipOptions options;
   options.listen = TRY(net::Endpoint::parse_listen(listen));
@@ -152,6 +163,14 @@ void ModelFlags::add_to(CLI::App& command) {
   command
       .add_option("--memory", memory_bytes,
                   "What the loaded models may take together, such as 24GB; by default what the device has free")
+      ->transform(CLI::AsSizeValue(true))
+      ->type_name("SIZE");
+  command
+      .add_option(
+          "--keep-on-disk", kept_on_disk_bytes,
+          "Write what was read and answered to disk when memory is needed for other texts, and at the end: "
+          "conversations go on from there, also after a restart. At most so much, such as 20GB; 0 removes what is "
+          "there. Texts can be told from these files: they are as private as the conversations themselves")
       ->transform(CLI::AsSizeValue(true))
       ->type_name("SIZE");
 }

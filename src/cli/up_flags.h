@@ -27,7 +27,8 @@ struct ModelFlags {
   std::string model_name;
   std::string template_name = "default";
   std::string keep_alive;
-  std::uint64_t memory_bytes = 0;  // 0: what the device has free
+  std::uint64_t memory_bytes = 0;                   // 0: what the device has free
+  std::optional<std::uint64_t> kept_on_disk_bytes;  // nothing: what is on disk stays as it is; 0: it goes
 
   void add_to(CLI::App& command);
   struct Offer {
@@ -39,6 +40,9 @@ struct ModelFlags {
   Result<std::vector<Offer>> open(const LinkFlags& link) const;
   // The same for one that lies here; without a name it is called as its file is.
   Result<Offer> offer(const std::filesystem::path& path, const std::string& name) const;
+  // Where kept texts go that need room in memory; null: nowhere.
+  Result<std::shared_ptr<node::KeptFolder>> kept_folder(net::EventLoop& loop,
+                                                        const std::filesystem::path& folder) const;
 };
 
 struct UpClusterFlags {

@@ -79,19 +79,6 @@ std::uint32_t deep_enough(const engine::Engine& engine, std::uint32_t tokens, do
   return std::min(most, static_cast<std::uint32_t>(per_second * kReadSeconds));
 }
 
-// Everything that makes a device faster or slower with the same model.
-std::string device_name(const engine::Engine& engine) {
-  const engine::EngineOptions& options = engine.options();
-  std::string name = std::format("{}, {}, {} threads, chunks of {}, {} cache, prefill pack {}", engine.device().name,
-                                 engine.device().description, options.threads, options.max_chunk_tokens,
-                                 engine::cache_type_name(options.cache_type), static_cast<int>(options.prefill_pack));
-  if (options.emulation) {
-    name += std::format(", emulating {} TFLOPS and {} GB/s", options.emulation->teraflops,
-                        options.emulation->gigabytes_per_second);
-  }
-  return name;
-}
-
 Result<RatesFile> read_rates(const std::filesystem::path& path) {
   std::error_code unknown;
   if (!std::filesystem::exists(path, unknown)) return RatesFile{kFormat, {}};
@@ -112,6 +99,18 @@ std::optional<DeviceRates> checked(const RememberedRates& known) {
 }
 
 }  // namespace
+
+std::string device_and_use(const engine::Engine& engine) {
+  const engine::EngineOptions& options = engine.options();
+  std::string name = std::format("{}, {}, {} threads, chunks of {}, {} cache, prefill pack {}", engine.device().name,
+                                 engine.device().description, options.threads, options.max_chunk_tokens,
+                                 engine::cache_type_name(options.cache_type), static_cast<int>(options.prefill_pack));
+  if (options.emulation) {
+    name += std::format(", emulating {} TFLOPS and {} GB/s", options.emulation->teraflops,
+                        options.emulation->gigabytes_per_second);
+  }
+  return name;
+}
 
 Result<DeviceRates> measure_rates(engine::Engine& engine) {
   const std::uint32_t chunk = engine.options().max_chunk_tokens;
@@ -164,7 +163,7 @@ Result<DeviceRates> remembered_rates(engine::Engine& engine, const Sha256& model
     log::warning("{}: measuring again", file.error().to_string());
     file = RatesFile{kFormat, {}};
   }
-  RememberedRates entry{.model = model.hex(), .device = device_name(engine)};
+  RememberedRates entry{.model = model.hex(), .device = device_and_use(engine)};
   const auto is_same = [&](const RememberedRates& other) {
     return other.model == entry.model && other.device == entry.device;
   };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "base/digest.h"
 #include "base/result.h"
@@ -25,6 +26,9 @@ Result<DeviceRates> measure_rates(engine::Engine& engine);
 
 // What a profile of `baton plan --list` says. kNotFound.
 Result<DeviceRates> profile_rates(const model::ModelShape& shape, std::string_view profile, double kv_bytes_per_value);
+
+// The device, and everything that makes it faster or slower with the same model.
+std::string device_and_use(const engine::Engine& engine);
 
 enum class Measure { kOnce, kAnew };
 

@@ -23,7 +23,12 @@ LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
   scheduler_ = engine::BatchScheduler::create(
       executor, [&loop = given.loop](net::Task task) { loop.post(std::move(task)); }, given.surroundings.now);
   if (given.kept_prefixes == KeptPrefixes::kUntilRoomIsNeeded) {
-    prefix_cache_ = std::make_shared<PrefixCache>(executor.engine());
+    std::unique_ptr<DiskTexts> disk;
+    if (given.kept_folder) {
+      disk = std::make_unique<DiskTexts>(std::move(given.kept_folder), executor.engine(), parts_.digest,
+                                         parts_.prefill_tokens_per_s);
+    }
+    prefix_cache_ = std::make_shared<PrefixCache>(executor.engine(), std::move(disk));
   }
   host_ = std::make_unique<SessionHost>(given.loop, executor, *scheduler_, given.exchange,
                                         widths_of(executor.engine().shape()), std::move(given.surroundings),
@@ -34,6 +39,7 @@ LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
 LoadedModel::~LoadedModel() {
   end_all_work({ErrorCode::kUnavailable, "the node is shutting down", {}});
   scheduler_->close();
+  if (prefix_cache_ != nullptr) LastWrites(prefix_cache_->write_all()).wait();
   prefix_cache_.reset();
   // Passes under way still use the rest of this.
   parts_.executor.reset();
@@ -41,8 +47,32 @@ LoadedModel::~LoadedModel() {
 
 ModelParts LoadedModel::take_apart() {
   scheduler_->close();
+  if (prefix_cache_ != nullptr) parts_.last_writes = LastWrites(prefix_cache_->write_all());
   prefix_cache_.reset();
   return std::move(parts_);
+}
+
+void LoadedModel::write_ahead() {
+  if (prefix_cache_ != nullptr) prefix_cache_->write_ahead();
+}
+
+bool LoadedModel::is_reading_back(const RequestOptions& options, std::shared_ptr<const ReadingBack>& reading) {
+  if (prefix_cache_ == nullptr || !may_go_on_behind_a_prefix(options.plan)) return false;
+  if (reading != nullptr) return !reading->ended;
+  if (!prefix_cache_->knows_disk()) return true;
+  handoff::Open open;
+  open.plan = options.plan;
+  open.plan.nodes.front() = {std::string(plan::kLocalName), "", fingerprint_};
+  open.chunk_tokens = options.chunk_tokens;
+  open.codec = options.codec;
+  open.hidden = options.hidden;
+  PrefixNeed need{.tokens = static_cast<std::uint32_t>(options.prompt.size()) + options.max_new_tokens,
+                  .layers = {0, host_->widths.layers()},
+                  .origin = origin_of(open)};
+  need.exactly = options.determinism == handoff::Determinism::kDeterministic;
+  if (need.exactly) need.grid = options.chunk_tokens;
+  reading = prefix_cache_->read_back(need, options.prompt, hold());
+  return !reading->ended;
 }
 
 void LoadedModel::end_all_work(const Error& error) {

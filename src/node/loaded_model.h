@@ -2,9 +2,11 @@
 // have opened here. Made by Node::add(), and lives on the loop's thread; the executor computes on its own.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/executor.h"
@@ -17,6 +19,25 @@ namespace baton::node {
 
 enum class KeptPrefixes { kNone, kUntilRoomIsNeeded };
 
+// Kept texts on their way to disk. Whoever destroys it waits for that.
+class LastWrites {
+ public:
+  LastWrites() = default;
+  explicit LastWrites(std::shared_future<void> done) : done_(std::move(done)) {}
+  LastWrites(LastWrites&& other) noexcept : done_(std::exchange(other.done_, {})) {}
+  LastWrites& operator=(LastWrites&& other) noexcept {
+    std::swap(done_, other.done_);
+    return *this;
+  }
+  ~LastWrites() { wait(); }
+  void wait() const {
+    if (done_.valid()) done_.wait();
+  }
+
+ private:
+  std::shared_future<void> done_;
+};
+
 // What a loaded model is made of, and what is left of it.
 struct ModelParts {
   std::unique_ptr<engine::Executor> executor;
@@ -24,6 +45,9 @@ struct ModelParts {
   // Of a small model that guesses this node's own texts, and those of others that ask (engine::open_draft_model);
   // null: none.
   std::unique_ptr<engine::Engine> draft;
+  double prefill_tokens_per_s = 0;  // as measured; 0: unknown
+  // Of one that was taken apart: what still reads from its engine.
+  LastWrites last_writes = {};
 };
 
 // What it needs of its node, which outlives it.
@@ -35,6 +59,7 @@ struct ModelSurroundings {
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;
   std::size_t kept_bytes = kKeptBytes;
   KeptPrefixes kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded;
+  std::shared_ptr<KeptFolder> kept_folder = nullptr;  // where kept prefixes go that need room; null: nowhere
   Surroundings surroundings = {};
 };
 
@@ -52,6 +77,11 @@ class LoadedModel {
   Result<std::shared_ptr<Request>> submit(RequestOptions options, RequestObserver& observer);
   // How many tokens of a prompt this node still has from an earlier request, and need not read again.
   std::uint32_t kept_tokens(std::span<const Token> prompt) const;
+  // Whether the request had better wait: its prompt begins like a text on disk, which is being read back. Ask again
+  // with the same `reading`, null at first; what was read back waits as any kept text does.
+  bool is_reading_back(const RequestOptions& options, std::shared_ptr<const ReadingBack>& reading);
+  // Brings kept texts to disk that would go next. Call it now and then.
+  void write_ahead();
 
   engine::Executor& executor() { return *parts_.executor; }
   const engine::Engine& engine() const { return parts_.executor->engine(); }

@@ -109,7 +109,10 @@ PooledModel& ModelPool::add(KnownModel known) {
 void ModelPool::remove(PooledModel& model) {
   assert(model.state_ == PooledModel::State::kUnloaded && !model.wanted_since_);
   if (hashed_ == model.file_) stop_hashing_.request_stop();
+  const std::optional<Sha256> digest = model.digest_;
   std::erase_if(models_, [&](const auto& held) { return held.get() == &model; });
+  const auto digest_of = [](const auto& held) { return held->digest_; };
+  if (digest && !std::ranges::contains(models_, digest, digest_of)) node_.forget_kept_texts(*digest);
 }
 
 std::optional<Error> ModelPool::why_not_loaded(const Sha256& digest) const {
@@ -202,6 +205,7 @@ Result<void> ModelPool::take_over(PooledModel& model, FreshModel fresh) {
   log::info("{} is loaded and takes {:.2f} GB; this machine reads {} and writes {} tokens a second with it",
             model.name_, gigabytes(model.bytes_), number_text(fresh.rates.prefill_tokens_per_s),
             number_text(fresh.rates.decode_tokens_per_s));
+  fresh.parts.prefill_tokens_per_s = fresh.rates.prefill_tokens_per_s;
   model.loaded_ = &node_.add(std::move(fresh.parts));
   ++model.loads_;
   keep_ticking();
@@ -225,7 +229,9 @@ void ModelPool::keep_ticking() {
 
 void ModelPool::look() {
   for (const auto& model : models_) {
-    if (model->loaded_ != nullptr && model->loaded_->is_used()) model->used_at_ = options_.now();
+    if (model->loaded_ == nullptr) continue;
+    if (model->loaded_->is_used()) model->used_at_ = options_.now();
+    model->loaded_->write_ahead();
   }
   hash_next();
   if (PooledModel* wanted = busy_ ? nullptr : next_wanted()) {
@@ -390,6 +396,7 @@ void ModelPool::unload(PooledModel& model) {
   model.past_load_ = model.scheduler_load();
   auto parts = node_.remove(*std::exchange(model.loaded_, nullptr));
   loading_.submit([this, &model, file = model.file_, ending = ending_, parts = std::move(parts)]() mutable {
+    parts.last_writes.wait();
     parts = {};
     // The model stays open, and what was read of it in this process's memory.
     release_pages(file->file());

@@ -132,7 +132,7 @@ class ModelPool {
   std::span<const std::unique_ptr<PooledModel>> models() const { return models_; }
   // One more, not loaded.
   PooledModel& add(KnownModel known);
-  // It must be neither loaded nor wanted.
+  // It must be neither loaded nor wanted. Its kept texts go from the disk.
   void remove(PooledModel& model);
   // Why work for a model is refused (NodeOptions::why_not_loaded).
   std::optional<Error> why_not_loaded(const Sha256& digest) const;

@@ -51,6 +51,7 @@ LoadedModel& Node::add(ModelParts parts) {
                                                                     .early_hidden_bytes = options_.early_hidden_bytes,
                                                                     .kept_bytes = options_.kept_bytes,
                                                                     .kept_prefixes = options_.kept_prefixes,
+                                                                    .kept_folder = options_.kept_folder,
                                                                     .surroundings = options_.surroundings}));
   return *models_.back();
 }
@@ -60,6 +61,10 @@ ModelParts Node::remove(LoadedModel& model) {
   ModelParts parts = model.take_apart();
   std::erase_if(models_, [&](const auto& held) { return held.get() == &model; });
   return parts;
+}
+
+void Node::forget_kept_texts(const Sha256& model) {
+  if (options_.kept_folder) options_.kept_folder->forget(model);
 }
 
 void Node::end_all_work() {

@@ -26,6 +26,7 @@ struct NodeOptions {
   std::size_t early_hidden_bytes = kEarlyHiddenBytes;  // of one request
   std::size_t kept_bytes = kKeptBytes;                 // of one request
   KeptPrefixes kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded;
+  std::shared_ptr<KeptFolder> kept_folder = nullptr;  // where kept prefixes go that need room; null: nowhere
   Surroundings surroundings = {};
 };
 
@@ -42,6 +43,9 @@ class Node {
   ModelParts remove(LoadedModel& model);
   // In the order in which they were loaded.
   std::span<const std::unique_ptr<LoadedModel>> models() const { return models_; }
+
+  // Takes away from the disk what it has of a model's texts.
+  void forget_kept_texts(const Sha256& model);
 
   // Where peers reach it, if it listens.
   std::optional<net::Endpoint> endpoint() const;

@@ -4,29 +4,22 @@
 
 namespace baton::node {
 
-namespace {
-
-std::uint32_t common_length(std::span<const Token> a, std::span<const Token> b) {
-  return static_cast<std::uint32_t>(std::ranges::mismatch(a, b).in1 - a.begin());
-}
-
-bool contains(LayerRange outer, LayerRange inner) { return outer.begin <= inner.begin && inner.end <= outer.end; }
-
-}  // namespace
-
 std::string shape_of_chunks(std::uint32_t chunk_tokens) { return std::to_string(chunk_tokens); }
-
-bool PrefixCache::suits(const PrefixNeed& need, const KeptText& text) {
-  if (!contains(text.layers, need.layers)) return false;
-  if (!text.origin.loss.empty() && text.origin.loss != need.origin.loss) return false;
-  return !need.exactly || text.origin.shape == need.origin.shape;
-}
 
 std::uint32_t PrefixCache::usable(const PrefixNeed& need, const Entry& entry, std::uint32_t common) const {
   if (need.exactly) common = std::min(common, entry.text.exact_tokens);
   const std::uint32_t position =
       entry.workspace->last_position_to_continue(need.layers, common / need.grid * need.grid);
   return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
+}
+
+std::uint32_t PrefixCache::longest_usable(const PrefixNeed& need, std::span<const Token> tokens) const {
+  std::uint32_t most = 0;
+  for (const Entry& entry : entries_) {
+    if (!entry.idle() || !suits(need, entry.text)) continue;
+    most = std::max(most, usable(need, entry, common_length(entry.text.tokens, tokens)));
+  }
+  return most;
 }
 
 std::uint32_t PrefixCache::common_tokens(const PrefixNeed& need, std::span<const Token> prompt) const {
@@ -142,6 +135,8 @@ bool PrefixCache::give_up_oldest(const Entry* spared) {
   for (auto entry = entries_.end(); entry != entries_.begin();) {
     --entry;
     if (!entry->idle() || &*entry == spared) continue;
+    entry->lent.reset();
+    if (disk_ != nullptr && !on_disk(*entry)) disk_->write_copy(entry->text, *entry->workspace);
     entries_.erase(entry);
     return true;
   }
@@ -150,14 +145,6 @@ bool PrefixCache::give_up_oldest(const Entry* spared) {
 
 void PrefixCache::keep(std::shared_ptr<Workspace> workspace, KeptText text) {
   if (text.tokens.size() < kLeastPrefixTokens) return;
-  const auto same_kind = [](const KeptText& inner, const KeptText& outer) {
-    return contains(outer.layers, inner.layers) && inner.origin.loss == outer.origin.loss &&
-           inner.exact_tokens <= outer.exact_tokens;
-  };
-  const auto begins = [&](const KeptText& inner, const KeptText& outer) {
-    return same_kind(inner, outer) && inner.tokens.size() <= outer.tokens.size() &&
-           common_length(inner.tokens, outer.tokens) == inner.tokens.size();
-  };
   std::erase_if(entries_, [&](const Entry& entry) { return begins(entry.text, text); });
   const auto length = static_cast<std::uint32_t>(text.tokens.size());
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
@@ -165,7 +152,80 @@ void PrefixCache::keep(std::shared_ptr<Workspace> workspace, KeptText text) {
     if (entry->workspace->last_position_to_continue(text.layers, length) != length) continue;
     return entries_.splice(entries_.begin(), entries_, entry);
   }
-  entries_.push_front({std::move(text), std::move(workspace)});
+  entries_.push_front({.text = std::move(text), .workspace = std::move(workspace)});
+}
+
+bool PrefixCache::on_disk(Entry& entry) const {
+  if (entry.on_disk == OnDisk::kNo && disk_->has(entry.text)) entry.on_disk = OnDisk::kYes;
+  return entry.on_disk == OnDisk::kYes;
+}
+
+std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need, std::span<const Token> prompt,
+                                                          std::shared_ptr<const void> use) {
+  auto reading = std::make_shared<ReadingBack>();
+  reading->ended = true;
+  const auto before_last = prompt.first(prompt.size() - 1);
+  const auto wanted = [&](const KeptHeader& header) -> std::uint32_t {
+    if (!suits(need, header.text)) return 0;
+    std::uint32_t common = common_length(header.text.tokens, before_last);
+    if (need.exactly) common = std::min(common, header.text.exact_tokens);
+    const std::uint32_t position = last_position_to_continue(header, common / need.grid * need.grid);
+    return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
+  };
+  const auto found = disk_ ? disk_->find(wanted, longest_usable(need, before_last)) : std::nullopt;
+  if (!found || !check_room(need.tokens)) return reading;
+  auto workspace = fresh(need.tokens, nullptr);
+  if (!workspace) return reading;
+  // No more of it than this request can use.
+  KeptText text = found->header.text;
+  text.tokens.resize(found->tokens);
+  text.exact_tokens = std::min(text.exact_tokens, found->tokens);
+  reading->ended = !disk_->read(*found, *workspace,
+                                [weak = weak_from_this(), reading, workspace = *workspace, text = std::move(text),
+                                 use = std::move(use)](const Result<void>& read) mutable {
+                                  reading->ended = true;
+                                  const auto self = weak.lock();
+                                  if (self && read) self->keep(std::move(workspace), std::move(text));
+                                });
+  return reading;
+}
+
+void PrefixCache::write_ahead() {
+  if (disk_ == nullptr || !disk_->is_ready()) return;
+  if (std::ranges::any_of(entries_, [](const Entry& entry) { return entry.lent != nullptr; })) return;
+  trim();
+  std::uint32_t cells = engine_.free_cells();
+  Entry* next = nullptr;
+  for (Entry& entry : entries_) {
+    if (!entry.idle() || !entry.trimmed) continue;
+    if (on_disk(entry)) cells += entry.workspace->sequence().capacity();
+    if (entry.on_disk == OnDisk::kNo) next = &entry;
+  }
+  if (next == nullptr || cells >= engine_.options().context_tokens / 2) return;
+  next->writing = ++writings_;
+  next->lent = disk_->write(next->text, next->workspace,
+                            [weak = weak_from_this(), writing = next->writing](const Result<void>& written) {
+                              if (const auto self = weak.lock()) self->on_written(writing, written);
+                            });
+  if (next->lent == nullptr) next->on_disk = OnDisk::kCannotBe;
+}
+
+void PrefixCache::on_written(std::uint64_t writing, const Result<void>& written) {
+  const auto entry = std::ranges::find(entries_, writing, &Entry::writing);
+  if (entry == entries_.end()) return;
+  entry->lent.reset();
+  entry->on_disk = written ? OnDisk::kYes : OnDisk::kCannotBe;
+}
+
+std::shared_future<void> PrefixCache::write_all() {
+  if (disk_ == nullptr) return {};
+  // What was used last is written last, and so is the last to go from the disk.
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+    entry->lent.reset();
+    if (entry->idle() && !on_disk(*entry)) disk_->write_last(entry->text, entry->workspace);
+  }
+  entries_.clear();
+  return disk_->when_quiet();
 }
 
 std::uint32_t PrefixCache::cells() {

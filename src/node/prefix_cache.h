@@ -1,6 +1,6 @@
 // What ended requests have computed: texts whose rows are still in the KV cache. A request that begins like one of them
 // goes on from there. A text stays until its cells are needed; the one that was used longest ago goes first
-// (docs/adr/0014-prefix-cache.md).
+// (docs/adr/0014-prefix-cache.md), to disk where the node has a folder for that (docs/adr/0019-kept-texts-on-disk.md).
 #pragma once
 
 #include <cstdint>
@@ -11,41 +11,24 @@
 #include <string>
 #include <vector>
 
-#include "base/layer_range.h"
 #include "handoff/prefix.h"
+#include "node/disk_texts.h"
+#include "node/kept_text.h"
 #include "node/workspace.h"
 
 namespace baton::node {
 
-// A common beginning shorter than this is computed again.
-inline constexpr std::uint32_t kLeastPrefixTokens = 16;
-
-// How rows came about.
-struct PrefixOrigin {
-  std::string loss;   // the lossy formats that they went through; empty: none
-  std::string shape;  // all that decides their last bits: who computed what, in which chunks
-};
-
-struct KeptText {
-  std::vector<Token> tokens;  // computed, all of them, in `layers`
-  LayerRange layers;
-  PrefixOrigin origin;
-  std::uint32_t exact_tokens = 0;  // of them, the first, which have the very bits that origin.shape gives
-};
-
-// What a request needs, and which beginnings it may take.
-struct PrefixNeed {
-  std::uint32_t tokens = 0;  // room for so many
-  LayerRange layers;
-  PrefixOrigin origin;     // rows with a loss are only for requests that ask for the same
-  std::uint32_t grid = 1;  // it begins at a multiple of this
-  bool exactly = false;    // only what has the very bits that origin.shape gives
+// A text that is being read back from disk, or was.
+struct ReadingBack {
+  bool ended = false;
 };
 
 // Lives on the loop's thread. The engine must outlive it.
-class PrefixCache {
+class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
  public:
-  explicit PrefixCache(engine::Engine& engine) : engine_(engine) {}
+  // Without `disk`, what has to go is gone.
+  explicit PrefixCache(engine::Engine& engine, std::unique_ptr<DiskTexts> disk = nullptr)
+      : engine_(engine), disk_(std::move(disk)) {}
 
   // Room, and in it the longest beginning of the prompt that is kept (Workspace::held()), but for its last token.
   // kNoCapacity where there is no room, though every kept text went whose cells are not in use.
@@ -65,22 +48,40 @@ class PrefixCache {
   // That could be given up at once.
   std::uint32_t cells();
 
+  // Whether it is known by now what is on disk.
+  bool knows_disk() const { return disk_ == nullptr || disk_->is_ready(); }
+  // Where a text on disk has a longer beginning of the prompt than any here, and reading that is faster than computing
+  // it: reads it back, to be taken when that has ended. `use` is held meanwhile. Where nothing is to be read it has
+  // ended already.
+  std::shared_ptr<const ReadingBack> read_back(const PrefixNeed& need, std::span<const Token> prompt,
+                                               std::shared_ptr<const void> use);
+  // Writes the text that would go next to disk, unless half of all cells could be had without losing anything. Call it
+  // now and then.
+  void write_ahead();
+  // Forgets all texts, and writes those that are not on disk yet, but for what a pass or a connection still uses. The
+  // engine must be there until that is over.
+  std::shared_future<void> write_all();
+
  private:
+  enum class OnDisk { kNo, kYes, kCannotBe };
   struct Entry {
     KeptText text;
     std::shared_ptr<Workspace> workspace;
     bool trimmed = false;
+    OnDisk on_disk = OnDisk::kNo;
+    std::uint64_t writing = 0;                 // the number of its writing
+    std::unique_ptr<LentRows> lent = nullptr;  // while it is being written; last: it ends before the rest
     // Else a pass or a connection still uses it.
-    bool idle() const { return workspace.use_count() == 1; }
+    bool idle() const { return workspace.use_count() == (lent ? 2 : 1); }
   };
   using Room = Result<std::shared_ptr<Workspace>>;
   // Tokens at the beginning of a text that are wanted.
   using Common = std::function<std::uint32_t(const KeptText&)>;
 
-  static bool suits(const PrefixNeed& need, const KeptText& text);
   Room take(const PrefixNeed& need, const Common& common);
   Result<void> check_room(std::uint32_t tokens);
   std::uint32_t usable(const PrefixNeed& need, const Entry& entry, std::uint32_t common) const;
+  std::uint32_t longest_usable(const PrefixNeed& need, std::span<const Token> tokens) const;
   Room fresh(std::uint32_t tokens, const Entry* spared);
   Room copy(Entry& entry, HeldTokens prefix, std::uint32_t tokens);
   Room move(std::shared_ptr<Workspace> workspace, HeldTokens prefix, std::uint32_t tokens);
@@ -88,9 +89,13 @@ class PrefixCache {
   Room with_room(const std::function<Room()>& attempt, const Entry* spared);
   bool give_up_oldest(const Entry* spared);
   void trim();
+  bool on_disk(Entry& entry) const;
+  void on_written(std::uint64_t writing, const Result<void>& written);
 
   engine::Engine& engine_;
-  std::list<Entry> entries_;  // used last first
+  const std::unique_ptr<DiskTexts> disk_;
+  std::list<Entry> entries_;    // used last first
+  std::uint64_t writings_ = 0;  // so far
 };
 
 // What decides the last bits of rows that a node computes for a peer.

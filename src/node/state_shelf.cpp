@@ -8,6 +8,11 @@ std::size_t StateShelf::state_bytes(std::uint32_t layer) const {
   return std::size_t{engine_.shape().layers[layer].memory.state_width} * sizeof(float);
 }
 
+std::size_t StateShelf::layers_with_state() const {
+  const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
+  return static_cast<std::size_t>(std::ranges::count_if(engine_.shape().layers, keeps_state));
+}
+
 Result<Bytes> StateShelf::copy(std::uint32_t layer) const {
   Bytes state(state_bytes(layer));
   TRY(engine_.read_state(sequence_, layer, state));
@@ -45,14 +50,28 @@ std::optional<std::uint32_t> StateShelf::position() const {
 }
 
 std::uint32_t StateShelf::last_border(std::uint32_t limit) const {
-  const auto keeps_state = [](const model::LayerShape& layer) { return layer.memory.keeps_state(); };
-  const auto wanted = static_cast<std::size_t>(std::ranges::count_if(engine_.shape().layers, keeps_state));
+  const std::size_t wanted = layers_with_state();
   if (wanted == 0) return limit;
   for (auto after = states_.upper_bound(limit); after != states_.begin();) {
     --after;
     if (after->second.size() == wanted) return after->first;
   }
   return 0;
+}
+
+std::vector<std::uint32_t> StateShelf::borders(std::uint32_t limit) const {
+  std::vector<std::uint32_t> found;
+  for (const auto& [border, layers] : states_) {
+    if (border <= limit && layers.size() == layers_with_state()) found.push_back(border);
+  }
+  return found;
+}
+
+const Bytes* StateShelf::find(std::uint32_t layer, std::uint32_t border) const {
+  const auto at_border = states_.find(border);
+  if (at_border == states_.end()) return nullptr;
+  const auto found = at_border->second.find(layer);
+  return found == at_border->second.end() ? nullptr : &found->second;
 }
 
 Result<void> StateShelf::restore(std::uint32_t border) {

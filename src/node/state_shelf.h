@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "base/bytes.h"
 #include "engine/engine.h"
@@ -38,9 +39,14 @@ class StateShelf {
   std::uint32_t last_border(std::uint32_t limit) const;
   // Makes the states at a border that last_border() gave the sequence's.
   Result<void> restore(std::uint32_t border);
+  // All borders not above `limit` where the states of every layer are, ascending.
+  std::vector<std::uint32_t> borders(std::uint32_t limit) const;
+  // Null where it is not here; good until something is kept or dropped. Any thread, until then.
+  const Bytes* find(std::uint32_t layer, std::uint32_t border) const;
 
  private:
   std::size_t state_bytes(std::uint32_t layer) const;
+  std::size_t layers_with_state() const;
 
   engine::Engine& engine_;
   engine::Sequence& sequence_;

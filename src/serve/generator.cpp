@@ -42,6 +42,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   Result<void> try_start(node::LoadedModel& model) {
     const std::uint32_t wanted = prompt_tokens_ + asked_.request.max_new_tokens;
     if (model.room().cells < wanted) return fail(ErrorCode::kNoCapacity, "there is no room yet");
+    if (model.is_reading_back(asked_.request, reading_back_)) {
+      return fail(ErrorCode::kNoCapacity, "a text like it is being read back");
+    }
     if (generator_.planner_ != nullptr) {
       const std::uint32_t kept = model.kept_tokens(asked_.request.prompt);
       plan_ = generator_.planner_->plan(asked_.request.prompt, kept, asked_.request.max_new_tokens);
@@ -194,8 +197,9 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   Generator& generator_;
   const AnswerId id_;
   AnswerRequest asked_;
-  std::shared_ptr<AnswerSink> sink_;  // null once ended
-  std::unique_ptr<AnswerPlan> plan_;  // null where it runs as it was asked, and once ended
+  std::shared_ptr<AnswerSink> sink_;                       // null once ended
+  std::unique_ptr<AnswerPlan> plan_;                       // null where it runs as it was asked, and once ended
+  std::shared_ptr<const node::ReadingBack> reading_back_;  // null before it was looked for
   std::shared_ptr<node::Request> request_;
   text::Detokenizer detokenizer_;
   StopFinder stops_;

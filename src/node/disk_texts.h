@@ -1,0 +1,83 @@
+// A model's kept texts on disk: what of its prefix cache is written there, and comes back
+// (docs/adr/0019-kept-texts-on-disk.md).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+
+#include "engine/engine.h"
+#include "node/kept_folder.h"
+
+namespace baton::node {
+
+// Rows that are lent to the writing thread, until this is destroyed: then nobody reads there any more. Ending it waits
+// for one piece of a layer to be copied at most.
+class LentRows {
+ public:
+  explicit LentRows(std::shared_ptr<Workspace> workspace) : shared_(std::make_shared<Shared>()) {
+    shared_->workspace = std::move(workspace);
+  }
+  ~LentRows();
+  LentRows(const LentRows&) = delete;
+  LentRows& operator=(const LentRows&) = delete;
+
+  struct Shared {
+    std::mutex mutex;
+    std::shared_ptr<Workspace> workspace;  // null once it is over
+  };
+  const std::shared_ptr<Shared>& shared() const { return shared_; }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+};
+
+// Lives on the loop's thread. The engine must outlive it, and the jobs that it has asked for (when_quiet()).
+class DiskTexts {
+ public:
+  // Without a rate everything is worth reading.
+  DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine, const Sha256& model,
+            double prefill_tokens_per_s);
+
+  // Whether what there is was looked through.
+  bool is_ready() const { return folder_->has_looked_up(shape_->model); }
+  // Whether nothing would be lost with the text.
+  bool has(const KeptText& text) const;
+
+  using Done = std::move_only_function<void(const Result<void>&)>;
+  // Writes a text while its rows are lent; null where it cannot be.
+  std::unique_ptr<LentRows> write(const KeptText& text, const std::shared_ptr<Workspace>& workspace, Done done);
+  // Copies the rows at once, for a workspace that goes; nothing happens where they are too many for that.
+  void write_copy(const KeptText& text, Workspace& workspace);
+  // Writes a text whose workspace nobody will use any more.
+  void write_last(const KeptText& text, const std::shared_ptr<Workspace>& workspace);
+
+  struct Find {
+    std::string name;
+    KeptHeader header;
+    std::uint32_t tokens = 0;  // of its text, the first, that are wanted
+  };
+  // The text with the longest beginning that is wanted, if that has more than `held` tokens and reading it back is
+  // faster than computing what it has more.
+  std::optional<Find> find(const std::function<std::uint32_t(const KeptHeader&)>& wanted, std::uint32_t held);
+  // Reads those tokens into the workspace, which nobody else uses. False where the file has gone meanwhile.
+  bool read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done);
+
+  std::shared_future<void> when_quiet() { return folder_->when_quiet(); }
+
+ private:
+  // Nothing where the text cannot be written.
+  std::optional<KeptHeader> header_to_write(const KeptText& text, Workspace& workspace) const;
+
+  const std::shared_ptr<KeptFolder> folder_;
+  engine::Engine& engine_;
+  const std::shared_ptr<const KeptShape> shape_;
+  const double prefill_tokens_per_s_;
+  // Of copies that wait for the disk; their writing may outlive this.
+  std::shared_ptr<std::uint64_t> copied_bytes_ = std::make_shared<std::uint64_t>(0);
+};
+
+}  // namespace baton::node

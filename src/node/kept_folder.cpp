@@ -1,0 +1,332 @@
+#include "node/kept_folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/log.h"
+#include "base/thread.h"
+
+namespace baton::node {
+
+namespace {
+
+constexpr std::filesystem::perms kOwnerAlone = std::filesystem::perms::owner_all;
+// Less tells more of the first seek than of the disk.
+constexpr std::uint64_t kLeastTimedBytes = 1U << 20U;
+// So much of the latest file is read to learn how fast the disk is.
+constexpr std::size_t kProbeBytes = 16U << 20U;
+constexpr std::size_t kProbeBlockBytes = 1U << 20U;
+
+struct ListedFile {
+  std::filesystem::path path;
+  Sha256 model;
+  std::uint64_t bytes = 0;
+  std::filesystem::file_time_type used_at;
+};
+
+// Files of ours alone, by their folders' and their own names; `on_part` gets those that are half written.
+std::vector<ListedFile> list_kept_files(const std::filesystem::path& folder,
+                                        const std::function<void(const std::filesystem::path&)>& on_part) {
+  std::vector<ListedFile> files;
+  std::error_code error;
+  for (const auto& of_model : std::filesystem::directory_iterator(folder, error)) {
+    const auto digest = Sha256::parse(of_model.path().filename().string());
+    std::error_code unknown;
+    if (!digest || !std::filesystem::is_directory(of_model.symlink_status(unknown))) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(of_model.path(), unknown)) {
+      const std::string name = entry.path().filename().string();
+      std::error_code gone;
+      if (!std::filesystem::is_regular_file(entry.symlink_status(gone))) continue;
+      if (is_part_of_kept_file(name)) on_part(entry.path());
+      if (!is_kept_file_name(name)) continue;
+      ListedFile file{.path = entry.path(), .model = *digest, .bytes = entry.file_size(gone), .used_at = {}};
+      if (!gone) file.used_at = entry.last_write_time(gone);
+      if (!gone) files.push_back(std::move(file));
+    }
+  }
+  return files;
+}
+
+void remove_file(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) log::warning("{}: cannot be removed: {}", path.string(), error.message());
+}
+
+// With the folder of its model, once that is empty.
+void remove_kept_file(const std::filesystem::path& path) {
+  remove_file(path);
+  std::error_code not_empty;
+  std::filesystem::remove(path.parent_path(), not_empty);
+}
+
+std::optional<double> time_reading(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.is_open()) return std::nullopt;
+  Bytes block(kProbeBlockBytes);
+  std::uint64_t total = 0;
+  const TimePoint began = now();
+  while (total < kProbeBytes) {
+    const ssize_t count = ::read(file.number(), block.data(), block.size());
+    if (count <= 0) break;
+    total += static_cast<std::uint64_t>(count);
+  }
+  const double took_s = seconds(now() - began);
+  if (total < kLeastTimedBytes || took_s <= 0) return std::nullopt;
+  return static_cast<double>(total) / took_s;
+}
+
+}  // namespace
+
+KeptFolder::KeptFolder(std::filesystem::path path, std::uint64_t most_bytes, Post post)
+    : path_(std::move(path)), most_bytes_(most_bytes), post_(std::move(post)) {
+  // Streams go first.
+  writing_.submit([] { lower_priority_of_this_thread(); });
+}
+
+Result<std::shared_ptr<KeptFolder>> KeptFolder::open(const std::filesystem::path& path, std::uint64_t most_bytes,
+                                                     Post post) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error) std::filesystem::permissions(path, kOwnerAlone, error);
+  if (error) {
+    return fail(ErrorCode::kIo, "cannot be made for kept texts: " + error.message(), path.string());
+  }
+  std::shared_ptr<KeptFolder> folder(new KeptFolder(path, most_bytes, std::move(post)));
+  folder->list_files();
+  return folder;
+}
+
+void KeptFolder::list_files() {
+  auto listed = list_kept_files(path_, remove_file);
+  std::ranges::sort(listed, std::ranges::greater(), &ListedFile::used_at);
+  for (ListedFile& file : listed) {
+    bytes_ += file.bytes;
+    files_.push_back({.model = file.model, .name = file.path.filename().string(), .bytes = file.bytes});
+  }
+  make_room(0);
+  log::info("{} kept texts on disk, {:.2f} of {:.2f} GB", files_.size(), static_cast<double>(bytes_) / 1e9,
+            static_cast<double>(most_bytes_) / 1e9);
+}
+
+Result<void> KeptFolder::remove(const std::filesystem::path& path) {
+  for (const ListedFile& file : list_kept_files(path, remove_kept_file)) remove_kept_file(file.path);
+  std::error_code not_empty;
+  std::filesystem::remove(path, not_empty);
+  if (const std::uint64_t left = bytes_in(path); left > 0) {
+    return fail(ErrorCode::kIo, std::format("{} bytes of kept texts could not be removed", left), path.string());
+  }
+  return {};
+}
+
+Result<void> KeptFolder::remove_model(const std::filesystem::path& path, const Sha256& model) {
+  std::error_code error;
+  std::filesystem::remove_all(path / model.hex(), error);
+  if (error) return fail(ErrorCode::kIo, "kept texts cannot be removed: " + error.message(), path.string());
+  return {};
+}
+
+std::uint64_t KeptFolder::bytes_in(const std::filesystem::path& path) {
+  std::uint64_t bytes = 0;
+  for (const ListedFile& file : list_kept_files(path, [](const auto&) {})) bytes += file.bytes;
+  return bytes;
+}
+
+std::filesystem::path KeptFolder::path_of(const Sha256& model, const std::string& name) const {
+  return path_ / model.hex() / name;
+}
+
+void KeptFolder::post(std::move_only_function<void(KeptFolder&)> task) {
+  post_([weak = weak_from_this(), task = std::move(task)]() mutable {
+    if (const auto self = weak.lock()) task(*self);
+  });
+}
+
+void KeptFolder::look_up(const std::shared_ptr<const KeptShape>& shape) {
+  const Sha256 model = shape->model;
+  std::vector<std::string> names;
+  for (const File& file : files_) {
+    if (file.model == model && !file.header) names.push_back(file.name);
+  }
+  if (names.empty()) {
+    looked_up_.insert(model);
+    return;
+  }
+  looked_up_.erase(model);
+  reading_.submit([this, shape, model, names = std::move(names)] {
+    std::vector<Found> found;
+    for (const std::string& name : names) {
+      found.push_back({name, read_kept_header(path_of(model, name), *shape)});
+    }
+    post([model, found = std::move(found), rate = time_reading(path_of(model, names.front()))](
+             KeptFolder& self) mutable { self.on_looked_up(model, std::move(found), rate); });
+  });
+}
+
+void KeptFolder::on_looked_up(const Sha256& model, std::vector<Found> found, std::optional<double> rate) {
+  looked_up_.insert(model);
+  if (rate) read_rate_ = rate;
+  for (Found& each : found) {
+    const auto file = find(model, each.name);
+    if (file == files_.end()) continue;
+    if (each.header && kept_file_name(each.header->text) == each.name) {
+      file->header = std::move(*each.header);
+      continue;
+    }
+    const Error why = each.header ? Error{ErrorCode::kCorrupt, "its name is not its text's", path_of(model, each.name)}
+                                  : each.header.error();
+    if (why.code != ErrorCode::kNotFound) log::warning("a kept text is removed: {}", why.to_string());
+    drop(file);
+  }
+  // As left by a node that was killed between the two.
+  for (const Found& each : found) {
+    const auto file = find(model, each.name);
+    if (file == files_.end() || !file->header) continue;
+    for (const std::string& name : beginnings_of(model, file->header->text)) remove(model, name);
+  }
+}
+
+std::vector<const KeptFolder::File*> KeptFolder::texts_of(const Sha256& model) const {
+  std::vector<const File*> texts;
+  for (const File& file : files_) {
+    if (file.model == model && file.header) texts.push_back(&file);
+  }
+  return texts;
+}
+
+std::list<KeptFolder::File>::iterator KeptFolder::find(const Sha256& model, const std::string& name) {
+  return std::ranges::find_if(files_, [&](const File& file) { return file.model == model && file.name == name; });
+}
+
+void KeptFolder::drop(std::list<File>::iterator file) {
+  bytes_ -= file->bytes;
+  writing_.submit([path = path_of(file->model, file->name)] { remove_kept_file(path); });
+  files_.erase(file);
+}
+
+void KeptFolder::make_room(std::uint64_t bytes) {
+  while (!files_.empty() && bytes_ + bytes > most_bytes_) drop(std::prev(files_.end()));
+}
+
+void KeptFolder::remove(const Sha256& model, const std::string& name) {
+  if (const auto file = find(model, name); file != files_.end()) drop(file);
+}
+
+void KeptFolder::forget(const Sha256& model) {
+  for (auto file = files_.begin(); file != files_.end();) {
+    const auto next = std::next(file);
+    if (file->model == model) drop(file);
+    file = next;
+  }
+}
+
+void KeptFolder::write(std::shared_ptr<const KeptShape> shape, KeptHeader header, FillPiece fill, Done done) {
+  File file{.model = shape->model, .name = kept_file_name(header.text), .bytes = kept_file_bytes(*shape, header)};
+  remove(file.model, file.name);
+  make_room(file.bytes);
+  bytes_ += file.bytes;
+  // What goes on from them says the same, and more.
+  auto beginnings = beginnings_of(file.model, header.text);
+  file.header = std::move(header);
+  writing_.submit([this, beginnings = std::move(beginnings), shape = std::move(shape), file = std::move(file),
+                   fill = std::move(fill), done = std::move(done)]() mutable {
+    const TimePoint began = now();
+    const std::filesystem::path path = path_of(file.model, file.name);
+    // A private folder in a private folder.
+    std::error_code error;
+    if (std::filesystem::create_directory(path.parent_path(), error)) {
+      std::filesystem::permissions(path.parent_path(), kOwnerAlone, error);
+    }
+    const auto written = write_kept_file(path, *shape, *file.header, fill);
+    fill = nullptr;
+    for (const std::string& name : beginnings) {
+      if (written) remove_file(path.parent_path() / name);
+    }
+    post([beginnings = std::move(beginnings), file = std::move(file), took_s = seconds(now() - began), written,
+          done = std::move(done)](KeptFolder& self) mutable {
+      self.on_written(std::move(file), beginnings, took_s, written);
+      done(written);
+    });
+  });
+}
+
+void KeptFolder::on_written(File file, const std::vector<std::string>& beginnings, double took_s,
+                            const Result<void>& result) {
+  if (!result) {
+    bytes_ -= file.bytes;
+    if (result.error().code == ErrorCode::kCancelled) return;
+    // A full disk, most likely: said once.
+    if (!std::exchange(said_failure_, true)) {
+      log::warning("kept texts cannot be written to disk for now: {}", result.error().to_string());
+    }
+    return;
+  }
+  said_failure_ = false;
+  if (file.bytes >= kLeastTimedBytes && took_s > 0) write_rate_ = static_cast<double>(file.bytes) / took_s;
+  files_.push_front(std::move(file));
+  for (const std::string& name : beginnings) remove(files_.front().model, name);
+}
+
+std::vector<std::string> KeptFolder::beginnings_of(const Sha256& model, const KeptText& text) const {
+  std::vector<std::string> names;
+  for (const File* file : texts_of(model)) {
+    const KeptText& other = file->header->text;
+    if (other.tokens.size() < text.tokens.size() && begins(other, text)) names.push_back(file->name);
+  }
+  return names;
+}
+
+void KeptFolder::use(const Sha256& model, const std::string& name) {
+  if (const auto file = find(model, name); file != files_.end()) files_.splice(files_.begin(), files_, file);
+}
+
+bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take,
+                      Done done) {
+  const auto file = find(shape->model, name);
+  if (file == files_.end() || !file->header) return false;
+  reading_.submit([this, shape, model = shape->model, name, header = *file->header, take = std::move(take),
+                   done = std::move(done)]() mutable {
+    const TimePoint began = now();
+    const std::filesystem::path path = path_of(model, name);
+    const auto result = read_kept_rows(path, *shape, header, take);
+    take = nullptr;
+    const double took_s = seconds(now() - began);
+    // So that the order survives this process.
+    if (result) ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+    post([model, name, took_s, result, done = std::move(done)](KeptFolder& self) mutable {
+      self.on_read(model, name, took_s, result);
+      done(result);
+    });
+  });
+  return true;
+}
+
+void KeptFolder::on_read(const Sha256& model, const std::string& name, double took_s, const Result<void>& result) {
+  const auto file = find(model, name);
+  if (file == files_.end()) return;
+  if (result) {
+    if (file->bytes >= kLeastTimedBytes && took_s > 0) read_rate_ = static_cast<double>(file->bytes) / took_s;
+    return;
+  }
+  if (result.error().code == ErrorCode::kCancelled) return;
+  if (result.error().code != ErrorCode::kNotFound) {
+    log::warning("a kept text is removed: {}", result.error().to_string());
+  }
+  drop(file);
+}
+
+std::shared_future<void> KeptFolder::when_quiet() {
+  const auto quiet = std::make_shared<std::promise<void>>();
+  // One thread after the other.
+  reading_.submit([this, quiet] { writing_.submit([quiet] { quiet->set_value(); }); });
+  return quiet->get_future().share();
+}
+
+}  // namespace baton::node

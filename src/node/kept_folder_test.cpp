@@ -1,0 +1,419 @@
+// The folder of kept texts, and a prefix cache that leaves its texts there and finds them again.
+#include "node/kept_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <future>
+#include <optional>
+#include <thread>
+
+#include "base/temporary_folder.h"
+#include "engine/test_model.h"
+#include "net/event_loop.h"
+#include "node/prefix_cache.h"
+
+namespace baton::node {
+namespace {
+
+namespace fs = std::filesystem;
+using engine::test::run_chunks;
+
+constexpr std::uint32_t kChunk = 32;
+constexpr std::uint32_t kBlock = 256;
+constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30U;
+
+class KeptTexts : public testing::Test {
+ protected:
+  void SetUp() override {
+    engine::EngineOptions options = engine::test::small_options();
+    options.threads = 1;
+    options.context_tokens = 4 * kBlock;
+    options.max_chunk_tokens = 128;
+    options.sequences = 3;
+    engine_ = engine::test::make_engine(engine::test::reference_model(model_name_), options);
+    start();
+  }
+  void TearDown() override { stop(); }
+
+  // As a node that starts, and one that ends.
+  void start(std::uint64_t most_bytes = kPlenty, double prefill_tokens_per_s = 0) {
+    folder_ = KeptFolder::open(path_, most_bytes, [&](net::Task task) { loop_->post(std::move(task)); }).value();
+    cache_ = std::make_shared<PrefixCache>(
+        *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s));
+    settle();
+    EXPECT_TRUE(cache_->knows_disk());
+  }
+  void stop() {
+    if (cache_) cache_->write_all().wait();
+    cache_.reset();
+    folder_.reset();
+  }
+  // Until nothing is read or written any more, and everybody knows.
+  void settle() {
+    folder_->when_quiet().wait();
+    loop_->post([&] { loop_->stop(); });
+    loop_->run();
+  }
+
+  LayerRange all() const { return {0, engine_->shape().layer_count}; }
+  PrefixNeed need(std::uint32_t tokens) const { return {.tokens = tokens, .layers = all(), .origin = {}}; }
+  std::vector<Token> text(std::uint32_t count, std::uint32_t seed = 0) const {
+    std::vector<Token> tokens = engine::test::some_tokens(*engine_, count + 1000);
+    tokens.erase(tokens.begin(), tokens.begin() + seed);
+    tokens.resize(count);
+    return tokens;
+  }
+  std::vector<Token> joined(std::vector<Token> tokens, const std::vector<Token>& more) const {
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    return tokens;
+  }
+  void keep(const std::vector<Token>& tokens) {
+    auto workspace = std::make_shared<Workspace>(*engine_);
+    ASSERT_TRUE(workspace->reserve(static_cast<std::uint32_t>(tokens.size())));
+    run_chunks(*engine_, workspace->sequence(), tokens, kChunk);
+    cache_->keep(std::move(workspace), {tokens, all(), {}, 0});
+  }
+  std::shared_ptr<Workspace> take(const std::vector<Token>& prompt) {
+    return cache_->take(need(static_cast<std::uint32_t>(prompt.size())), prompt).value();
+  }
+  // As a request does, that waits for what is read back.
+  std::shared_ptr<Workspace> take_from_disk(const std::vector<Token>& prompt) {
+    const auto reading = read_back(prompt);
+    settle();
+    EXPECT_TRUE(reading->ended);
+    return take(prompt);
+  }
+  std::shared_ptr<const ReadingBack> read_back(const std::vector<Token>& prompt) {
+    return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr);
+  }
+  std::vector<float> go_on(Workspace& workspace, const std::vector<Token>& prompt) {
+    const std::uint32_t from = workspace.held().tokens;
+    return run_chunks(*engine_, workspace.sequence(), std::span(prompt).subspan(from), kChunk, from);
+  }
+  std::vector<float> expected(const std::vector<Token>& prompt, std::uint32_t from) {
+    const auto fresh = engine::test::make_engine(engine::test::reference_model(model_name_), engine_->options());
+    engine::Sequence sequence = engine::test::reserve(*fresh, static_cast<std::uint32_t>(prompt.size()));
+    run_chunks(*fresh, sequence, std::span(prompt).first(from), kChunk);
+    return run_chunks(*fresh, sequence, std::span(prompt).subspan(from), kChunk, from);
+  }
+
+  std::vector<fs::path> files() const {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+      if (entry.is_regular_file()) found.push_back(entry.path());
+    }
+    std::ranges::sort(found);
+    return found;
+  }
+  std::uint64_t size_of_one() const { return fs::file_size(files().front()); }
+
+  std::string model_name_ = "golden/llama-dense";
+  const TemporaryFolder temporary_ = TemporaryFolder::create("baton-test").value();
+  const fs::path path_ = KeptFolder::path_in(temporary_.path());
+  const Sha256 digest_ = sha256(as_byte_span("model"));
+  std::unique_ptr<net::EventLoop> loop_ = net::EventLoop::create().value();
+  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<KeptFolder> folder_;
+  std::shared_ptr<PrefixCache> cache_;
+};
+
+TEST_F(KeptTexts, AreFoundAgainByTheNextNode) {
+  keep(text(100));
+  keep(text(120, 7));
+  stop();
+  ASSERT_EQ(files().size(), 2U);
+  EXPECT_EQ(fs::status(path_).permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(files().front().parent_path()).permissions(), fs::perms::owner_all);
+  start();
+  const auto prompt = joined(text(120, 7), text(30, 3));
+  const auto workspace = take_from_disk(prompt);
+  EXPECT_EQ(workspace->held().tokens, 120U);
+  EXPECT_EQ(go_on(*workspace, prompt), expected(prompt, 120)) << "as if it had been computed here";
+}
+
+TEST_F(KeptTexts, GoOnWhereTheyPartFromThePrompt) {
+  keep(text(200));
+  stop();
+  start();
+  const auto prompt = joined(text(64), text(30, 3));
+  const auto workspace = take_from_disk(prompt);
+  EXPECT_EQ(workspace->held().tokens, 64U);
+  EXPECT_EQ(go_on(*workspace, prompt), expected(prompt, 64));
+}
+
+TEST_F(KeptTexts, GoToDiskWhenTheirCellsAreNeeded) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  ASSERT_TRUE(take(text(2 * kBlock, 9)));
+  settle();
+  EXPECT_EQ(files().size(), 2U) << "the two that were used longest ago";
+  EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U);
+}
+
+TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
+  keep(text(200, 1));
+  keep(text(200, 2));
+  cache_->write_ahead();
+  settle();
+  EXPECT_TRUE(files().empty()) << "half of all cells are free";
+  keep(text(200, 3));
+  for (int round = 0; round < 4; ++round) {
+    cache_->write_ahead();
+    settle();
+  }
+  EXPECT_EQ(files().size(), 1U) << "now half could be had without losing anything";
+  EXPECT_EQ(cache_->cells(), 3 * kBlock) << "and all are still in memory";
+  // Its going costs nothing more; the next had no time.
+  const fs::path first = files().front();
+  const auto written = fs::last_write_time(first);
+  ASSERT_TRUE(take(text(2 * kBlock, 9)));
+  settle();
+  EXPECT_EQ(files().size(), 2U);
+  EXPECT_EQ(fs::last_write_time(first), written);
+}
+
+TEST_F(KeptTexts, AreTakenAlsoWhileTheyAreBeingWritten) {
+  keep(text(900, 1));
+  const auto prompt = joined(text(900, 1), text(20, 3));
+  cache_->write_ahead();
+  // Whether its writing was over by now or not.
+  const auto workspace = take(prompt);
+  EXPECT_EQ(workspace->held().tokens, 900U);
+  EXPECT_EQ(go_on(*workspace, prompt), expected(prompt, 900));
+  settle();
+  for (const fs::path& file : files()) EXPECT_TRUE(is_kept_file_name(file.filename().string())) << file;
+}
+
+TEST_F(KeptTexts, ALongerOneTakesThePlaceOfItsBeginning) {
+  keep(text(100));
+  stop();
+  start();
+  keep(text(150));
+  stop();
+  ASSERT_EQ(files().size(), 1U);
+  start();
+  EXPECT_EQ(take_from_disk(text(160))->held().tokens, 150U);
+}
+
+TEST_F(KeptTexts, WhatWasReadBackIsNotWrittenAgain) {
+  keep(text(100));
+  stop();
+  const auto written = fs::last_write_time(files().front());
+  start();
+  auto workspace = take_from_disk(text(101));
+  cache_->keep(std::move(workspace), {text(100), all(), {}, 0});
+  const auto used = fs::last_write_time(files().front());
+  EXPECT_GE(used, written);
+  stop();
+  ASSERT_EQ(files().size(), 1U);
+  EXPECT_EQ(fs::last_write_time(files().front()), used);
+}
+
+TEST_F(KeptTexts, WhatWasUsedLongestAgoGoesWhenTheSizeIsReached) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(3 * one + one / 2);
+  for (const std::uint32_t seed : {2U, 3U}) keep(text(200, seed));
+  stop();
+  start(3 * one + one / 2);
+  EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U) << "used, and so it stays";
+  keep(text(200, 4));
+  stop();
+  EXPECT_EQ(files().size(), 3U);
+  start(3 * one + one / 2);
+  EXPECT_LE(folder_->bytes(), 3 * one + one / 2);
+  EXPECT_TRUE(read_back(text(201, 2))->ended) << "that one went";
+  for (const std::uint32_t seed : {1U, 3U, 4U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, AFolderThatIsTooFullAtTheStartIsMadeSmaller) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(one);
+  EXPECT_EQ(files().size(), 1U);
+  EXPECT_EQ(take_from_disk(text(201, 3))->held().tokens, 200U);
+}
+
+TEST_F(KeptTexts, ATextThatIsLargerThanAllIsNotWritten) {
+  stop();
+  start(1000);
+  keep(text(200));
+  stop();
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(KeptTexts, AreReadOnlyWhereThatIsFasterThanComputing) {
+  keep(text(900));
+  stop();
+  for (const double tokens_per_s : {1e12, 1.0}) {
+    start(kPlenty, tokens_per_s);
+    // Nothing is known of a disk before something of some size was read.
+    EXPECT_EQ(folder_->read_rate().has_value(), size_of_one() >= (1U << 20U));
+    const bool computes = folder_->read_rate() && tokens_per_s > 1;
+    EXPECT_EQ(take_from_disk(text(901))->held().tokens, computes ? 0U : 900U) << tokens_per_s;
+    cache_->write_all().wait();
+    stop();
+  }
+}
+
+TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
+  keep(text(100));
+  keep(text(100, 7));
+  stop();
+  for (const fs::path& file : files()) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    // Of one the header, of the other a row.
+    stream.seekp(file == files().front() ? 40 : static_cast<std::streamoff>(fs::file_size(file) - 100));
+    stream.put('\x55');
+    stream.put('\x55');
+  }
+  start();
+  for (const std::uint32_t seed : {0U, 7U}) EXPECT_EQ(take_from_disk(text(101, seed))->held().tokens, 0U);
+  settle();
+  EXPECT_TRUE(fs::is_empty(path_) || files().empty());
+  EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, OneThatIsWantedIsNotGivenUpForOneThatGoes) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  // Beside both there is no room for the third, which has to go to disk before the first can come back.
+  start(5 * one + one / 2);
+  keep(text(200, 2));
+  stop();
+  start(5 * one + one / 2);
+  keep(text(3 * kBlock, 3));
+  const auto workspace = take_from_disk(joined(text(200, 1), text(100, 5)));
+  EXPECT_EQ(workspace->held().tokens, 200U);
+}
+
+TEST_F(KeptTexts, AFileThatWasTakenAwayIsNotThere) {
+  keep(text(100));
+  stop();
+  start();
+  fs::remove(files().front());
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 0U);
+  EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, AFileUnderAnothersNameIsRemoved) {
+  keep(text(100));
+  stop();
+  const fs::path file = files().front();
+  fs::rename(file, file.parent_path() / (std::string(32, 'a') + ".kept"));
+  start();
+  settle();
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(KeptTexts, OnlyFilesOfOursAreTouched) {
+  keep(text(100));
+  stop();
+  const fs::path ours = files().front();
+  const std::vector<fs::path> others = {path_ / "notes.txt", ours.parent_path() / "notes.kept",
+                                        path_ / "photos" / ours.filename()};
+  fs::create_directories(path_ / "photos");
+  for (const fs::path& other : others) std::ofstream(other) << "mine";
+  const fs::path part = ours.string() + ".4711.0.part";
+  std::ofstream(part) << "half";
+  start(1);
+  settle();
+  EXPECT_FALSE(fs::exists(ours));
+  EXPECT_FALSE(fs::exists(part)) << "left by one that was killed";
+  for (const fs::path& other : others) EXPECT_TRUE(fs::exists(other)) << other;
+  stop();
+  ASSERT_TRUE(KeptFolder::remove(path_));
+  for (const fs::path& other : others) EXPECT_TRUE(fs::exists(other)) << other;
+}
+
+TEST_F(KeptTexts, AreAllRemovedAtOnce) {
+  keep(text(100));
+  stop();
+  EXPECT_GT(KeptFolder::bytes_in(path_), 0U);
+  ASSERT_TRUE(KeptFolder::remove(path_));
+  EXPECT_FALSE(fs::exists(path_));
+  EXPECT_EQ(KeptFolder::bytes_in(path_), 0U);
+}
+
+TEST_F(KeptTexts, GoWithTheirModel) {
+  keep(text(100));
+  stop();
+  start();
+  folder_->forget(sha256(as_byte_span("another")));
+  settle();
+  EXPECT_EQ(files().size(), 1U);
+  folder_->forget(digest_);
+  settle();
+  EXPECT_TRUE(files().empty());
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 0U);
+  stop();
+  start();
+  keep(text(100));
+  stop();
+  ASSERT_TRUE(KeptFolder::remove_model(path_, digest_));
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(KeptTexts, AFullDiskCostsNothingElse) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start();
+  // As a disk that has no room for a file of this size.
+  struct rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  struct rlimit little = before;
+  little.rlim_cur = one / 2;
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &little), 0);
+  testing::internal::CaptureStderr();
+  for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
+  const auto live = take(text(3 * kBlock, 9));
+  settle();
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_TRUE(live);
+  EXPECT_TRUE(log.contains("cannot be written")) << log;
+  EXPECT_EQ(log.find("cannot be written"), log.rfind("cannot be written")) << "said once: " << log;
+  EXPECT_EQ(files().size(), 1U) << "nothing half-written, and what was there is";
+  EXPECT_EQ(folder_->bytes(), one);
+}
+
+TEST_F(KeptTexts, OneThatGoesWhileItIsReadIsReadToItsEnd) {
+  keep(text(900));
+  stop();
+  start();
+  const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+  std::promise<void> begun;
+  std::promise<void> removed;
+  std::size_t pieces = 0;
+  std::optional<Result<void>> result;
+  folder_->read(
+      shape, folder_->texts_of(digest_).front()->name,
+      [&, gone = removed.get_future().share()](const KeptPiece&, ByteSpan) -> Result<void> {
+        if (pieces++ == 0) begun.set_value();
+        gone.wait();
+        return {};
+      },
+      [&](const Result<void>& read) { result = read; });
+  begun.get_future().wait();
+  folder_->forget(digest_);
+  while (!files().empty()) std::this_thread::yield();
+  removed.set_value();
+  settle();
+  ASSERT_TRUE(result);
+  EXPECT_TRUE(*result) << result->error().to_string();
+  EXPECT_GT(pieces, 1U);
+  EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+}  // namespace
+}  // namespace baton::node
