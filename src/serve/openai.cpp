@@ -388,13 +388,4 @@ std::string error_body(int status, const Error& error) {
   return JsonObject().raw("error", inner.str()).str();
 }
 
-std::string error_body(int status, std::string_view message) {
-  Error error{ErrorCode::kInvalidArgument, std::string(message), {}};
-  if (status == 401 || status == 403) error.code = ErrorCode::kRefused;
-  if (status == 404) error.code = ErrorCode::kNotFound;
-  if (status == 408) error.code = ErrorCode::kTimeout;
-  if (status == 429 || status == 503) error.code = ErrorCode::kNoCapacity;
-  return error_body(status, error);
-}
-
 }  // namespace baton::serve::openai

@@ -26,7 +26,6 @@ std::string model_entry(const NamedModel& model);
 
 // {"error": {"message", "type", "param", "code"}}
 std::string error_body(int status, const Error& error);
-std::string error_body(int status, std::string_view message);
 
 // For adapters that take the same parameters.
 // Token ids, or nothing where the array holds something else.

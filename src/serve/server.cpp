@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <exception>
 #include <format>
+#include <iterator>
 #include <map>
 
 #include "base/error_table.h"
@@ -13,6 +15,7 @@
 #include "serve/anthropic.h"
 #include "serve/conversation.h"
 #include "serve/embedder.h"
+#include "serve/error_form.h"
 #include "serve/fitting.h"
 #include "serve/json.h"
 #include "serve/metrics.h"
@@ -30,6 +33,7 @@ namespace baton::serve {
 namespace {
 
 constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kRequestsFolder = "/api/requests/";
 constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::size_t kMostBodyBytesPerToken = 64;
 constexpr std::size_t kLeastBodyBytes = 1 << 20;
@@ -48,7 +52,6 @@ struct Server::Impl {
     std::uint32_t prompt_tokens = 0;
     std::uint32_t output_tokens = 0;
   };
-  using ErrorBody = std::string (*)(int, const Error&);
   using Parse = Result<ParsedRequest> (*)(const Json&, const ServedModel&);
   using ParseVectors = Result<vectors::VectorRequest> (*)(const Json&, const ServedModel&);
   using Tell = Result<std::string> (*)(const Json&, const ServedModel&);
@@ -61,7 +64,7 @@ struct Server::Impl {
     ParseVectors parse_vectors = nullptr;
     Tell tell = nullptr;
     Answer answer = nullptr;
-    ErrorBody error_body = openai::error_body;
+    const ErrorForm* errors = &kOpenAiErrors;
   };
 
   // Who answers with a model.
@@ -93,7 +96,7 @@ struct Server::Impl {
     const EmbedderLimits limits{.waiting = options.generator.waiting + 1,
                                 .waiting_time = options.generator.waiting_time};
     const Workers made{std::make_shared<Generator>(loop, *model.source, model.served->vocabulary(), options.generator,
-                                                   metrics, model.planner),
+                                                   metrics, book, model.planner),
                        Embedder::create(loop, *model.source, limits, metrics)};
     const auto entry = std::make_shared<const ModelEntry>(std::move(model), stay, made.generator, made.embedder);
     TRY(table.add(entry, std::move(names)));
@@ -142,34 +145,34 @@ struct Server::Impl {
         {.method = "POST", .path = "/v1/responses", .parse = responses::parse},
         {.method = "POST", .path = "/v1/embeddings", .parse_vectors = vectors::parse_embeddings},
         {.method = "POST", .path = "/v1/rerank", .parse_vectors = vectors::parse_rerank},
-        {.method = "POST",
-         .path = "/v1/messages",
-         .parse = anthropic::parse_messages,
-         .error_body = anthropic::error_body},
+        {.method = "POST", .path = "/v1/messages", .parse = anthropic::parse_messages, .errors = &kAnthropicErrors},
         {.method = "POST",
          .path = "/v1/messages/count_tokens",
          .tell = anthropic::count_tokens,
-         .error_body = anthropic::error_body},
-        {.method = "POST", .path = "/api/chat", .parse = ollama::parse_chat, .error_body = ollama::error_body},
-        {.method = "POST", .path = "/api/generate", .parse = ollama::parse_generate, .error_body = ollama::error_body},
+         .errors = &kAnthropicErrors},
+        {.method = "POST", .path = "/api/chat", .parse = ollama::parse_chat, .errors = &kOllamaErrors},
+        {.method = "POST", .path = "/api/generate", .parse = ollama::parse_generate, .errors = &kOllamaErrors},
         {.method = "POST",
          .path = "/api/embed",
          .parse_vectors = vectors::parse_ollama_embed,
-         .error_body = ollama::error_body},
+         .errors = &kOllamaErrors},
         {.method = "POST",
          .path = "/api/embeddings",
          .parse_vectors = vectors::parse_ollama_embeddings,
-         .error_body = ollama::error_body},
-        {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags, .error_body = ollama::error_body},
-        {.method = "GET", .path = "/api/ps", .answer = &Impl::list_running, .error_body = ollama::error_body},
-        {.method = "POST", .path = "/api/show", .tell = ollama::show, .error_body = ollama::error_body},
-        {.method = "POST", .path = "/api/pull", .answer = &Impl::pull_model, .error_body = ollama::error_body},
-        {.method = "POST", .path = "/api/copy", .answer = &Impl::copy_model, .error_body = ollama::error_body},
-        {.method = "DELETE", .path = "/api/delete", .answer = &Impl::delete_model, .error_body = ollama::error_body},
+         .errors = &kOllamaErrors},
+        {.method = "GET", .path = "/api/tags", .answer = &Impl::list_tags, .errors = &kOllamaErrors},
+        {.method = "GET", .path = "/api/ps", .answer = &Impl::list_running, .errors = &kOllamaErrors},
+        {.method = "POST", .path = "/api/show", .tell = ollama::show, .errors = &kOllamaErrors},
+        {.method = "POST", .path = "/api/pull", .answer = &Impl::pull_model, .errors = &kOllamaErrors},
+        {.method = "POST", .path = "/api/copy", .answer = &Impl::copy_model, .errors = &kOllamaErrors},
+        {.method = "DELETE", .path = "/api/delete", .answer = &Impl::delete_model, .errors = &kOllamaErrors},
         {.method = "GET", .path = "/api/version", .answer = &Impl::show_version},
-        {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan},
-        {.method = "GET", .path = "/api/plan", .answer = &Impl::show_plans},
-        {.method = "GET", .path = "/api/cluster", .answer = &Impl::show_cluster},
+        {.method = "POST", .path = "/api/plan", .answer = &Impl::explain_plan, .errors = &kProblems},
+        {.method = "GET", .path = "/api/plan", .answer = &Impl::show_plans, .errors = &kProblems},
+        {.method = "GET", .path = "/api/cluster", .answer = &Impl::show_cluster, .errors = &kProblems},
+        {.method = "GET", .path = "/api/requests", .answer = &Impl::list_requests, .errors = &kProblems},
+        {.method = "GET", .path = kRequestsFolder, .answer = &Impl::show_request, .errors = &kProblems},
+        {.method = "DELETE", .path = kRequestsFolder, .answer = &Impl::cancel_request, .errors = &kProblems},
         {.method = "GET", .path = "/v1/models", .answer = &Impl::list_models},
         {.method = "GET", .path = "/v1/models/", .answer = &Impl::show_model},
         // Also that by which Ollama's command line sees that somebody listens.
@@ -209,11 +212,9 @@ struct Server::Impl {
   }
 
   // Of what is refused before its handler sees it: each API has a form of its own.
-  static std::string error_body(std::string_view path, int status, std::string_view message) {
-    const Error error{ErrorCode::kInvalidArgument, std::string(message), {}};
-    if (path.starts_with("/v1/messages")) return anthropic::error_body(status, error);
-    if (path.starts_with("/api/")) return ollama::error_body(status, error);
-    return openai::error_body(status, message);
+  static HttpServer::ErrorBody describe_error(std::string_view path, int status, std::string_view message) {
+    const ErrorForm& form = error_form_for(path);
+    return {form.content_type, form.body(status, error_for_status(status, message))};
   }
 
   void handle(HttpRequest request, std::shared_ptr<HttpReply> reply) {
@@ -386,13 +387,15 @@ struct Server::Impl {
     CanonicalRequest asked = std::move(parsed.request);
     parsed.request.prompts.resize(asked.prompts.size());
     parsed.request.choices = asked.choices;
-    const auto conversation = std::make_shared<Conversation>(std::move(parsed), std::move(reply), route.error_body,
+    const auto conversation = std::make_shared<Conversation>(std::move(parsed), std::move(reply), route.errors->body,
                                                              [this](int status) { metrics.count_http(status); });
     std::vector<Generator::AnswerId> ids;
     for (std::size_t choice = 0; choice < conversation->choices(); ++choice) {
       const Generator::AnswerId id = next_id++;
       ids.push_back(id);
       AnswerRequest answer{.client = client,
+                           .model = entry->served().id(),
+                           .endpoint = std::string(route.path),
                            .group = ids.front(),
                            .request = entry->model.request,
                            .stops = asked.stops,
@@ -424,7 +427,7 @@ struct Server::Impl {
       loop.post([weak, ids] {
         const auto held = weak.lock();
         for (const Generator::AnswerId id : ids) {
-          if (held) held->cancel(id);
+          if (held) held->cancel(id, "the client has gone");
         }
       });
     });
@@ -434,10 +437,11 @@ struct Server::Impl {
     metrics.count_http(status);
     reply.send(status, type, std::move(body), headers_for(status));
   }
-  void send_error(HttpReply& reply, const Route& route, const Error& error) {
+  void send_error(HttpReply& reply, const ErrorForm& form, const Error& error) {
     const int status = http_status(error.code);
-    send(reply, status, route.error_body(status, error));
+    send(reply, status, form.body(status, error), form.content_type);
   }
+  void send_error(HttpReply& reply, const Route& route, const Error& error) { send_error(reply, *route.errors, error); }
 
   void show_page(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
     metrics.count_http(send_page_file(page_files(), request, *reply));
@@ -455,11 +459,11 @@ struct Server::Impl {
     if (const EntryPointer entry = table.find(wanted)) {
       return send(*reply, 200, openai::model_entry({wanted, &entry->served()}));
     }
-    const Error error{ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"};
-    send(*reply, 404, openai::error_body(404, error));
+    send_error(*reply, kOpenAiErrors,
+               {ErrorCode::kNotFound, std::format("the model '{}' is not served here", wanted), "model"});
   }
   void list_tags(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+    ask_loop(reply, kOllamaErrors, [this]() -> Result<std::string> {
       const auto all = table.list();
       std::vector<ollama::ListedModel> listed;
       for (const ModelTable::Listed& model : *all) {
@@ -469,7 +473,7 @@ struct Server::Impl {
     });
   }
   void list_running(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_loop(reply, ollama::error_body, [this]() -> Result<std::string> {
+    ask_loop(reply, kOllamaErrors, [this]() -> Result<std::string> {
       const auto all = table.list();
       std::vector<ollama::RunningModel> running;
       for (const ModelTable::Listed& listed : *all) {
@@ -495,14 +499,13 @@ struct Server::Impl {
     send(*reply, 200, R"({"status":"ok"})");
   }
   // Answers on the HTTP server's thread with what `ask` says on the loop's.
-  void ask_loop(const std::shared_ptr<HttpReply>& reply, ErrorBody error_as,
+  void ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorForm& errors,
                 std::move_only_function<Result<std::string>()> ask) {
-    loop.post([this, alive = alive_elsewhere, reply, error_as, ask = std::move(ask)]() mutable {
+    loop.post([this, alive = alive_elsewhere, reply, &errors, ask = std::move(ask)]() mutable {
       if (alive.expired()) return;
-      http->post([this, reply = std::move(reply), error_as, said = ask()] {
-        if (said) return send(*reply, 200, *said);
-        const int status = http_status(said.error().code);
-        send(*reply, status, error_as(status, said.error()));
+      http->post([this, reply = std::move(reply), &errors, said = ask()] {
+        if (!said) return send_error(*reply, errors, said.error());
+        send(*reply, 200, *said);
       });
     });
   }
@@ -523,8 +526,7 @@ struct Server::Impl {
     changes->remove(request, access.client_of(request), reply);
   }
   void refuse_change(HttpReply& reply) {
-    const Error error{ErrorCode::kUnsupported, "the models of this server stay as they are", {}};
-    send(reply, http_status(error.code), ollama::error_body(http_status(error.code), error));
+    send_error(reply, kOllamaErrors, {ErrorCode::kUnsupported, "the models of this server stay as they are", {}});
   }
   static std::unexpected<Error> nothing_planned() {
     return fail(ErrorCode::kNotFound, "nothing is planned here: this server knows no cluster");
@@ -550,11 +552,8 @@ struct Server::Impl {
   }
   void explain_plan(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
     const auto question = plan_question(request);
-    if (!question) {
-      const int status = http_status(question.error().code);
-      return send(*reply, status, openai::error_body(status, question.error()));
-    }
-    ask_loop(reply, openai::error_body, [this, asked = *question]() -> Result<std::string> {
+    if (!question) return send_error(*reply, kProblems, question.error());
+    ask_loop(reply, kProblems, [this, asked = *question]() -> Result<std::string> {
       if (!workers.contains(asked.entry.get())) return was_deleted(*asked.entry);
       AnswerPlanner* const planner = asked.entry->model.planner;
       if (planner == nullptr) return nothing_planned();
@@ -562,16 +561,56 @@ struct Server::Impl {
     });
   }
   void show_plans(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+    ask_loop(reply, kProblems, [this]() -> Result<std::string> {
       if (options.cluster == nullptr) return nothing_planned();
-      return options.cluster->latest();
+      return options.cluster->latest(book.ended());
     });
   }
   void show_cluster(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
-    ask_loop(reply, openai::error_body, [this]() -> Result<std::string> {
+    ask_loop(reply, kProblems, [this]() -> Result<std::string> {
       if (options.cluster == nullptr) return nothing_planned();
       return options.cluster->cluster();
     });
+  }
+  void list_requests(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    ask_loop(reply, kProblems, [this]() -> Result<std::string> {
+      std::vector<AnswerRecord> records(book.ended().begin(), book.ended().end());
+      for (const auto& [entry, held] : workers)
+        std::ranges::move(held.generator->answers(), std::back_inserter(records));
+      return to_json(std::move(records));
+    });
+  }
+  void show_request(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    ask_loop(reply, kProblems, [this, text = request.path.substr(kRequestsFolder.size())]() -> Result<std::string> {
+      return to_json(TRY(find_record(text)));
+    });
+  }
+  // Its siblings, answers to the same request, end with it: their client is told that the request was cancelled.
+  void cancel_request(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+    ask_loop(reply, kProblems, [this, text = request.path.substr(kRequestsFolder.size())]() -> Result<std::string> {
+      const std::uint64_t id = TRY(find_record(text))
+      .id;
+      for (const auto& [entry, held] : workers) held.generator->cancel(id, "somebody has cancelled the request");
+      return to_json(TRY(find_record(text)));
+    });
+  }
+  Result<AnswerRecord> find_record(const std::string& text) const {
+    const auto unknown = [&] {
+      return fail(ErrorCode::kNotFound,
+                  std::format("there is no request '{}' here, or it has ended and others have ended since: GET "
+                              "/api/requests lists those there are",
+                              text));
+    };
+    std::uint64_t id = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (error != std::errc() || end != text.data() + text.size()) return unknown();
+    for (const auto& [entry, held] : workers) {
+      for (AnswerRecord& record : held.generator->answers()) {
+        if (record.id == id) return std::move(record);
+      }
+    }
+    const auto found = std::ranges::find(book.ended(), id, &AnswerRecord::id);
+    return found == book.ended().end() ? unknown() : Result<AnswerRecord>(*found);
   }
   void show_metrics(const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
     loop.post([this, alive = alive_elsewhere, reply]() mutable {
@@ -588,6 +627,7 @@ struct Server::Impl {
   Access access;  // on the HTTP server's thread
   const std::uint32_t context_tokens;
   Metrics metrics;
+  AnswerBook book;  // on the loop's thread
   ModelTable table;
   std::map<const ModelEntry*, Workers> workers;  // on the loop's thread
   ServerLoad gone_load;                          // likewise: what models did that are here no more
@@ -634,7 +674,7 @@ Result<std::unique_ptr<Server>> Server::start(net::EventLoop& loop, std::vector<
     ready->wait(false);
     raw->handle(std::move(request), std::move(reply));
   };
-  http.error_body = Impl::error_body;
+  http.describe_error = Impl::describe_error;
   // No prompt that fits takes more; it is read into memory before its tokens are counted.
   http.limits.body_bytes = std::clamp(impl->context_tokens * kMostBodyBytesPerToken,
                                       std::min(kLeastBodyBytes, http.limits.body_bytes), http.limits.body_bytes);
