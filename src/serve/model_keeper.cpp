@@ -86,6 +86,8 @@ Result<void> ModelKeeper::pull_now(const std::string& name, const store::OnProgr
                                    const std::stop_token& stop) {
   store::PullOptions options = TRY(management_.pull_options());
   options.naming = store::Naming::kNamesAlone;
+  // Two clients may want one model by two names.
+  options.when_pulled = store::WhenPulled::kWait;
   options.may_be_called = [this](const Sha256& digest, const std::vector<std::string>& names) -> Result<void> {
     const auto same = management_.store->find(digest.hex(), store::Naming::kNamesAlone);
     return check_names(names, same ? table_.find_file(same->parts.front()).get() : nullptr);
