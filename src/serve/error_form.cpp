@@ -30,9 +30,9 @@ bool is_at(std::string_view path, std::string_view root) {
 
 }  // namespace
 
-constinit const ErrorForm kOpenAiErrors{"application/json", openai::error_body};
-constinit const ErrorForm kAnthropicErrors{"application/json", anthropic::error_body};
-constinit const ErrorForm kOllamaErrors{"application/json", ollama::error_body};
+constinit const ErrorForm kOpenAiErrors{kJsonType, openai::error_body};
+constinit const ErrorForm kAnthropicErrors{kJsonType, anthropic::error_body};
+constinit const ErrorForm kOllamaErrors{kJsonType, ollama::error_body};
 constinit const ErrorForm kProblems{"application/problem+json", problem_body};
 
 const ErrorForm& error_form_for(std::string_view path) {

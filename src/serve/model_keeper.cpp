@@ -143,7 +143,7 @@ Result<void> ModelKeeper::copy_now(const std::string& source, const std::string&
   const store::Store& store = *management_.store;
   const auto model = store.find(source, store::Naming::kNamesAlone);
   if (!model) {
-    const auto entry = table_.find(source);
+    const auto entry = table_.find(source).entry;
     return entry ? lies_elsewhere(source, *entry) : std::unexpected(model.error());
   }
   const auto entry = table_.find_file(model->parts.front());
@@ -176,7 +176,7 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
   // What is another program's the store refuses to touch, and says so.
   const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
   if (!removal) {
-    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name) : nullptr;
+    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name).entry : nullptr;
     return entry ? lies_elsewhere(name, *entry) : std::unexpected(removal.error());
   }
   const store::StoredModel& model = removal->model;

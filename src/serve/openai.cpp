@@ -131,12 +131,7 @@ std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::si
   return tokens;
 }
 
-Result<void> check_model(Fields& body, const ServedModel& model) {
-  const std::string wanted = TRY(body.required_text("model"));
-  if (wanted == model.id()) return {};
-  return fail(ErrorCode::kNotFound,
-              std::format("the model '{}' is not served here; this server has '{}'", wanted, model.id()), "model");
-}
+Result<std::string> take_model(Fields& body) { return body.required_text("model"); }
 
 Result<void> refuse_storing(Fields& body) {
   if (!TRY(body.flag("store")).value_or(false)) return {};
@@ -285,8 +280,7 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed;
   FormatOptions format;
-  TRY(check_model(body, model));
-  format.model = model.id();
+  format.model = TRY(take_model(body));
   TRY(parse_stream(body, parsed, format));
   TRY(parse_sampling(body, parsed.request, model.vocabulary().size()));
   if (const auto most = TRY(body.integer("max_completion_tokens", 1, UINT32_MAX / 2))) {
@@ -323,8 +317,7 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed;
   FormatOptions format;
-  TRY(check_model(body, model));
-  format.model = model.id();
+  format.model = TRY(take_model(body));
   TRY(parse_stream(body, parsed, format));
   TRY(parse_sampling(body, parsed.request, model.vocabulary().size()));
   // The API's own default, here alone.

@@ -121,6 +121,15 @@ class Changes(Served):
         # One of its names may go while it is loaded, the last may not.
         self.assertEqual(self.change(server, "DELETE", "/api/delete", model=NAME)[0], 200)
         self.assertEqual(self.names(server), ["tiny", "mine"])
+        # It is called so from now on, and no longer as it came.
+        for path, body in (("/v1/completions", {"prompt": [300], "max_tokens": 2}),
+                           ("/api/generate", {"prompt": "x", "raw": True, "stream": False, "options": {"num_predict": 2}}),
+                           ("/api/generate", {"prompt": ""}), ("/v1/embeddings", {"input": "x"})):
+            status, _, answer = server.request("POST", path, {"model": "mine:latest", **body})
+            self.assertEqual((status, answer["model"]), (200, "mine"), answer)
+        self.assertEqual(server.request("GET", "/api/requests")[2]["requests"][-1]["model"], "mine")
+        status, _, answer = server.request("POST", "/v1/completions", {"model": NAME, "prompt": "x"})
+        self.assertEqual((status, answer["error"]["param"]), (404, "model"))
         status, answer = self.change(server, "DELETE", "/api/delete", name="mine")
         self.assertEqual(status, 409, answer)
         self.assertIn("keep_alive", answer["error"])

@@ -52,6 +52,7 @@ class Requests(ServedModel):
     def test_a_running_stream_is_seen_and_a_queued_one(self):
         running = self.begin()
         running.getresponse().read(64)
+        wait_for(lambda: self.newest()["state"] == "decoding", "its first token", 10)
         first = self.newest()
         self.assertEqual((first["state"], first["model"], first["endpoint"], first["client"]),
                          ("decoding", "tiny", "/v1/chat/completions", "127.0.0.1"))
@@ -86,6 +87,7 @@ class Requests(ServedModel):
         queued = self.begin(stream=False)
         self.server.wait_for_metric("baton_answers_waiting", 1)
         first, second = self.rows()[-2:]
+        wait_for(lambda: self.row(first["id"])["new_tokens"] > 0, "its first token", 10)
         status, _, answer = self.cancel(second["id"])
         self.assertEqual((status, answer["state"], answer["error"]["code"]), (200, "cancelled", "cancelled"))
         refused = queued.getresponse()
