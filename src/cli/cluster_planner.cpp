@@ -8,11 +8,29 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cli/failure_result.h"
 #include "cli/plan_report.h"
 #include "cli/planning_machines.h"
 #include "cluster/control.h"
 
 namespace baton::cli {
+
+// An answer that was planned, as GET /api/plan shows it.
+struct PlannedAnswer {
+  std::uint64_t answer = 0;
+  std::string model;
+  std::string shape;
+  std::string plan;
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t new_tokens = 0;
+  double predicted_first_token_s = 0;
+  double first_token_s = 0;
+  double predicted_total_s = 0;  // of an answer as long as it became
+  double total_s = 0;
+  double planning_ms = 0;
+  bool recovered = false;                    // a machine was lost
+  std::vector<FailureResult> failures = {};  // which, and how the answer went on
+};
 
 // GET /api/plan.
 struct PlannedAnswers {
@@ -42,12 +60,32 @@ double in_steps(double factor) {
   return std::exp(std::round(std::log(factor) / kStep) * kStep);
 }
 
+PlannedAnswer planned_answer(const serve::AnswerRecord& record) {
+  PlannedAnswer answer{.answer = record.id,
+                       .model = record.model,
+                       .shape = record.shape,
+                       .plan = record.plan,
+                       .prompt_tokens = record.prompt_tokens,
+                       .new_tokens = record.new_tokens,
+                       .predicted_first_token_s = record.predicted->first_token_s,
+                       .first_token_s = record.first_token_s.value_or(0),
+                       .predicted_total_s = record.predicted->total_s,
+                       .total_s = record.total_s,
+                       .planning_ms = record.predicted->planning_ms,
+                       .recovered = !record.recoveries.empty()};
+  for (const node::Recovery& recovery : record.recoveries) answer.failures.push_back(failure_result(recovery));
+  return answer;
+}
+
 }  // namespace
 
 class ModelPlanner::Planned : public serve::AnswerPlan {
  public:
-  Planned(ModelPlanner& planner, plan::Decision decision, PlannedAnswer row, std::uint32_t most_new_tokens)
-      : planner_(planner), decision_(std::move(decision)), row_(std::move(row)), most_new_tokens_(most_new_tokens) {}
+  Planned(ModelPlanner& planner, plan::Decision decision, double planning_ms, std::uint32_t most_new_tokens)
+      : planner_(planner),
+        decision_(std::move(decision)),
+        planning_ms_(planning_ms),
+        most_new_tokens_(most_new_tokens) {}
   // Whatever became of it, it is promised no longer.
   ~Planned() override { planner_.planner_.finish(number_, {}); }
 
@@ -57,7 +95,7 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     request.chunk_tokens = planner_.options_.chunk_tokens;
   }
   void begun(std::uint64_t answer) override {
-    row_.answer = answer;
+    answer_ = answer;
     number_ = planner_.planner_.begin(decision_, now());
   }
   void prefilled() override { planner_.planner_.prefilled(number_); }
@@ -78,27 +116,25 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     return next->plan;
   }
   void ended(const serve::AnswerCourse& course) override {
-    const plan::Prediction& predicted = decision_.prediction;
-    // Of an answer as long as this one became.
-    double decode_s = 0;
-    if (decision_.expected_tokens > 1 && course.new_tokens > 1) {
-      decode_s = predicted.decode_s * (course.new_tokens - 1) / (decision_.expected_tokens - 1);
-    }
-    row_.new_tokens = course.new_tokens;
-    row_.predicted_first_token_s = predicted.first_token_s;
-    row_.first_token_s = course.first_token_s;
-    row_.predicted_total_s = predicted.total_s - predicted.decode_s + decode_s;
-    row_.total_s = course.first_token_s + course.decode_s;
-    row_.recovered = !course.recoveries.empty();
-    for (const node::Recovery& recovery : course.recoveries) row_.failures.push_back(failure_result(recovery));
     using Company = ClusterPlanner::Company;
     const Company company = planner_.planner_.is_crowded(number_) ? Company::kOthersRan : Company::kAlone;
     planner_.planner_.finish(number_, {.first_token_s = course.first_token_s,
                                        .decode_s = course.decode_s,
                                        .new_tokens = course.new_tokens,
-                                       .recovered = row_.recovered});
+                                       .recovered = !course.recoveries.empty()});
     remember_text(course);
-    planner_.cluster_.note(row_, decision_.plan, company);
+    planner_.cluster_.compare(answer_, predicted(course.new_tokens), course, decision_.plan, company);
+  }
+  serve::AnswerPrediction predicted(std::optional<std::uint32_t> new_tokens) const override {
+    const plan::Prediction& whole = decision_.prediction;
+    double decode_s = whole.decode_s;
+    if (new_tokens) {
+      const bool has_steps = decision_.expected_tokens > 1 && *new_tokens > 1;
+      decode_s = has_steps ? whole.decode_s * (*new_tokens - 1) / (decision_.expected_tokens - 1) : 0;
+    }
+    return {.planning_ms = planning_ms_,
+            .first_token_s = whole.first_token_s,
+            .total_s = whole.total_s - whole.decode_s + decode_s};
   }
 
  private:
@@ -107,17 +143,18 @@ class ModelPlanner::Planned : public serve::AnswerPlan {
     const plan::NodeIndex writer = decision_.plan.decode.front().node;
     if (writer == plan::kCoordinator || decision_.plan.decode.size() > 1) return;
     const std::string& id = decision_.plan.nodes[writer].fingerprint;
+    const bool recovered = !course.recoveries.empty();
     // It was restarted, or needed the room.
-    if (row_.recovered || 2 * course.cached_tokens < decision_.prediction.prefix_tokens)
-      planner_.left_texts_.forget(id);
+    if (recovered || 2 * course.cached_tokens < decision_.prediction.prefix_tokens) planner_.left_texts_.forget(id);
     // The last token of an answer is never computed.
-    if (!row_.recovered) planner_.left_texts_.add(id, course.text.first(course.text.size() - 1));
+    if (!recovered) planner_.left_texts_.add(id, course.text.first(course.text.size() - 1));
   }
 
   ModelPlanner& planner_;
   plan::Decision decision_;
-  PlannedAnswer row_;
+  const double planning_ms_;
   const std::uint32_t most_new_tokens_;
+  std::uint64_t answer_ = 0;
   std::uint64_t number_ = 0;  // of what is promised; 0: nothing yet
 };
 
@@ -191,13 +228,9 @@ std::unique_ptr<serve::AnswerPlan> ModelPlanner::plan(std::span<const Token> pro
     log::warning("a request cannot be planned and stays here: {}", decision.error().to_string());
     return nullptr;
   }
-  PlannedAnswer row{.model = model_.name(),
-                    .shape = std::string(plan::shape_name(decision->choice.best().shape())),
-                    .plan = decision->plan.to_string(),
-                    .prompt_tokens = prompt_tokens,
-                    .planning_ms = seconds(now() - began) * 1e3};
-  if (row.planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", row.planning_ms);
-  return std::make_unique<Planned>(*this, *std::move(decision), std::move(row), most_new_tokens);
+  const double planning_ms = seconds(now() - began) * 1e3;
+  if (planning_ms > kSlowPlanning_ms) log::info("planning took {:.0f} ms", planning_ms);
+  return std::make_unique<Planned>(*this, *std::move(decision), planning_ms, most_new_tokens);
 }
 
 Result<std::string> ModelPlanner::explain(std::uint32_t prompt_tokens, std::uint32_t most_new_tokens) {
@@ -259,22 +292,26 @@ void ClusterPlanner::describe(cluster::NodeState& state) const {
   }
 }
 
-void ClusterPlanner::note(PlannedAnswer row, const plan::Plan& plan, Company company) {
-  log::info("answer {}: {}, {}: predicted {:.3f} s, took {:.3f} s (first token {:.3f} and {:.3f} s){}", row.answer,
-            row.shape, row.plan, row.predicted_total_s, row.total_s, row.predicted_first_token_s, row.first_token_s,
-            row.recovered ? "; a machine was lost" : "");
-  const bool is_late = row.first_token_s > kDoubtfulRatio * row.predicted_first_token_s + kDoubtfulSeconds;
-  if (is_late && company == Company::kAlone && !row.recovered) {
-    for (const plan::NodeRef& peer : plan.nodes) {
-      if (const auto id = net::Fingerprint::parse(peer.fingerprint)) probes_.doubt(*id);
-    }
+void ClusterPlanner::compare(std::uint64_t answer, const serve::AnswerPrediction& predicted,
+                             const serve::AnswerCourse& course, const plan::Plan& plan, Company company) {
+  const bool recovered = !course.recoveries.empty();
+  log::info("answer {}: {}, {}: predicted {:.3f} s, took {:.3f} s (first token {:.3f} and {:.3f} s){}", answer,
+            plan.shape(), plan.to_string(), predicted.total_s, course.first_token_s + course.decode_s,
+            predicted.first_token_s, course.first_token_s, recovered ? "; a machine was lost" : "");
+  const bool is_late = course.first_token_s > kDoubtfulRatio * predicted.first_token_s + kDoubtfulSeconds;
+  if (!is_late || company == Company::kOthersRan || recovered) return;
+  for (const plan::NodeRef& peer : plan.nodes) {
+    if (const auto id = net::Fingerprint::parse(peer.fingerprint)) probes_.doubt(*id);
   }
-  if (answers_.size() >= kShownAnswers) answers_.pop_front();
-  answers_.push_back(std::move(row));
 }
 
-std::string ClusterPlanner::latest() {
-  PlannedAnswers shown{.by_request = plan_by_ == PlanBy::kRequest, .answers = {answers_.begin(), answers_.end()}};
+std::string ClusterPlanner::latest(const std::deque<serve::AnswerRecord>& ended) {
+  PlannedAnswers shown{.by_request = plan_by_ == PlanBy::kRequest, .answers = {}};
+  for (const serve::AnswerRecord& record : ended | std::views::reverse) {
+    if (shown.answers.size() >= kShownAnswers) break;
+    if (record.state == serve::AnswerState::kEnded && record.predicted) shown.answers.push_back(planned_answer(record));
+  }
+  std::ranges::reverse(shown.answers);
   return glz::write_json(shown).value_or("{}");
 }
 

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "cli/failure_result.h"
 #include "cluster/link_probes.h"
 #include "cluster/membership.h"
 #include "node/model_pool.h"
@@ -18,23 +17,6 @@
 #include "serve/answer_planner.h"
 
 namespace baton::cli {
-
-// An answer that was planned, as GET /api/plan shows it.
-struct PlannedAnswer {
-  std::uint64_t answer = 0;
-  std::string model;
-  std::string shape;
-  std::string plan;
-  std::uint32_t prompt_tokens = 0;
-  std::uint32_t new_tokens = 0;
-  double predicted_first_token_s = 0;
-  double first_token_s = 0;
-  double predicted_total_s = 0;  // of an answer as long as it became
-  double total_s = 0;
-  double planning_ms = 0;
-  bool recovered = false;                    // a machine was lost
-  std::vector<FailureResult> failures = {};  // which, and how the answer went on
-};
 
 enum class PlanBy {
   kRequest,  // each is planned anew
@@ -87,7 +69,7 @@ class ClusterPlanner : public serve::ClusterReporter {
   void describe(cluster::NodeState& state) const;
   bool is_idle() const { return running() == 0; }
 
-  std::string latest() override;
+  std::string latest(const std::deque<serve::AnswerRecord>& ended) override;
   std::string cluster() override;
 
  private:
@@ -97,14 +79,15 @@ class ClusterPlanner : public serve::ClusterReporter {
   std::size_t running() const;
   double queue_s() const;
   enum class Company { kAlone, kOthersRan };
-  void note(PlannedAnswer answer, const plan::Plan& plan, Company company);
+  // An answer has ended that was to take so long, and began by this plan.
+  void compare(std::uint64_t answer, const serve::AnswerPrediction& predicted, const serve::AnswerCourse& course,
+               const plan::Plan& plan, Company company);
 
   const node::Node& node_;
   cluster::Membership& membership_;
   cluster::LinkProbes& probes_;
   const PlanBy plan_by_;
   std::vector<std::unique_ptr<ModelPlanner>> planners_;
-  std::deque<PlannedAnswer> answers_;  // the latest
 };
 
 }  // namespace baton::cli

@@ -12,7 +12,7 @@ namespace {
 
 bool is_called(const ServedFile& served, std::string_view name) {
   const std::filesystem::path& path = served.file->path();
-  return name == served.name || name == path.filename().string() || name == path.stem().string();
+  return store::same_name(served.name, name) || name == path.filename().string() || name == path.stem().string();
 }
 
 // It may take minutes, where nobody has computed it yet.
@@ -46,11 +46,27 @@ Result<store::GivenModel> served_model(const ServedFile& served, const std::stop
 
 }  // namespace
 
-store::FindGiven given_models(store::Store store, std::vector<ServedFile> served) {
-  return [store = std::move(store), served = std::move(served)](
+void ServedFiles::add(ServedFile served) {
+  const std::lock_guard lock(mutex_);
+  files_.push_back(std::move(served));
+}
+
+void ServedFiles::remove(const engine::Model& file) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(files_, [&](const ServedFile& served) { return served.file.get() == &file; });
+}
+
+std::vector<ServedFile> ServedFiles::list() const {
+  const std::lock_guard lock(mutex_);
+  return files_;
+}
+
+store::FindGiven given_models(store::Store store, std::shared_ptr<const ServedFiles> served_files) {
+  return [store = std::move(store), served_files = std::move(served_files)](
              const std::string& name, const std::stop_token& stop) -> Result<store::GivenModel> {
     auto kept = store.give(name);
     if (kept) return kept;
+    const std::vector<ServedFile> served = served_files->list();
     for (const ServedFile& model : served) {
       if (is_called(model, name)) return served_model(model, stop);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,21 @@ struct ServedFile {
   std::shared_ptr<const engine::Model> file;
 };
 
-// Those of the store's own folder, and those that are served, wherever their files lie: by the name that clients use,
-// the file's name with its ending or without, or the digest's first digits. No other file. Any thread may call the
-// function.
-store::FindGiven given_models(store::Store store, std::vector<ServedFile> served);
+// The models that are served at this moment. Any thread.
+class ServedFiles {
+ public:
+  void add(ServedFile served);
+  void remove(const engine::Model& file);
+  std::vector<ServedFile> list() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<ServedFile> files_;
+};
+
+// Those of the store's own folder, and those that are served when somebody asks, wherever their files lie: by the name
+// that clients use, the file's name with its ending or without, or the digest's first digits. No other file. Any thread
+// may call the function.
+store::FindGiven given_models(store::Store store, std::shared_ptr<const ServedFiles> served_files);
 
 }  // namespace baton::cli

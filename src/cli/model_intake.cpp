@@ -29,6 +29,7 @@ Result<serve::ModelIntake::Opened> UpModelIntake::open(const store::StoredModel&
 
 serve::ServerModel UpModelIntake::admit(Opened opened) {
   log::info("{} is served from now on", opened.known.name);
+  files_->add({opened.known.name, opened.known.file});
   node::PooledModel& model = pool_->add(std::move(opened.known));
   return {.served = std::move(opened.served),
           .source = &model,
@@ -38,6 +39,7 @@ serve::ServerModel UpModelIntake::admit(Opened opened) {
 
 void UpModelIntake::dismiss(node::PooledModel& model) {
   log::info("{} is not served any more", model.name());
+  files_->remove(model.file());
   planner_->remove(model);
   pool_->remove(model);
 }

@@ -5,6 +5,7 @@
 
 #include "cli/cluster_peers.h"
 #include "cli/cluster_planner.h"
+#include "cli/given_models.h"
 #include "cli/up_flags.h"
 #include "node/model_pool.h"
 #include "plan/request_planner.h"
@@ -15,8 +16,9 @@ namespace baton::cli {
 // They are served as those of the command line are, by the same flags, but loaded only when they are asked for.
 class UpModelIntake final : public serve::ModelIntake {
  public:
-  // `peers` are the nodes that the flags may name.
-  UpModelIntake(const UpFlags& flags, ClusterPeers peers) : flags_(flags), peers_(std::move(peers)) {}
+  // `peers` are the nodes that the flags may name. What comes is in `files` from then on, until it goes.
+  UpModelIntake(const UpFlags& flags, ClusterPeers peers, std::shared_ptr<ServedFiles> files)
+      : flags_(flags), peers_(std::move(peers)), files_(std::move(files)) {}
 
   // On the loop's thread, before anything is admitted. Both must outlive what comes.
   void lead_to(node::ModelPool& pool, ClusterPlanner& planner, plan::RequestPlanner::Options options);
@@ -28,6 +30,7 @@ class UpModelIntake final : public serve::ModelIntake {
  private:
   const UpFlags& flags_;
   const ClusterPeers peers_;
+  const std::shared_ptr<ServedFiles> files_;
   node::ModelPool* pool_ = nullptr;
   ClusterPlanner* planner_ = nullptr;
   plan::RequestPlanner::Options options_;

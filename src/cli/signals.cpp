@@ -22,6 +22,8 @@ sigset_t watched_signals() {
 
 }  // namespace
 
+void end_interrupted() { ::_exit(kInterruptedStatus); }
+
 void keep_signals() {
   const sigset_t signals = watched_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -36,7 +38,7 @@ SignalWatch::SignalWatch(std::function<void()> on_signal) {
       int signal = 0;
       if (sigwait(&signals, &signal) != 0 || stop.stop_requested()) return;
       if (signal == SIGUSR2) continue;
-      if (asked) ::_exit(kInterruptedStatus);
+      if (asked) end_interrupted();
       asked = true;
       on_signal();
     }

@@ -9,6 +9,9 @@
 
 namespace baton::cli {
 
+// As a second signal does: the process ends at once with status 130, and nothing is written or said any more.
+[[noreturn]] void end_interrupted();
+
 // From now on SIGINT and SIGTERM wait for a SignalWatch. Call it before any other thread is started.
 void keep_signals();
 

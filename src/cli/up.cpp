@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <format>
 #include <memory>
@@ -79,7 +80,7 @@ Result<void> up(const UpFlags& flags) {
   const auto models = std::make_shared<const store::Store>(TRY(open_store(flags.link)));
   std::vector<serve::ServerModel> served;
   std::vector<node::KnownModel> known;
-  std::vector<ServedFile> files;
+  const auto files = std::make_shared<ServedFiles>();
   std::optional<plan::NodeRef> draft_on;
   if (drafts_elsewhere) {
     draft_on = TRY(flags.plan.peer_for("--draft-on", flags.guessing.draft_on, peers.self(), peers.nodes()));
@@ -94,11 +95,11 @@ Result<void> up(const UpFlags& flags) {
     membership.linked_by_hand = TRY(nodes_by_hand(named, peers));
     served.push_back({ .served = std::move(offer.served), .request = TRY(flags.request_options(std::move(plan))) });
     served.back().request.draft_on = draft_on;
-    files.push_back({offer.known.name, offer.known.file});
+    files->add({offer.known.name, offer.known.file});
     known.push_back(std::move(offer.known));
   }
 
-  UpModelIntake intake(flags, peers);
+  UpModelIntake intake(flags, peers, files);
   api.management = {.store = models,
                     .pull_options = [&flags] { return pull_options(flags.link, MemoryOf::kThisMachine); },
                     .intake = &intake,
@@ -113,8 +114,12 @@ Result<void> up(const UpFlags& flags) {
     server.reset();
     node->shut_down(kUpGoodbyeTimeout, [&] { home->membership().shut_down(kUpGoodbyeTimeout, [&] { loop->stop(); }); });
   };
-  // Posted, so that a signal during the loading of the model is kept until the loop runs.
+  // Until this node is in its cluster nothing is half done that others would notice, and hashing and loading the first
+  // model, which may take minutes, stop at no request.
+  std::atomic<bool> alone = true;
+  // Posted, so that a signal before the loop runs is kept until it does.
   const SignalWatch signals([&] {
+    if (alone) end_interrupted();
     loop->post([&] {
       log::info("shutting down");
       shut_down();
@@ -129,7 +134,7 @@ Result<void> up(const UpFlags& flags) {
   membership.on_work = [&](auto connection) { node->adopt(std::move(connection)); };
   membership.on_probe = [&](auto connection) { probes.adopt(std::move(connection)); };
   const auto is_busy = [&] { return node && (node->transfers() > 0 || (planner && !planner->is_idle())); };
-  store::ModelGiver giver(*loop, given_models(*models, std::move(files)), is_busy);
+  store::ModelGiver giver(*loop, given_models(*models, files), is_busy);
   membership.on_fetch = [&](auto connection) { giver.adopt(std::move(connection)); };
   membership.on_cut_off = [&](const net::Fingerprint& peer) {
     giver.cut_off(peer);
@@ -140,6 +145,7 @@ Result<void> up(const UpFlags& flags) {
     shut_down();
   };
   membership.state = [&] { return planner ? own_state.now(*planner) : cluster::NodeState(); };
+  alone = false;
   TRY(home->enter(std::move(membership), flags.cluster.new_cluster(), flags.cluster.local_network()));
   node::NodeOptions node_options;
   node_options.kept_folder = kept_folder;
@@ -183,7 +189,10 @@ void add_up(CLI::App& app, Action& chosen) {
       "begins a\n"
       "cluster; 'baton token' on this machine and 'baton join' on another let that one in, where 'baton up' then runs "
       "a node,\n"
-      "too. On SIGINT or SIGTERM it ends every answer, tells the others that it goes, and ends with status 0.\n\n"
+      "too. On SIGINT or SIGTERM it ends every answer, tells the others that it goes, and ends with status 0; while "
+      "its "
+      "first\n"
+      "model is still being read, at once and with status 130.\n\n"
       "Examples:\n"
       "  baton up model.gguf\n"
       "  baton up large.gguf small.gguf --keep-alive 10m --memory 24GB\n"

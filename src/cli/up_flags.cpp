@@ -224,7 +224,8 @@ void ApiFlags::add_to(CLI::App& command) {
                   "Answer web pages of this origin, such as https://chat.example; repeatable")
       ->type_name("ORIGIN");
   command.add_flag("--api-models", models_by_every_key,
-                   "Let whoever has a key pull, copy and delete models, also where other machines reach the API");
+                   "Let whoever has a key pull, copy and delete models and cancel requests, also where other machines "
+                   "reach the API");
   command
       .add_option("--parallel", parallel, "Answers of each model that are written at once; more wait for their turn")
       ->check(CLI::Range(1, 256))

@@ -19,6 +19,10 @@ bool changes_models(std::string_view path) {
   return path == "/api/pull" || path == "/api/copy" || path == "/api/delete";
 }
 
+bool is_cancellation(const HttpRequest& request) {
+  return request.method == "DELETE" && request.path.starts_with("/api/requests/");
+}
+
 bool is_public(std::string_view path) { return path == "/health" || path == "/ready" || is_page_path(path); }
 
 }  // namespace
@@ -49,12 +53,21 @@ std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) {
     return HttpServer::Refusal{
         401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
   }
-  if (!changes_models(request.path)) return std::nullopt;
-  // A page that may ask is not one that may fill the disk.
+  const bool cancels = is_cancellation(request);
+  if (!cancels && !changes_models(request.path)) return std::nullopt;
+  // A page that may ask is not one that may fill the disk, or end what others have asked for.
   if (!origin.empty() && !own) {
-    return HttpServer::Refusal{403, "web pages of another origin may not change which models there are"};
+    return HttpServer::Refusal{403, cancels ? "web pages of another origin may not cancel requests"
+                                            : "web pages of another origin may not change which models there are"};
   }
   if (reach_ == Reach::kNetwork && changes_ == ModelChanges::kFromHere) {
+    if (cancels) {
+      return HttpServer::Refusal{
+          403,
+          "this API can be reached from other machines, and lets nobody cancel others' requests: "
+          "a client cancels its own by closing its connection; start it with --api-models to "
+          "let every key cancel all"};
+    }
     return HttpServer::Refusal{403,
                                "this API can be reached from other machines, and lets nobody pull, copy or delete "
                                "models: use 'baton pull', 'cp' and 'rm' on its machine, or start it with --api-models"};

@@ -11,7 +11,7 @@
 
 namespace baton::serve {
 
-// From where models may be pulled, copied and deleted.
+// From where models may be pulled, copied and deleted, and others' requests cancelled.
 enum class ModelChanges {
   kFromHere,    // not over an API that other machines reach: a key is given to who may ask, not to fill the disk
   kByEveryKey,  // over that, too

@@ -75,6 +75,26 @@ TEST(Access, LetsModelsBeChangedFromThisMachineUnlessItIsToldOtherwise) {
   }
 }
 
+TEST(Access, LetsNobodyFromElsewhereCancelOthersRequests) {
+  const auto cancel = [](std::vector<std::pair<std::string, std::string>> headers) {
+    HttpRequest made = request(std::move(headers), "/api/requests/7");
+    made.method = "DELETE";
+    return made;
+  };
+  const HttpHeaders key = {{"host", "box:8770"}, {"x-api-key", "a-key-of-some-length"}};
+  const HttpHeaders page = {{"host", "localhost:8770"}, {"origin", "https://chat.example"}};
+  Access here(Reach::kThisMachine, std::nullopt, {"https://chat.example"});
+  EXPECT_EQ(status(here, cancel({{"host", "localhost:8770"}})), 200);
+  EXPECT_EQ(status(here, cancel(page)), 403);
+  EXPECT_EQ(status(here, request(page, "/api/requests/7")), 200);
+  Access reached(Reach::kNetwork, KeyRing({"a-key-of-some-length"}, {}));
+  EXPECT_EQ(status(reached, cancel(key)), 403);
+  EXPECT_EQ(status(reached, request(key, "/api/requests/7")), 200);
+  Access opened(Reach::kNetwork, KeyRing({"a-key-of-some-length"}, {}), {}, ModelChanges::kByEveryKey);
+  EXPECT_EQ(status(opened, cancel(key)), 200);
+  EXPECT_EQ(status(opened, cancel({{"host", "box:8770"}})), 401);
+}
+
 // A page's own name may be made to point to 127.0.0.1; then it is of the same origin.
 TEST(Access, KnowsItsOwnNames) {
   Access access(Reach::kThisMachine, std::nullopt);

@@ -4,6 +4,7 @@
 #include <format>
 
 #include "serve/json_schema.h"
+#include "text/grammar.h"
 
 namespace baton::serve {
 
@@ -27,7 +28,7 @@ class FormBuilder {
     if (form_.tools.any()) ways.push_back(TRY(calls()));
     const Node body = language_.either(std::move(ways));
     switch (reading_.syntax.thinks) {
-      case ThinkSyntax::kNone: return language_.sequence(blanks(), body);
+      case ThinkSyntax::kNone: return language_.sequence(leading_blanks(), body);
       // Harmony's begin with a header.
       case ThinkSyntax::kHarmony: return body;
       case ThinkSyntax::kTags: break;
@@ -35,7 +36,7 @@ class FormBuilder {
     const Node thought = language_.sequence(language_.until("</think>"), blanks());
     if (reading_.in_thought) return language_.sequence(thought, body);
     const Node maybe = language_.optional(language_.sequence(language_.literal("<think>"), thought));
-    return language_.sequence({blanks(), maybe, body});
+    return language_.sequence({leading_blanks(), maybe, body});
   }
 
  private:
@@ -48,6 +49,8 @@ class FormBuilder {
     for (const char c : {' ', '\t', '\r', '\n'}) set.set(static_cast<std::uint8_t>(c));
     return language_.repeat(language_.bytes(set), 0, kMostBlanks);
   }
+  // Blanks before JSON are no harm, but a grammar says where they may be.
+  Node leading_blanks() { return form_.content == ContentForm::kGrammar ? ByteLanguage::kEmpty : blanks(); }
   Node anything() { return language_.repeat(language_.bytes(text::byte_range(0, 0xFF)), 0, ByteLanguage::kUnbounded); }
 
   Node final_message(Node node) {
@@ -65,12 +68,21 @@ class FormBuilder {
       case ContentForm::kFree: return free_text();
       case ContentForm::kObject: node = json_.any_object(); break;
       case ContentForm::kSchema: node = TRY(json_.values(*form_.schema, form_.schema_path)); break;
+      case ContentForm::kGrammar: node = TRY(grammar()); break;
     }
     if (node == ByteLanguage::kNothing) {
       return fail(ErrorCode::kInvalidArgument, std::format("'{}' allows no value", form_.schema_path),
                   form_.schema_path);
     }
     return reading_.syntax.calls == CallSyntax::kHarmony ? final_message(node) : node;
+  }
+
+  Result<Node> grammar() {
+    auto node = text::compile_grammar(form_.grammar, language_);
+    if (!node)
+      return fail(node.error().code, std::format("'{}': {}", form_.schema_path, node.error().message),
+                  form_.schema_path);
+    return node;
   }
 
   // Where functions may be called: text in which none is.
@@ -162,6 +174,7 @@ std::string key_of(const AnswerForm& form, const AnswerReading& reading) {
   std::string key = std::format("{} {} {} {} {}", static_cast<int>(form.content), static_cast<int>(reading.in_thought),
                                 static_cast<int>(form.tools.choice), static_cast<int>(form.tools.count),
                                 form.tools.only.value_or(""));
+  if (form.content == ContentForm::kGrammar) key += '\n' + form.schema_path + '\n' + form.grammar;
   if (form.schema) key += '\n' + form.schema_path + '\n' + to_json(*form.schema);
   for (const Tool& tool : form.tools.tools) {
     key += std::format("\n{} {} {}\n", tool.name, static_cast<int>(tool.strictness), tool.schema_path);

@@ -36,12 +36,13 @@ struct ToolUse {
   bool any() const { return !tools.empty() && choice != ToolChoice::kNone; }
 };
 
-enum class ContentForm { kFree, kObject, kSchema };
+enum class ContentForm { kFree, kObject, kSchema, kGrammar };
 
 struct AnswerForm {
   ContentForm content = ContentForm::kFree;
   std::optional<Json> schema;  // with kSchema
-  std::string schema_path;
+  std::string grammar = {};    // with kGrammar
+  std::string schema_path;     // where the request has the one or the other
   ToolUse tools;
 };
 

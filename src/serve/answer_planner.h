@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 
 #include "base/result.h"
 #include "node/request.h"
+#include "serve/answer_book.h"
 
 namespace baton::serve {
 
@@ -36,6 +38,8 @@ class AnswerPlan {
   // alone is to go on.
   virtual std::optional<plan::Plan> replan(const node::Loss& loss) = 0;
   virtual void ended(const AnswerCourse& course) = 0;
+  // What it promised when it was made, of an answer of so many tokens; nothing: of as many as are expected.
+  virtual AnswerPrediction predicted(std::optional<std::uint32_t> new_tokens) const = 0;
 };
 
 // Of one model's answers.
@@ -53,8 +57,8 @@ class AnswerPlanner {
 class ClusterReporter {
  public:
   virtual ~ClusterReporter() = default;
-  // As JSON: the latest answers, what was predicted of them and what they took.
-  virtual std::string latest() = 0;
+  // As JSON: of the latest answers those that were planned, what was predicted of them and what they took.
+  virtual std::string latest(const std::deque<AnswerRecord>& ended) = 0;
   // As JSON: the cluster's nodes, as `baton nodes --json` tells them.
   virtual std::string cluster() = 0;
 };

@@ -351,7 +351,7 @@ Result<Asked> parse_conversation(Fields& body, const ServedModel& model) {
 
 Result<ParsedRequest> parse_messages(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(openai::check_model(body, model));
+  std::string called = TRY(openai::take_model(body));
   ParsedRequest parsed;
   CanonicalRequest& request = parsed.request;
   const auto most = TRY(body.integer("max_tokens", 1, UINT32_MAX / 2));
@@ -372,13 +372,13 @@ Result<ParsedRequest> parse_messages(const Json& json, const ServedModel& model)
   body.allow({"metadata", "service_tier"});
   TRY(body.refuse_rest());
   TRY(ask(model, std::move(asked.chat), std::move(asked.form), parsed, asked.start));
-  parsed.format = std::make_unique<Format>(model.id(), request.prompts.front().size());
+  parsed.format = std::make_unique<Format>(std::move(called), request.prompts.front().size());
   return parsed;
 }
 
 Result<std::string> count_tokens(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(openai::check_model(body, model));
+  TRY(openai::take_model(body));
   Asked asked = TRY(parse_conversation(body, model));
   TRY(body.refuse_rest());
   ParsedRequest parsed;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error_table.h"
+#include "serve/json.h"
 
 namespace baton::serve {
 
@@ -117,7 +118,7 @@ void Conversation::end(std::size_t choice, Result<AnswerEnd> end) {
     reply_->end();
   } else {
     count_(200);
-    reply_->send(200, "application/json", parsed_.format->whole(choices_));
+    reply_->send(200, kJsonType, parsed_.format->whole(choices_));
   }
 }
 
@@ -128,7 +129,7 @@ void Conversation::fail_with(const Error& error) {
   } else {
     const int status = http_status(error.code);
     count_(status);
-    reply_->send(status, "application/json", error_body_(status, error), headers_for(status));
+    reply_->send(status, kJsonType, error_body_(status, error), headers_for(status));
   }
   abandon();
 }

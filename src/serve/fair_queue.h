@@ -41,6 +41,13 @@ class FairQueue {
     if (!line.items.empty()) lines_.push_back(std::move(line));
     return item;
   }
+  // Client by client.
+  template <typename Visitor>
+  void for_each(Visitor&& visit) const {
+    for (const Line& line : lines_) {
+      for (const Item& item : line.items) visit(item);
+    }
+  }
   // Takes out what the predicate says, in order.
   template <typename Predicate>
   std::vector<Item> remove_if(Predicate&& wanted) {

@@ -26,6 +26,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
         sink_(std::move(sink)),
         detokenizer_(generator.vocabulary_, text::TextStart::kContinuation),
         stops_(asked_.stops),
+        came_at_(std::chrono::system_clock::now()),
         queued_at_(now()),
         waits_since_(queued_at_),
         prompt_tokens_(static_cast<std::uint32_t>(asked_.request.prompt.size())) {}
@@ -75,6 +76,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
                     .text = request_->text(),
                     .recoveries = result->recoveries});
     }
+    generator_.book_.add_ended(record(result));
     plan_.reset();
     if (result) {
       generator_.metrics_.count_answer({.prompt_tokens = result->prompt_tokens,
@@ -93,6 +95,29 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
     if (request_ && !request_->ended()) {
       generator_.loop_.post([self = shared_from_this()] { self->request_->cancel(); });
     }
+  }
+
+  // Too many wait. It is not even written down: who asks again and again pushes nothing out of the book.
+  void refuse(const Error& error) {
+    const auto sink = std::exchange(sink_, nullptr);
+    if (!sink) return;
+    generator_.metrics_.count_failure(std::string(error_code_name(error.code)));
+    sink->on_end(std::unexpected(error));
+  }
+
+  // As it is now, where it has not ended.
+  AnswerRecord record() const {
+    AnswerRecord record = begin_record();
+    if (!request_) {
+      const bool is_loaded = generator_.model_.loaded() != nullptr;
+      record.state = is_loaded ? AnswerState::kQueued : AnswerState::kLoading;
+      record.queue_s = seconds(now() - queued_at_);
+      return record;
+    }
+    record.state = new_tokens_ == 0 ? AnswerState::kPrefilling : AnswerState::kDecoding;
+    record.total_s = seconds(now() - started_at_);
+    if (plan_) record.predicted = plan_->predicted(std::nullopt);
+    return record;
   }
 
   void on_prefilled(std::uint32_t, std::uint32_t) override {}
@@ -135,6 +160,43 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   }
 
  private:
+  AnswerRecord begin_record() const {
+    AnswerRecord record{.id = id_,
+                        .request = asked_.group,
+                        .model = asked_.model,
+                        .endpoint = asked_.endpoint,
+                        .client = asked_.client,
+                        .came_at = came_at_,
+                        .prompt_tokens = prompt_tokens_,
+                        .new_tokens = new_tokens_,
+                        .most_new_tokens = asked_.request.max_new_tokens};
+    if (!request_) return record;
+    record.queue_s = seconds(started_at_ - queued_at_);
+    record.cached_tokens = request_->cached_tokens();
+    record.shape = asked_.request.plan.shape();
+    record.plan = asked_.request.plan.to_string();
+    record.recoveries = request_->recoveries();
+    if (new_tokens_ > 0) record.first_token_s = seconds(first_token_at_ - started_at_);
+    return record;
+  }
+  // Of an answer that ends now, before its plan has gone.
+  AnswerRecord record(const Result<AnswerEnd>& end) const {
+    AnswerRecord record = begin_record();
+    if (plan_ && request_) record.predicted = plan_->predicted(end ? std::optional(end->new_tokens) : std::nullopt);
+    if (end) {
+      record.state = AnswerState::kEnded;
+      record.total_s = end->prefill_s + end->decode_s;
+      return record;
+    }
+    record.state = end.error().code == ErrorCode::kCancelled ? AnswerState::kCancelled : AnswerState::kFailed;
+    record.error = end.error();
+    if (request_) {
+      record.total_s = seconds(now() - started_at_);
+    } else {
+      record.queue_s = seconds(now() - queued_at_);
+    }
+    return record;
+  }
   void count_transfer(const node::RequestReport& report) {
     TransferFigures figures{.exposed_s = report.timings.exposed_transfer_s, .payload_bytes = {}};
     for (const auto& [peer, transfer] : report.transfer_from) figures.payload_bytes[peer] = transfer.payload_bytes;
@@ -207,6 +269,7 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
   std::deque<HeldScore> scores_;
   std::size_t text_bytes_ = 0;
   std::size_t given_bytes_ = 0;
+  const std::chrono::system_clock::time_point came_at_;
   TimePoint queued_at_;
   TimePoint waits_since_;
   TimePoint started_at_{};
@@ -217,12 +280,13 @@ class Generator::Answer : public node::RequestObserver, public std::enable_share
 };
 
 Generator::Generator(net::EventLoop& loop, node::PooledModel& model, const text::Vocabulary& vocabulary,
-                     GeneratorLimits limits, Metrics& metrics, AnswerPlanner* planner)
+                     GeneratorLimits limits, Metrics& metrics, AnswerBook& book, AnswerPlanner* planner)
     : loop_(loop),
       model_(model),
       vocabulary_(vocabulary),
       limits_(limits),
       metrics_(metrics),
+      book_(book),
       planner_(planner),
       queue_(limits.waiting + limits.running),
       timer_(loop) {}
@@ -248,8 +312,8 @@ void Generator::start(AnswerId id, AnswerRequest request, std::shared_ptr<Answer
   if (full || !queue_.push(client, answer)) {
     loop_.post([answer, waiting = queue_.size(), alive = alive_] {
       if (!*alive) return;
-      answer->end(
-          fail(ErrorCode::kNoCapacity, std::format("{} answers are waiting already: come back later", waiting)));
+      answer->refuse(
+          {ErrorCode::kNoCapacity, std::format("{} answers are waiting already: come back later", waiting), {}});
     });
     return;
   }
@@ -258,15 +322,29 @@ void Generator::start(AnswerId id, AnswerRequest request, std::shared_ptr<Answer
   });
 }
 
-void Generator::cancel(AnswerId id) {
-  const Error error{ErrorCode::kCancelled, "the client has gone", {}};
+bool Generator::cancel(AnswerId id, const std::string& why) {
+  const Error error{ErrorCode::kCancelled, why, {}};
+  bool found = false;
   for (const auto& answer : queue_.remove_if([&](const auto& waiting) { return waiting->id() == id; })) {
     answer->end(std::unexpected(error));
+    found = true;
   }
   for (const auto& answer : running_) {
-    if (answer->id() == id) answer->end(std::unexpected(error));
+    if (answer->id() != id || answer->ended()) continue;
+    answer->end(std::unexpected(error));
+    found = true;
   }
   keep_looking();
+  return found;
+}
+
+std::vector<AnswerRecord> Generator::answers() const {
+  std::vector<AnswerRecord> records;
+  for (const auto& answer : running_) {
+    if (!answer->ended()) records.push_back(answer->record());
+  }
+  queue_.for_each([&](const auto& answer) { records.push_back(answer->record()); });
+  return records;
 }
 
 void Generator::load(std::optional<Duration> keep_alive, Loaded done) {

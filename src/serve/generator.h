@@ -16,6 +16,7 @@
 
 #include "net/event_loop.h"
 #include "node/model_pool.h"
+#include "serve/answer_book.h"
 #include "serve/answer_planner.h"
 #include "serve/fair_queue.h"
 #include "serve/metrics.h"
@@ -72,8 +73,10 @@ struct AnswerEnd {
 };
 
 struct AnswerRequest {
-  std::string client;       // whose turn it is
-  std::uint64_t group = 0;  // answers to one request share it: while one of them is written, the others may wait
+  std::string client;         // whose turn it is
+  std::string model = {};     // as it is called; this and the next are for AnswerRecord alone
+  std::string endpoint = {};  // where it was asked for
+  std::uint64_t group = 0;    // answers to one request share it: while one of them is written, the others may wait
   node::RequestOptions request;
   std::vector<std::string> stops;
   std::vector<Token> marks;                           // control tokens that are to be seen in the text, by their names
@@ -102,7 +105,7 @@ class Generator {
  public:
   // All must outlive it; it lives on the loop's thread. Without a planner requests run as they are.
   Generator(net::EventLoop& loop, node::PooledModel& model, const text::Vocabulary& vocabulary, GeneratorLimits limits,
-            Metrics& metrics, AnswerPlanner* planner = nullptr);
+            Metrics& metrics, AnswerBook& book, AnswerPlanner* planner = nullptr);
   // Ends every answer with kCancelled.
   ~Generator();
   Generator(const Generator&) = delete;
@@ -111,13 +114,15 @@ class Generator {
   using AnswerId = std::uint64_t;
   // The sink hears of it later, never inside this call.
   void start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink);
-  // The answer ends with kCancelled, its cells are free within one step. Nothing where there is no such answer.
-  void cancel(AnswerId id);
+  // The answer ends with kCancelled, its cells are free within one step. False, and nothing, where there is none.
+  bool cancel(AnswerId id, const std::string& why);
   // Has the model loaded, and calls back when it is, with an error where it cannot be or is not in time.
   using Loaded = std::move_only_function<void(Result<void>)>;
   void load(std::optional<Duration> keep_alive, Loaded done);
   // How things are now.
   ServerLoad load_now();
+  // Of all answers that have not ended; those that have are in the book.
+  std::vector<AnswerRecord> answers() const;
   node::PooledModel& model() { return model_; }
 
  private:
@@ -142,6 +147,7 @@ class Generator {
   const text::Vocabulary& vocabulary_;
   const GeneratorLimits limits_;
   Metrics& metrics_;
+  AnswerBook& book_;
   AnswerPlanner* const planner_;
   FairQueue<std::shared_ptr<Answer>> queue_;
   std::vector<std::shared_ptr<Answer>> running_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <functional>
 
 #include "model/vocabulary.h"
 #include "node/model_pool.h"
@@ -33,8 +34,10 @@ class GeneratorOfOne : public node::test::Cluster {
  protected:
   static constexpr std::size_t kAnswers = 3;
 
-  // How answers end whose groups are these.
-  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups) {
+  // How answers end whose groups are these. `look` is called every few milliseconds meanwhile.
+  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups,
+                                     Duration waiting_time = std::chrono::milliseconds(20),
+                                     const std::function<void(Generator&)>& look = {}) {
     const auto identity = net::Identity::load_or_create(folder_->path() / "key-A").value();
     node::Node& node = *nodes_.emplace_back(node::Node::create(*loop_, identity, {}).value());
     node::PoolOptions options;
@@ -50,12 +53,14 @@ class GeneratorOfOne : public node::test::Cluster {
     const auto vocabulary = text::Vocabulary::create(model::read_vocabulary(model_->file()).value()).value();
     Metrics metrics;
     std::vector<Result<AnswerEnd>> ends;
-    Generator generator(*loop_, model, vocabulary,
-                        {.running = 1, .waiting = 8, .waiting_time = std::chrono::milliseconds(20)}, metrics);
+    Generator generator(*loop_, model, vocabulary, {.running = 1, .waiting = 8, .waiting_time = waiting_time}, metrics,
+                        book_);
     for (std::size_t index = 0; index < kAnswers; ++index) {
       AnswerRequest asked;
       asked.client = "somebody";
       asked.group = groups[index];
+      asked.model = "model";
+      asked.endpoint = "/v1/completions";
       asked.request.prompt = {300, 301, 302};
       asked.request.max_new_tokens = 480;
       asked.request.chunk_tokens = node::test::kChunk;
@@ -64,9 +69,17 @@ class GeneratorOfOne : public node::test::Cluster {
     }
     net::Timer deadline(*loop_);
     deadline.start(Duration(node::test::kDeadline), [&] { loop_->stop(); });
+    net::Timer looking(*loop_);
+    std::function<void()> look_again = [&] {
+      look(generator);
+      looking.start(std::chrono::milliseconds(2), look_again);
+    };
+    if (look) look_again();
     loop_->run();
     return ends;
   }
+
+  AnswerBook book_;
 };
 
 TEST_F(GeneratorOfOne, GivesUpWhatHasWaitedForTooLong) {
@@ -75,6 +88,56 @@ TEST_F(GeneratorOfOne, GivesUpWhatHasWaitedForTooLong) {
   EXPECT_EQ(ends[0].error().code, ErrorCode::kNoCapacity);
   EXPECT_EQ(ends[1].error().code, ErrorCode::kNoCapacity);
   EXPECT_TRUE(ends[2]);
+}
+
+TEST_F(GeneratorOfOne, WritesDownHowAnswersEnded) {
+  ASSERT_EQ(run({1, 2, 3}).size(), kAnswers);
+  ASSERT_EQ(book_.ended().size(), kAnswers);
+  for (const AnswerRecord& record : book_.ended()) {
+    EXPECT_EQ(record.endpoint, "/v1/completions");
+    EXPECT_EQ(record.prompt_tokens, 3);
+    EXPECT_GT(record.queue_s, record.state == AnswerState::kFailed ? 0.015 : 0);
+  }
+  EXPECT_EQ(book_.ended()[0].state, AnswerState::kFailed);
+  EXPECT_EQ(book_.ended()[1].error->code, ErrorCode::kNoCapacity);
+  EXPECT_TRUE(book_.ended()[1].plan.empty());
+  EXPECT_EQ(book_.ended()[2].state, AnswerState::kEnded);
+  EXPECT_EQ(book_.ended()[2].new_tokens, 480);
+  EXPECT_EQ(book_.ended()[2].shape, "single");
+  EXPECT_GT(book_.ended()[2].total_s, *book_.ended()[2].first_token_s);
+}
+
+TEST_F(GeneratorOfOne, ShowsWhatRunsAndWaitsAndCancelsBoth) {
+  std::vector<std::uint32_t> tokens;
+  bool cancelled = false;
+  const auto look = [&](Generator& generator) {
+    const auto answers = generator.answers();
+    if (cancelled || answers.size() != kAnswers || answers.front().state != AnswerState::kDecoding) return;
+    EXPECT_EQ(answers[0].id, 0);
+    EXPECT_TRUE(answers[0].first_token_s);
+    EXPECT_EQ(answers[1].state, AnswerState::kQueued);
+    EXPECT_EQ(answers[2].state, AnswerState::kQueued);
+    if (tokens.empty() || answers[0].new_tokens > tokens.back()) tokens.push_back(answers[0].new_tokens);
+    if (tokens.size() < 3) return;
+    cancelled = true;
+    EXPECT_TRUE(generator.cancel(0, "enough"));
+    EXPECT_TRUE(generator.cancel(2, "enough"));
+    EXPECT_FALSE(generator.cancel(0, "enough"));
+    EXPECT_FALSE(generator.cancel(17, "enough"));
+    ASSERT_EQ(generator.answers().size(), 1);
+    EXPECT_EQ(generator.answers().front().id, 1);
+  };
+  const auto ends = run({1, 2, 3}, std::chrono::minutes(1), look);
+  ASSERT_EQ(ends.size(), kAnswers);
+  EXPECT_TRUE(cancelled);
+  EXPECT_EQ(ends[0].error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(ends[1].error().message, "enough");
+  EXPECT_TRUE(ends[2]);
+  ASSERT_EQ(book_.ended().size(), kAnswers);
+  EXPECT_EQ(book_.ended()[0].state, AnswerState::kCancelled);
+  EXPECT_LT(book_.ended()[0].new_tokens, 480);
+  EXPECT_EQ(book_.ended()[1].id, 2);
+  EXPECT_EQ(book_.ended()[2].id, 1);
 }
 
 TEST_F(GeneratorOfOne, LetsAnswersToOneRequestWaitForEachOther) {

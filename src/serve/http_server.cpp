@@ -433,10 +433,11 @@ struct HttpServer::Impl {
     http::response<http::string_body> response;
     response.version(11);
     HttpHeaders headers = refusal.headers;
-    set_headers(response, refusal.status, "application/json", headers);
+    ErrorBody described = options.describe_error(connection.path, refusal.status, refusal.message);
+    set_headers(response, refusal.status, described.content_type, headers);
     add_headers(response, connection.common_headers);
     response.keep_alive(false);
-    response.body() = options.error_body(connection.path, refusal.status, refusal.message);
+    response.body() = std::move(described.body);
     response.prepare_payload();
     error_code error;
     co_await http::async_write(connection.socket, response, served_within(options.limits.write_time, error));

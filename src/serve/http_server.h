@@ -73,9 +73,13 @@ class HttpServer {
  public:
   // On the server's thread, for every request that was read whole. What it throws ends the connection.
   using Handler = std::function<void(HttpRequest request, std::shared_ptr<HttpReply> reply)>;
-  // What to answer where a request does not get that far: the body for a status and a reason, in the form of the API
-  // that the path belongs to. It is empty where the header could not be read.
-  using ErrorBody = std::function<std::string(std::string_view path, int status, std::string_view message)>;
+  // What to answer where a request does not get that far: for a status and a reason, in the form of the API that the
+  // path belongs to. It is empty where the header could not be read.
+  struct ErrorBody {
+    std::string_view content_type;  // of a literal
+    std::string body;
+  };
+  using DescribeError = std::function<ErrorBody(std::string_view path, int status, std::string_view message)>;
   // Looks at a request before its body is read; an error refuses it.
   struct Refusal {
     int status = 400;
@@ -92,7 +96,7 @@ class HttpServer {
     std::vector<net::Endpoint> listen_too = {};
     HttpLimits limits = {};
     Handler handler;
-    ErrorBody error_body;
+    DescribeError describe_error;
     Gate gate;
     CommonHeaders common_headers;
   };

@@ -54,6 +54,14 @@ Result<Json> parse_json(std::string_view text) {
   return value;
 }
 
+Result<Json> parse_small_json(std::string_view text) {
+  static constexpr std::size_t kMostBytes = 4096;
+  if (text.size() > kMostBytes) {
+    return fail(ErrorCode::kInvalidArgument, std::format("such a request has at most {} bytes", kMostBytes));
+  }
+  return parse_json(text);
+}
+
 std::string to_json(const Json& value) { return glz::write_json(value).value_or("null"); }
 
 Result<Fields> Fields::of(const Json& value, std::string path) {

@@ -19,8 +19,12 @@ namespace baton::serve {
 // Any value; an object keeps the order of its keys.
 using Json = glz::generic_i64;
 
+inline constexpr std::string_view kJsonType = "application/json";
+
 // kInvalidArgument, with the place, where it is no JSON, nested deeper than 200 levels, or not UTF-8.
 Result<Json> parse_json(std::string_view text);
+// Of a few words, which may be read on a thread that serves everybody: kInvalidArgument for more than 4096 bytes.
+Result<Json> parse_small_json(std::string_view text);
 std::string to_json(const Json& value);
 
 // The members of an object, taken out one by one. Whatever nobody took is not supported, and refuse_rest() says so by

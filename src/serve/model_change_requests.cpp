@@ -1,6 +1,5 @@
 #include "serve/model_change_requests.h"
 
-#include <format>
 #include <utility>
 
 #include "base/error_table.h"
@@ -12,18 +11,7 @@ namespace baton::serve {
 
 namespace {
 
-constexpr std::string_view kJsonType = "application/json";
 constexpr std::string_view kLines = "application/x-ndjson";
-// Read on the thread that serves everybody.
-constexpr std::size_t kMostBodyBytes = 4096;
-
-Result<Json> read_body(const HttpRequest& request) {
-  if (request.body.size() > kMostBodyBytes) {
-    return fail(ErrorCode::kInvalidArgument, std::format("such a request has at most {} bytes", kMostBodyBytes));
-  }
-  return parse_json(request.body);
-}
-
 }  // namespace
 
 // One client of a pull, on the HTTP server's thread.
@@ -62,7 +50,7 @@ class ModelChangeRequests::Watch {
 
 void ModelChangeRequests::send(HttpReply& reply, int status, std::string body) {
   metrics_.count_http(status);
-  reply.send(status, kJsonType, std::move(body), headers_for(status));
+  reply.send(status, kJson, std::move(body), headers_for(status));
 }
 
 void ModelChangeRequests::refuse(HttpReply& reply, int status, const Error& error) {
@@ -70,7 +58,7 @@ void ModelChangeRequests::refuse(HttpReply& reply, int status, const Error& erro
 }
 
 void ModelChangeRequests::pull(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
-  const auto wish = read_body(request).and_then(ollama::parse_pull);
+  const auto wish = parse_small_json(request.body).and_then(ollama::parse_pull);
   if (!wish) return refuse(*reply, http_status(wish.error().code), {wish.error().code, wish.error().message, {}});
   const auto watch = std::make_shared<Watch>(*this, reply, wish->delivery);
   const auto id = keeper_.pulls().watch(
@@ -86,7 +74,7 @@ void ModelChangeRequests::pull(const HttpRequest& request, const std::shared_ptr
 
 void ModelChangeRequests::copy(const HttpRequest& request, const std::string& client,
                                const std::shared_ptr<HttpReply>& reply) {
-  auto wish = read_body(request).and_then(ollama::parse_copy);
+  auto wish = parse_small_json(request.body).and_then(ollama::parse_copy);
   if (!wish) return refuse(*reply, http_status(wish.error().code), {wish.error().code, wish.error().message, {}});
   const auto submitted = keeper_.copy(client, std::move(wish->source), std::move(wish->destination), answer_to(reply));
   if (!submitted) refuse(*reply, http_status(submitted.error().code), submitted.error());
@@ -94,7 +82,7 @@ void ModelChangeRequests::copy(const HttpRequest& request, const std::string& cl
 
 void ModelChangeRequests::remove(const HttpRequest& request, const std::string& client,
                                  const std::shared_ptr<HttpReply>& reply) {
-  auto name = read_body(request).and_then(ollama::parse_delete);
+  auto name = parse_small_json(request.body).and_then(ollama::parse_delete);
   if (!name) return refuse(*reply, http_status(name.error().code), {name.error().code, name.error().message, {}});
   const auto submitted = keeper_.remove(client, *std::move(name), answer_to(reply));
   if (!submitted) refuse(*reply, http_status(submitted.error().code), submitted.error());

@@ -86,6 +86,8 @@ Result<void> ModelKeeper::pull_now(const std::string& name, const store::OnProgr
                                    const std::stop_token& stop) {
   store::PullOptions options = TRY(management_.pull_options());
   options.naming = store::Naming::kNamesAlone;
+  // Two clients may want one model by two names.
+  options.when_pulled = store::WhenPulled::kWait;
   options.may_be_called = [this](const Sha256& digest, const std::vector<std::string>& names) -> Result<void> {
     const auto same = management_.store->find(digest.hex(), store::Naming::kNamesAlone);
     return check_names(names, same ? table_.find_file(same->parts.front()).get() : nullptr);
@@ -141,7 +143,7 @@ Result<void> ModelKeeper::copy_now(const std::string& source, const std::string&
   const store::Store& store = *management_.store;
   const auto model = store.find(source, store::Naming::kNamesAlone);
   if (!model) {
-    const auto entry = table_.find(source);
+    const auto entry = table_.find(source).entry;
     return entry ? lies_elsewhere(source, *entry) : std::unexpected(model.error());
   }
   const auto entry = table_.find_file(model->parts.front());
@@ -174,7 +176,7 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
   // What is another program's the store refuses to touch, and says so.
   const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
   if (!removal) {
-    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name) : nullptr;
+    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name).entry : nullptr;
     return entry ? lies_elsewhere(name, *entry) : std::unexpected(removal.error());
   }
   const store::StoredModel& model = removal->model;

@@ -40,24 +40,27 @@ std::shared_ptr<const ModelTable::List> ModelTable::list() const {
   return list_;
 }
 
-std::shared_ptr<const ModelEntry> ModelTable::find(std::string_view name) const {
+ModelTable::Found ModelTable::find(std::string_view name) const {
   const auto all = list();
-  const auto first = [&](const auto& fits) -> std::shared_ptr<const ModelEntry> {
-    const auto found =
-        std::ranges::find_if(*all, [&](const Listed& listed) { return std::ranges::any_of(listed.names, fits); });
-    return found == all->end() ? nullptr : found->entry;
+  const auto first = [&](const auto& fits) -> Found {
+    for (const Listed& listed : *all) {
+      const auto own = std::ranges::find_if(listed.names, fits);
+      if (own != listed.names.end()) return {listed.entry, *own};
+    }
+    return {};
   };
   // As it is written first: what the node was started with may be "x" and "x:latest".
-  if (auto found = first([&](const std::string& own) { return own == name; })) return found;
-  if (auto found = first([&](const std::string& own) { return store::same_name(own, name); })) return found;
+  if (Found found = first([&](const std::string& own) { return own == name; }); found.entry) return found;
+  if (Found found = first([&](const std::string& own) { return store::same_name(own, name); }); found.entry)
+    return found;
   const auto parsed = store::parse_model_name(name);
-  if (!parsed) return nullptr;
+  if (!parsed) return {};
   if (const auto* given = std::get_if<store::ShortName>(&*parsed)) {
     const std::string whole = store::to_string(store::complete(*given));
     return first([&](const std::string& own) { return store::same_name(own, whole); });
   }
   const auto* hub = std::get_if<store::HubName>(&*parsed);
-  if (hub == nullptr) return nullptr;
+  if (hub == nullptr) return {};
   const std::string whole = ascii_lower(store::to_string(*hub));
   return first([&](const std::string& own) {
     const std::string text = ascii_lower(own);
@@ -72,6 +75,12 @@ std::shared_ptr<const ModelEntry> ModelTable::find_file(const std::filesystem::p
     return std::filesystem::equivalent(listed.entry->served().model().path(), file, not_there);
   });
   return found == all->end() ? nullptr : found->entry;
+}
+
+std::string ModelTable::name_of(const ModelEntry& entry) const {
+  const auto all = list();
+  const auto found = std::ranges::find(*all, &entry, [](const Listed& listed) { return listed.entry.get(); });
+  return found == all->end() ? entry.served().id() : found->names.front();
 }
 
 Result<void> ModelTable::add(std::shared_ptr<const ModelEntry> entry, std::vector<std::string> names) {

@@ -53,10 +53,18 @@ class ModelTable {
 
   // In the order in which they came.
   std::shared_ptr<const List> list() const;
-  // By a name as clients write it: "qwen3" and "qwen3:latest" are what the store understands by them. Null.
-  std::shared_ptr<const ModelEntry> find(std::string_view name) const;
+  // By a name as clients write it: "qwen3" and "qwen3:latest" are what the store understands by them. `name` is then
+  // the model's own that is meant. Null.
+  struct Found {
+    std::shared_ptr<const ModelEntry> entry;
+    std::string name = {};
+  };
+  Found find(std::string_view name) const;
   // Whose first file this is; null.
   std::shared_ptr<const ModelEntry> find_file(const std::filesystem::path& file) const;
+
+  // As it is called first now; as it was when it came, where it has gone.
+  std::string name_of(const ModelEntry& entry) const;
 
   // Names that another model has stay with it; kInvalidArgument where so none is left.
   Result<void> add(std::shared_ptr<const ModelEntry> entry, std::vector<std::string> names);

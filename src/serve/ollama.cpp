@@ -206,14 +206,13 @@ Result<std::vector<text::ChatMessage>> parse_messages(Fields& body) {
   return messages;
 }
 
-Result<ParsedRequest> parse_common(Fields& body, Kind kind, const ServedModel& model) {
-  TRY(check_model(body, model));
+Result<ParsedRequest> parse_common(Fields& body, Kind kind, const std::string& called) {
   ParsedRequest parsed;
   parsed.delivery = TRY(body.flag("stream"))
   .value_or(true) ? Delivery::kStream : Delivery::kWhole;
   TRY(parse_options(body, parsed.request));
   parsed.request.keep_alive = TRY(parse_keep_alive(body));
-  parsed.format = std::make_unique<Format>(kind, model.id());
+  parsed.format = std::make_unique<Format>(kind, called);
   return parsed;
 }
 
@@ -223,12 +222,12 @@ bool asks_nothing(const Json* asked) {
   return (asked->is_string() && asked->get<std::string>().empty()) || (asked->is_array() && asked->get_array().empty());
 }
 
-Result<ParsedRequest> wish_to_load(Fields& body, Kind kind, const ServedModel& model, ParsedRequest parsed) {
+Result<ParsedRequest> wish_to_load(Fields& body, Kind kind, const std::string& called, ParsedRequest parsed) {
   body.allow({"format", "system", "template", "raw", "suffix", "think", "tools"});
   TRY(body.refuse_rest());
   const std::optional<Duration> keep_alive = parsed.request.keep_alive;
   JsonObject object;
-  object.text("model", model.id()).text("created_at", time_text(std::chrono::system_clock::now()));
+  object.text("model", called).text("created_at", time_text(std::chrono::system_clock::now()));
   if (kind == Kind::kChat) {
     object.raw("message", R"({"role":"assistant","content":""})");
   } else {
@@ -243,8 +242,9 @@ Result<ParsedRequest> wish_to_load(Fields& body, Kind kind, const ServedModel& m
 
 Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  ParsedRequest parsed = TRY(parse_common(body, Kind::kChat, model));
-  if (asks_nothing(body.take("messages"))) return wish_to_load(body, Kind::kChat, model, std::move(parsed));
+  const std::string called = TRY(take_model(body));
+  ParsedRequest parsed = TRY(parse_common(body, Kind::kChat, called));
+  if (asks_nothing(body.take("messages"))) return wish_to_load(body, Kind::kChat, called, std::move(parsed));
   text::ChatRequest chat;
   chat.messages = TRY(parse_messages(body));
   AnswerForm form;
@@ -258,8 +258,9 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
 
 Result<ParsedRequest> parse_generate(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  ParsedRequest parsed = TRY(parse_common(body, Kind::kGenerate, model));
-  if (asks_nothing(body.take("prompt"))) return wish_to_load(body, Kind::kGenerate, model, std::move(parsed));
+  const std::string called = TRY(take_model(body));
+  ParsedRequest parsed = TRY(parse_common(body, Kind::kGenerate, called));
+  if (asks_nothing(body.take("prompt"))) return wish_to_load(body, Kind::kGenerate, called, std::move(parsed));
   const std::string prompt = TRY(body.required_text("prompt"));
   const auto system = TRY(body.text("system"));
   const bool raw = TRY(body.flag("raw"))

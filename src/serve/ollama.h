@@ -31,8 +31,8 @@ struct RunningModel {
 std::string model_list(std::span<const ListedModel> models);
 std::string running_list(std::span<const RunningModel> models);
 Result<std::string> show(const Json& body, const ServedModel& model);
-// Takes 'model': "name" and "name:latest" are the same to Ollama's clients.
-Result<void> check_model(Fields& body, const ServedModel& model);
+// Takes 'model', or 'name' as older clients call it: which model that is has been found out before.
+Result<std::string> take_model(Fields& body);
 // Takes 'keep_alive': seconds, or a duration such as "5m".
 Result<std::optional<Duration>> parse_keep_alive(Fields& body);
 std::string time_text(std::chrono::system_clock::time_point time);

@@ -104,15 +104,12 @@ std::string time_text(std::chrono::system_clock::time_point time) {
   return std::format("{:%FT%TZ}", std::chrono::floor<std::chrono::microseconds>(time));
 }
 
-Result<void> check_model(Fields& body, const ServedModel& model) {
-  // Older clients call it so.
+Result<std::string> take_model(Fields& body) {
   auto named = TRY(body.text("model"));
-  const auto by_old_name = TRY(body.text("name"));
-  if (!named) named = by_old_name;
+  auto by_old_name = TRY(body.text("name"));
+  if (!named) named = std::move(by_old_name);
   if (!named) return body.wrong("model", "is missing");
-  if (*named == model.id() || *named == model.id() + ":latest") return {};
-  return fail(ErrorCode::kNotFound, std::format("model '{}' not found; this server has '{}'", *named, model.id()),
-              "model");
+  return *std::move(named);
 }
 
 Result<std::optional<Duration>> parse_keep_alive(Fields& body) {
@@ -157,7 +154,7 @@ std::string running_list(std::span<const RunningModel> models) {
 
 Result<std::string> show(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(check_model(body, model));
+  TRY(take_model(body));
   body.allow({"verbose"});
   TRY(body.refuse_rest());
   std::vector<std::string> capabilities{json_string("completion")};

@@ -44,7 +44,7 @@ TEST_F(Ollama, RefusesByNameWhatItCannotDo) {
            {R"({"model":"tiny","prompt":"x","images":["abc"]})", "images"},
            {R"({"model":"tiny","prompt":"x","options":{"mirostat":1}})", "options.mirostat"},
            {R"({"model":"tiny","prompt":"x","think":"much"})", "think"},
-           {R"({"model":"other","prompt":"x"})", "model"}}) {
+           {R"({"prompt":"x"})", "model"}}) {
     const auto parsed = generate(body);
     ASSERT_FALSE(parsed) << body;
     EXPECT_EQ(parsed.error().context, name);

@@ -82,6 +82,29 @@ Result<void> parse_response_format(Fields& body, AnswerForm& form) {
   return parse_text_format(*value, "response_format", Nesting::kInner, form);
 }
 
+// 'grammar', as llama.cpp's server has it, or 'structured_outputs.grammar', as vLLM's.
+Result<void> parse_grammar(Fields& body, AnswerForm& form) {
+  auto grammar = TRY(body.text("grammar"));
+  std::string where = "grammar";
+  if (const Json* outputs = body.take("structured_outputs")) {
+    Fields fields = TRY(Fields::of(*outputs, "structured_outputs"));
+    auto inner = TRY(fields.text("grammar"));
+    TRY(fields.refuse_rest());
+    if (!inner) return fields.wrong("grammar", "is missing");
+    if (grammar) return body.wrong("grammar", "cannot be given with 'structured_outputs'");
+    grammar = std::move(inner);
+    where = fields.path_of("grammar");
+  }
+  // Clients that have none send an empty one.
+  if (!grammar || grammar->empty()) return {};
+  if (form.content != ContentForm::kFree) return body.wrong(where, "cannot be given with 'response_format'");
+  if (form.tools.any()) return body.wrong(where, "cannot be given with 'tools'");
+  form.content = ContentForm::kGrammar;
+  form.grammar = *std::move(grammar);
+  form.schema_path = std::move(where);
+  return {};
+}
+
 Result<void> parse_prompts(Fields& body, CanonicalRequest& request, FormatOptions& format, const ServedModel& model) {
   const Json* value = body.take("prompt");
   const auto suffix = TRY(body.text("suffix"));
@@ -131,12 +154,7 @@ std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::si
   return tokens;
 }
 
-Result<void> check_model(Fields& body, const ServedModel& model) {
-  const std::string wanted = TRY(body.required_text("model"));
-  if (wanted == model.id()) return {};
-  return fail(ErrorCode::kNotFound,
-              std::format("the model '{}' is not served here; this server has '{}'", wanted, model.id()), "model");
-}
+Result<std::string> take_model(Fields& body) { return body.required_text("model"); }
 
 Result<void> refuse_storing(Fields& body) {
   if (!TRY(body.flag("store")).value_or(false)) return {};
@@ -285,8 +303,7 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed;
   FormatOptions format;
-  TRY(check_model(body, model));
-  format.model = model.id();
+  format.model = TRY(take_model(body));
   TRY(parse_stream(body, parsed, format));
   TRY(parse_sampling(body, parsed.request, model.vocabulary().size()));
   if (const auto most = TRY(body.integer("max_completion_tokens", 1, UINT32_MAX / 2))) {
@@ -301,6 +318,7 @@ Result<ParsedRequest> parse_chat(const Json& json, const ServedModel& model) {
   AnswerForm form;
   TRY(parse_response_format(body, form));
   form.tools = TRY(parse_tools(body));
+  TRY(parse_grammar(body, form));
   text::ChatRequest chat;
   TRY(parse_effort(body, "reasoning_effort", model, chat));
   if (TRY(body.text("service_tier")).value_or("auto") == "priority") {
@@ -323,8 +341,7 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
   Fields body = TRY(Fields::of(json));
   ParsedRequest parsed;
   FormatOptions format;
-  TRY(check_model(body, model));
-  format.model = model.id();
+  format.model = TRY(take_model(body));
   TRY(parse_stream(body, parsed, format));
   TRY(parse_sampling(body, parsed.request, model.vocabulary().size()));
   // The API's own default, here alone.
@@ -340,6 +357,13 @@ Result<ParsedRequest> parse_completion(const Json& json, const ServedModel& mode
     return body.wrong("best_of", "may only be the same as 'n': this server does not choose among answers");
   }
   TRY(parse_prompts(body, parsed.request, format, model));
+  AnswerForm form;
+  TRY(parse_grammar(body, form));
+  if (form.content == ContentForm::kGrammar && !TRY(body.text("suffix")).value_or("").empty()) {
+    return body.wrong(form.schema_path, "cannot be given with 'suffix'");
+  }
+  parsed.request.form = TRY(model.form(form, {}));
+  if (parsed.request.form) parsed.request.marks = model.marks();
   const bool echo = TRY(body.flag("echo"))
   == true;
   if (echo && format.logprobs) {
@@ -386,15 +410,6 @@ std::string error_body(int status, const Error& error) {
   const bool no_model = status == 404 && error.context == "model";
   inner.text("code", too_long ? "context_length_exceeded" : no_model ? "model_not_found" : error_code_name(error.code));
   return JsonObject().raw("error", inner.str()).str();
-}
-
-std::string error_body(int status, std::string_view message) {
-  Error error{ErrorCode::kInvalidArgument, std::string(message), {}};
-  if (status == 401 || status == 403) error.code = ErrorCode::kRefused;
-  if (status == 404) error.code = ErrorCode::kNotFound;
-  if (status == 408) error.code = ErrorCode::kTimeout;
-  if (status == 429 || status == 503) error.code = ErrorCode::kNoCapacity;
-  return error_body(status, error);
 }
 
 }  // namespace baton::serve::openai

@@ -26,12 +26,12 @@ std::string model_entry(const NamedModel& model);
 
 // {"error": {"message", "type", "param", "code"}}
 std::string error_body(int status, const Error& error);
-std::string error_body(int status, std::string_view message);
 
 // For adapters that take the same parameters.
 // Token ids, or nothing where the array holds something else.
 std::optional<std::vector<Token>> token_list(const Json::array_t& items, std::size_t vocabulary);
-Result<void> check_model(Fields& body, const ServedModel& model);
+// The name that the model is called by: which model that is has been found out before.
+Result<std::string> take_model(Fields& body);
 // Takes 'messages'.
 Result<std::vector<text::ChatMessage>> parse_messages(Fields& body);
 Result<text::ChatMessage> parse_message(const Json& value, const std::string& path);

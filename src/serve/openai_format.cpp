@@ -1,8 +1,8 @@
 #include "serve/openai_format.h"
 
-#include <cmath>
 #include <format>
 
+#include "serve/answer_book.h"
 #include "serve/json.h"
 #include "serve/openai.h"
 
@@ -53,26 +53,6 @@ std::string usage_json(const Usage& usage) {
       .str();
 }
 
-double milliseconds(double seconds) { return std::round(seconds * 1e6) / 1e3; }
-
-// Machines that were lost, and how the answer went on.
-std::string replans_json(std::span<const node::Recovery> recoveries) {
-  std::vector<std::string> replans;
-  for (const node::Recovery& recovery : recoveries) {
-    replans.push_back(JsonObject()
-                          .text("lost", recovery.lost ? recovery.lost->name : "")
-                          .text("reason", recovery.error.message)
-                          .text("plan", recovery.plan)
-                          .text("replanned", recovery.replanned.to_string())
-                          .integer("from_token", recovery.salvaged_tokens)
-                          .integer("of_tokens", recovery.text_tokens)
-                          .number("failed_ms", milliseconds(recovery.failed_s))
-                          .number("cost_ms", milliseconds(recovery.cost_s()))
-                          .str());
-  }
-  return json_array(replans);
-}
-
 // Not OpenAI's: how the answer was made.
 std::string course_json(const AnswerEnd& end) {
   return JsonObject()
@@ -80,9 +60,9 @@ std::string course_json(const AnswerEnd& end) {
       .text("plan", end.plan)
       .flag("recovered", !end.recoveries.empty())
       .raw("replans", replans_json(end.recoveries))
-      .number("queue_ms", milliseconds(end.queue_s))
-      .number("prefill_ms", milliseconds(end.prefill_s))
-      .number("decode_ms", milliseconds(end.decode_s))
+      .number("queue_ms", in_milliseconds(end.queue_s))
+      .number("prefill_ms", in_milliseconds(end.prefill_s))
+      .number("decode_ms", in_milliseconds(end.decode_s))
       .integer("prompt_tokens", end.prompt_tokens)
       .integer("cached_tokens", end.cached_tokens)
       .integer("completion_tokens", end.new_tokens)

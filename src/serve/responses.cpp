@@ -149,11 +149,11 @@ Result<ToolUse> parse_functions(Fields& body, Asked& asked) {
 
 Result<ParsedRequest> parse(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(openai::check_model(body, model));
+  std::string called = TRY(openai::take_model(body));
   ParsedRequest parsed;
   CanonicalRequest& request = parsed.request;
   Asked asked {
-    .model = model.id(), .instructions = TRY(body.text("instructions"))
+    .model = std::move(called), .instructions = TRY(body.text("instructions"))
     , .max_output_tokens = std::nullopt
   };
   if (const auto most = TRY(body.integer("max_output_tokens", 1, UINT32_MAX / 2))) {

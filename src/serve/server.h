@@ -40,6 +40,9 @@ struct ServerOptions {
   ModelChanges changes = ModelChanges::kFromHere;
 };
 
+// Whether other machines may reach it.
+bool reached_from_elsewhere(const ServerOptions& options);
+
 class Server {
  public:
   // What start() refuses whatever the models: kInvalidArgument where it would listen to other machines while there is

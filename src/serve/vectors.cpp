@@ -156,7 +156,7 @@ Result<std::vector<Document>> parse_documents(Fields& body) {
 
 Result<VectorRequest> parse_embeddings(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(openai::check_model(body, model));
+  std::string called = TRY(openai::take_model(body));
   VectorRequest request;
   request.work.pooling = TRY(engine::read_pooling(model.model()));
   const std::size_t dimensions = TRY(parse_dimensions(body, model));
@@ -166,7 +166,8 @@ Result<VectorRequest> parse_embeddings(const Json& json, const ServedModel& mode
   request.work.texts = TRY(parse_input(body, model));
   body.allow({"user"});
   TRY(body.refuse_rest());
-  request.answer = [id = model.id(), dimensions, in_base64 = encoding == "base64"](Vectors made, std::size_t tokens) {
+  request.answer = [called = std::move(called), dimensions, in_base64 = encoding == "base64"](Vectors made,
+                                                                                              std::size_t tokens) {
     std::vector<std::string> items;
     for (std::size_t index = 0; index < made.size(); ++index) {
       shorten(made[index], dimensions);
@@ -175,7 +176,7 @@ Result<VectorRequest> parse_embeddings(const Json& json, const ServedModel& mode
       items.push_back(item.raw("embedding", in_base64 ? encoded(made[index]) : numbers(made[index])).str());
     }
     JsonObject answer;
-    answer.text("object", "list").raw("data", json_array(items)).text("model", id);
+    answer.text("object", "list").raw("data", json_array(items)).text("model", called);
     return answer.raw("usage", usage(tokens)).str();
   };
   return request;
@@ -183,21 +184,21 @@ Result<VectorRequest> parse_embeddings(const Json& json, const ServedModel& mode
 
 Result<VectorRequest> parse_ollama_embed(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(ollama::check_model(body, model));
+  std::string called = TRY(ollama::take_model(body));
   const Json* input = body.take("input");
   if (input == nullptr) return body.wrong("input", "is missing");
   VectorRequest request = TRY(ollama_request(body, model, *input, "input"));
   if (!TRY(body.flag("truncate")).value_or(true)) request.too_long = TooLong::kRefuse;
   const std::size_t dimensions = TRY(parse_dimensions(body, model));
   TRY(body.refuse_rest());
-  request.answer = [id = model.id(), dimensions, begun = now()](Vectors made, std::size_t tokens) {
+  request.answer = [called = std::move(called), dimensions, begun = now()](Vectors made, std::size_t tokens) {
     std::vector<std::string> items;
     for (std::vector<float>& vector : made) {
       shorten(vector, dimensions);
       items.push_back(numbers(vector));
     }
     JsonObject answer;
-    answer.text("model", id).raw("embeddings", json_array(items));
+    answer.text("model", called).raw("embeddings", json_array(items));
     answer.integer("total_duration", (now() - begun).count()).integer("load_duration", 0);
     return answer.integer("prompt_eval_count", static_cast<std::int64_t>(tokens)).str();
   };
@@ -206,7 +207,7 @@ Result<VectorRequest> parse_ollama_embed(const Json& json, const ServedModel& mo
 
 Result<VectorRequest> parse_ollama_embeddings(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(ollama::check_model(body, model));
+  TRY(ollama::take_model(body));
   const Json* prompt = body.take("prompt");
   if (prompt == nullptr || !prompt->is_string()) return body.wrong("prompt", "must be a text");
   VectorRequest request = TRY(ollama_request(body, model, *prompt, "prompt"));
@@ -220,7 +221,7 @@ Result<VectorRequest> parse_ollama_embeddings(const Json& json, const ServedMode
 
 Result<VectorRequest> parse_rerank(const Json& json, const ServedModel& model) {
   Fields body = TRY(Fields::of(json));
-  TRY(openai::check_model(body, model));
+  std::string called = TRY(openai::take_model(body));
   const engine::RankHead head = TRY(engine::RankHead::read(model.model()));
   const std::string query = TRY(body.required_text("query"));
   std::vector<Document> documents = TRY(parse_documents(body));
@@ -233,8 +234,8 @@ Result<VectorRequest> parse_rerank(const Json& json, const ServedModel& model) {
   for (const Document& document : documents) {
     request.work.texts.push_back(TRY(model.pair_prompt(query, document.text)));
   }
-  request.answer = [id = model.id(), head, top, with_documents, documents = std::move(documents)](Vectors made,
-                                                                                                  std::size_t tokens) {
+  request.answer = [called = std::move(called), head, top, with_documents, documents = std::move(documents)](
+                       Vectors made, std::size_t tokens) {
     std::vector<float> scores;
     for (const std::vector<float>& row : made) scores.push_back(head.score(row));
     std::vector<std::size_t> order(scores.size());
@@ -250,7 +251,7 @@ Result<VectorRequest> parse_rerank(const Json& json, const ServedModel& model) {
       results.push_back(result.str());
     }
     JsonObject answer;
-    answer.text("model", id).text("object", "list").raw("usage", usage(tokens));
+    answer.text("model", called).text("object", "list").raw("usage", usage(tokens));
     return answer.raw("results", json_array(results)).str();
   };
   return request;

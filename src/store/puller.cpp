@@ -16,6 +16,8 @@ namespace baton::store {
 namespace {
 
 constexpr auto kTellInterval = std::chrono::milliseconds(100);
+// How often it is looked whether somebody else is done.
+constexpr auto kLookAgain = std::chrono::milliseconds(100);
 
 std::int64_t system_clock_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -147,9 +149,36 @@ Result<StoredModel> Puller::finish(Staging staging, Manifest manifest) {
   return library_.adopt(std::move(staging), manifest, taken_names());
 }
 
+Result<Staging> Puller::stage(const std::string& key) {
+  while (true) {
+    auto staging = library_.stage(key);
+    const bool is_taken = !staging && staging.error().code == ErrorCode::kNoCapacity;
+    if (!is_taken || options_.when_pulled == WhenPulled::kFail) return staging;
+    progress_.problem = "the same model is being pulled already";
+    enter(PullPhase::kWaiting);
+    if (!wait_unless_stopped(Duration(kLookAgain), options_.stop)) return fail(ErrorCode::kCancelled, "stopped");
+  }
+}
+
+Result<std::optional<StoredModel>> Puller::name_what_is_here(const Sha256& digest,
+                                                             const std::vector<std::string>& names) {
+  if (!library_.read_manifest(digest)) return std::nullopt;
+  TRY(check_names(digest, names));
+  for (const std::string& name : names) TRY(library_.add_name(digest, name, taken_names()));
+  for (StoredModel& model : TRY(library_.list())) {
+    if (model.digest == digest) return std::move(model);
+  }
+  return std::nullopt;
+}
+
 Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
   Manifest& manifest = wanted.manifest;
-  Staging staging = TRY(library_.stage(key));
+  Staging staging = TRY(stage(key));
+  // Perhaps since a moment, by another name.
+  const bool knows_all = std::ranges::all_of(wanted.digests, [](const auto& digest) { return digest.has_value(); });
+  if (knows_all) {
+    if (auto here = TRY(name_what_is_here(manifest.digest(), manifest.names))) return *std::move(here);
+  }
   begin(manifest.source, manifest.bytes());
   // Before the first of several parts, not with the last.
   TRY(check_free_space(staging.folder, bytes_missing(staging.folder, manifest)));
@@ -264,20 +293,12 @@ Result<StoredModel> Puller::pull_from_members(const std::string& model) {
 Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const std::string& called) {
   const Sha256 digest = offer.digest();
   begin("node " + taker.node(), offer.bytes());
-  if (library_.read_manifest(digest)) {
-    // It is here under another name.
-    if (!digest.hex().starts_with(called)) {
-      const std::string name = without_ending(called);
-      TRY(check_names(digest, {name}));
-      TRY(library_.add_name(digest, name, taken_names()));
-    }
-    for (StoredModel& model : TRY(library_.list())) {
-      if (model.digest == digest) return std::move(model);
-    }
-  }
+  const bool is_named = !digest.hex().starts_with(called);
+  const std::vector<std::string> asked_by = is_named ? std::vector{without_ending(called)} : std::vector<std::string>();
+  if (auto here = TRY(name_what_is_here(digest, asked_by))) return *std::move(here);
   Manifest manifest{.names = {}, .source = "node " + taker.node(), .parts = offer.parts};
   // Under the name that it was asked for by, unless that was its digest.
-  if (digest.hex().starts_with(called)) {
+  if (!is_named) {
     for (const std::string& name : offer.names) manifest.names.push_back(without_ending(name));
   } else {
     // A repository alone does not say which of its models this is.
@@ -287,7 +308,8 @@ Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const st
     manifest.names = {full == offer.names.end() ? without_ending(called) : *full};
   }
   TRY(check_names(digest, manifest.names));
-  Staging staging = TRY(library_.stage(digest.hex()));
+  Staging staging = TRY(stage(digest.hex()));
+  if (auto here = TRY(name_what_is_here(digest, asked_by))) return *std::move(here);
   for (std::uint32_t i = 0; i < offer.parts.size(); ++i) {
     const std::filesystem::path path = staging.folder / offer.parts[i].file;
     begin_part(offer.parts[i], offer.parts[i].sha256);

@@ -44,6 +44,12 @@ enum class Naming {
   kNamesAlone,
 };
 
+// What becomes of a pull while somebody else pulls the same, perhaps by another name.
+enum class WhenPulled {
+  kFail,  // kNoCapacity
+  kWait,  // it ends with that one, or goes on where that one has stopped
+};
+
 struct PullOptions {
   // Without a quantisation named, the largest up to Q8_0 that leaves room to work in so many bytes. 0: the smallest.
   std::uint64_t memory_bytes = 0;
@@ -51,6 +57,7 @@ struct PullOptions {
   std::shared_ptr<const Peers> peers = nullptr;
   PullFrom from = PullFrom::kMembersThenHub;
   Naming naming = Naming::kAnything;
+  WhenPulled when_pulled = WhenPulled::kFail;
   std::string member = {};  // this one alone is asked; empty: as `from` says
   // Asked before a model gets names, and before it is fetched where it is known by then: an error ends the pull.
   std::function<Result<void>(const Sha256& digest, const std::vector<std::string>& names)> may_be_called = {};
@@ -87,7 +94,7 @@ class Store {
   // Blocks, for hours if need be; what has come stays when it ends early, and the next call goes on from there. Every
   // byte is verified before the model has a name. Errors: kNotFound, kInvalidArgument; kRefused (the hub wants a
   // token, a member does not give it); kUnavailable, kTimeout after several tries; kCorrupt (a checksum is wrong: what
-  // came is thrown away); kIo (also a full disk: what came stays); kNoCapacity while another process pulls the same;
+  // came is thrown away); kIo (also a full disk: what came stays); kNoCapacity while somebody else pulls the same;
   // kCancelled by `stop`.
   Result<StoredModel> pull(std::string_view name, const PullOptions& options) const;
 

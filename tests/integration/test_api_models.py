@@ -1,5 +1,6 @@
 """Models that come and go by Ollama's API of a running 'baton up': pulled from a hub, copied, listed, used and deleted."""
 
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -120,6 +121,15 @@ class Changes(Served):
         # One of its names may go while it is loaded, the last may not.
         self.assertEqual(self.change(server, "DELETE", "/api/delete", model=NAME)[0], 200)
         self.assertEqual(self.names(server), ["tiny", "mine"])
+        # It is called so from now on, and no longer as it came.
+        for path, body in (("/v1/completions", {"prompt": [300], "max_tokens": 2}),
+                           ("/api/generate", {"prompt": "x", "raw": True, "stream": False, "options": {"num_predict": 2}}),
+                           ("/api/generate", {"prompt": ""}), ("/v1/embeddings", {"input": "x"})):
+            status, _, answer = server.request("POST", path, {"model": "mine:latest", **body})
+            self.assertEqual((status, answer["model"]), (200, "mine"), answer)
+        self.assertEqual(server.request("GET", "/api/requests")[2]["requests"][-1]["model"], "mine")
+        status, _, answer = server.request("POST", "/v1/completions", {"model": NAME, "prompt": "x"})
+        self.assertEqual((status, answer["error"]["param"]), (404, "model"))
         status, answer = self.change(server, "DELETE", "/api/delete", name="mine")
         self.assertEqual(status, 409, answer)
         self.assertIn("keep_alive", answer["error"])
@@ -275,6 +285,60 @@ class Interrupted(Served):
         self.assertEqual(rest[-1], {"status": "success"})
         self.assertEqual(len(self.hub.downloads()), 1)
 
+    def test_one_model_by_two_names_comes_once(self):
+        self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)
+        server = self.serve()
+        self.hub.bytes_per_second = SLOW_BYTES_PER_S
+        first = self.begin(server)
+        second = server.connect()
+        with contextlib.closing(second):
+            second.request("POST", "/api/pull", json.dumps({"model": "hf.co/other/copy-GGUF"}))
+            lines = [json.loads(line) for line in second.getresponse().read().splitlines()]
+        self.assertEqual(lines[-1], {"status": "success"})
+        self.assertIn("trying again soon: the same model is being pulled already", [line["status"] for line in lines])
+        self.assertEqual(json.loads(first[1].read().splitlines()[-1]), {"status": "success"})
+        first[0].close()
+        self.assertEqual(len(self.hub.downloads()), 1)
+        self.assertEqual(sorted(self.names(server)), [f"hf.co/other/copy-GGUF:F16", NAME, "tiny"])
+        self.assertEqual(self.files(), ["tiny-F16.gguf"])
+
+    def test_who_waits_for_anothers_pull_goes_on_where_that_stops(self):
+        self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)
+        server = self.serve()
+        self.hub.bytes_per_second = SLOW_BYTES_PER_S
+        first = self.begin(server)
+        second = server.connect()
+        with contextlib.closing(second):
+            second.request("POST", "/api/pull", json.dumps({"model": "hf.co/other/copy-GGUF"}))
+            response = second.getresponse()
+            while "trying again" not in json.loads(response.readline())["status"]:
+                pass
+            self.leave(*first)
+            self.assertEqual(json.loads(response.read().splitlines()[-1]), {"status": "success"})
+        self.assertEqual(self.names(server), ["tiny", "hf.co/other/copy-GGUF:F16"])
+
+    def test_a_pull_and_a_deletion_at_once_leave_all_of_it_or_nothing(self):
+        server = self.serve()
+        for number in range(12):
+            with contextlib.ExitStack() as stack:
+                pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(3))
+                begun = [pool.submit(self.change, server, "POST", "/api/pull", model=NAME, stream=False)]
+                time.sleep(number * 0.02)
+                begun.append(pool.submit(self.change, server, "DELETE", "/api/delete", model=NAME))
+                begun.append(pool.submit(self.change, server, "POST", "/api/copy", source=NAME, destination="mine"))
+                pulled, deleted, copied = [one.result() for one in begun]
+            # What was deleted as soon as it had come says so.
+            self.assertIn(pulled[0], (200, 404), pulled)
+            self.assertIn(deleted[0], (200, 404), deleted)
+            self.assertIn(copied[0], (200, 404), copied)
+            names = self.names(server)
+            self.assertEqual(self.files(), ["tiny-F16.gguf"] if len(names) > 1 else [], (names, pulled, deleted, copied))
+            for name in names[1:]:
+                self.text(server, name)
+                self.unload(server, name)
+                self.assertEqual(self.change(server, "DELETE", "/api/delete", model=name)[0], 200)
+        self.assertEqual((self.names(server), self.files()), (["tiny"], []))
+
     def test_so_many_at_once_and_no_more(self):
         self.hub.bytes_per_second = SLOW_BYTES_PER_S / 4
         for number in range(5):
@@ -353,6 +417,31 @@ class BetweenNodes(Processes):
                 response = connection.getresponse()
                 self.assertEqual(response.status, 200, response.read())
         self.assertEqual([(model["name"], model["source"]) for model in json.loads(b.must("ls", "--json"))], [("model", "node a")])
+
+    def test_another_programs_model_that_was_pulled_is_offered_to_members(self):
+        content = pathlib.Path(self.folder / "other.gguf")
+        synth(content, "--seed", "7")
+        blobs = self.folder / "ollama" / "blobs"
+        blobs.mkdir(parents=True)
+        digest = hashlib.sha256(content.read_bytes()).hexdigest()
+        (blobs / f"sha256-{digest}").write_bytes(content.read_bytes())
+        manifest = self.folder / "ollama/manifests/registry.ollama.ai/library/foreign/latest"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text(json.dumps({"layers": [{"mediaType": "application/vnd.ollama.image.model",
+                                                    "digest": f"sha256:{digest}", "size": content.stat().st_size}]}))
+        with mock.patch.dict(os.environ, {"OLLAMA_MODELS": str(self.folder / "ollama")}):
+            a, = self.cluster("a")
+        b = self.machine("b")
+        self.assertEqual(call("join", a.must("token").strip(), "--data", b.data, "--name", "b").returncode, 0)
+        # Nobody asked for it yet, and it is none of this node's.
+        self.assertEqual(b.baton("pull", "a/foreign").returncode, 3)
+        connection = http.client.HTTPConnection("127.0.0.1", int(a.api.rsplit(":", 1)[1]), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/api/pull", json.dumps({"model": "foreign", "stream": False}))
+            response = connection.getresponse()
+            self.assertEqual(response.status, 200, response.read())
+        b.must("pull", "a/foreign")
+        self.assertEqual([model["digest"] for model in json.loads(b.must("ls", "--json"))], [digest])
 
     def test_a_pull_takes_no_name_from_another_model(self):
         a, = self.cluster("a")

@@ -7,11 +7,12 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
 
-from cluster import Cluster, check_output, synth
+from cluster import BATON, DEVICE, Cluster, check_output, synth
 from api_server import ApiServer
 from gguf_file import GgufFile
 from test_cluster import Processes, call, wait_for
@@ -195,6 +196,22 @@ class SeveralModels(unittest.TestCase):
             self.text(server, "gamma")
             server.process.send_signal(signal.SIGTERM)
             self.assertEqual(server.process.wait(timeout=10), 0)
+
+    def test_a_first_model_that_takes_long_can_be_interrupted(self):
+        endless = self.cluster.folder / "endless-first.gguf"
+        endless.write_bytes(self.models[1].read_bytes())
+        os.truncate(endless, 1 << 40)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = subprocess.Popen([BATON, "up", str(endless), "--home", str(self.cluster.home("interrupted")), "--api",
+                                        "127.0.0.1:0", "--listen", "127.0.0.1:0", *DEVICE],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with process:
+                # So much it computes only where it hashes.
+                wait_for(lambda: sum(int(ticks) for ticks in pathlib.Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]) > 40,
+                         "it computes", 60)
+                process.send_signal(number)
+                self.assertEqual(process.wait(timeout=5), 130)
+                self.assertEqual(process.stdout.read(), b"")
 
     def test_the_same_name_twice_is_refused_at_the_start(self):
         result = call("up", self.models[0], self.models[0], "--data", self.cluster.home("local"), "--api", "127.0.0.1:0",

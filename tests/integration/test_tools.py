@@ -24,6 +24,12 @@ WEATHER = {"type": "object", "additionalProperties": False, "required": ["city",
 CLOCK = {"type": "object", "properties": {"zone": {"type": "string", "enum": ["UTC", "CET"]}}, "required": ["zone"]}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Tells the weather", "parameters": WEATHER}},
          {"type": "function", "function": {"name": "clock", "description": "Tells the time", "parameters": CLOCK}}]
+# Lists of numbers and lists, as JSON has them.
+NUMBERS = r"""
+root ::= list
+list ::= "[" ( item ("," " "? item)* )? "]"
+item ::= [1-9] [0-9]{0,3} | list
+"""
 SCHEMAS = {
     "person": {"type": "object", "required": ["name", "age"],
                "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 20}, "age": {"type": "integer", "minimum": 0,
@@ -134,6 +140,28 @@ class Json(Forms):
         for choice in answer["choices"]:
             jsonschema.validate(json.loads(choice["message"]["content"]), SCHEMAS["list"])
 
+    def test_a_grammar_is_kept_to_wherever_it_is_asked_for(self):
+        def check(text):
+            def whole(value):
+                return isinstance(value, int) or (isinstance(value, list) and all(whole(item) for item in value))
+
+            self.assertTrue(text.startswith("[") and text.endswith("]"), text)
+            self.assertTrue(whole(json.loads(text)), text)
+
+        for seed in range(4):
+            check(self.chat(grammar=NUMBERS, seed=seed)["message"]["content"])
+            check(self.chat(structured_outputs={"grammar": NUMBERS}, seed=seed)["message"]["content"])
+            status, _, answer = self.server.post("/v1/completions", prompt="Numbers:", grammar=NUMBERS, n=2, **HOT, seed=seed)
+            self.assertEqual(status, 200, answer)
+            for choice in answer["choices"]:
+                check(choice["text"])
+        self.assertIn(self.chat(grammar="root ::= \"yes\" | \"no\"", temperature=0)["message"]["content"], ("yes", "no"))
+
+    def test_a_broken_grammar_says_where(self):
+        status, _, answer = self.server.post("/v1/chat/completions", messages=HELLO, grammar="root ::= a\na ::= a \"x\"")
+        self.assertEqual((status, answer["error"]["param"]), (400, "grammar"))
+        self.assertIn("line 2: the rule 'a' begins with itself", answer["error"]["message"])
+
     def test_ollama_and_responses_take_schemas(self):
         status, _, answer = self.server.post("/api/chat", messages=HELLO, stream=False, format=SCHEMAS["person"],
                                              options={"temperature": 3, "num_predict": 400})
@@ -162,6 +190,10 @@ class Json(Forms):
         self.assertEqual(of({"$ref": "#/nowhere"}), f"{at}.$ref")
         self.assertEqual(of(False), at)
         self.assertEqual(refused(response_format={"type": "grammar"}), "response_format.type")
+        self.assertEqual(refused(grammar="root ::= root \"a\""), "grammar")
+        self.assertEqual(refused(structured_outputs={"grammar": "root ::= ["}), "structured_outputs.grammar")
+        self.assertEqual(refused(structured_outputs={"regex": "a+"}), "structured_outputs.regex")
+        self.assertEqual(refused(grammar="root ::= \"a\"", response_format={"type": "json_object"}), "grammar")
         self.assertEqual(refused(tools=[{"type": "web_search"}]), "tools[0].type")
         self.assertEqual(refused(tools=[{"type": "function", "function": {"name": "a b"}}]), "tools[0].function.name")
         self.assertEqual(refused(tool_choice="required"), "tool_choice")

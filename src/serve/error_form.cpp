@@ -1,0 +1,55 @@
+#include "serve/error_form.h"
+
+#include <boost/beast/http/status.hpp>
+
+#include "serve/anthropic.h"
+#include "serve/json.h"
+#include "serve/ollama.h"
+#include "serve/openai.h"
+
+namespace baton::serve {
+
+namespace {
+
+std::string problem_body(int status, const Error& error) {
+  namespace http = boost::beast::http;
+  const auto title = http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)));
+  JsonObject problem;
+  problem.text("type", "about:blank")
+      .text("title", std::string_view(title.data(), title.size()))
+      .integer("status", status)
+      .text("detail", error.message)
+      .text("code", error_code_name(error.code));
+  if (!error.context.empty()) problem.text("param", error.context);
+  return problem.str();
+}
+
+bool is_at(std::string_view path, std::string_view root) {
+  return path.starts_with(root) && (path.size() == root.size() || path[root.size()] == '/');
+}
+
+}  // namespace
+
+constinit const ErrorForm kOpenAiErrors{kJsonType, openai::error_body};
+constinit const ErrorForm kAnthropicErrors{kJsonType, anthropic::error_body};
+constinit const ErrorForm kOllamaErrors{kJsonType, ollama::error_body};
+constinit const ErrorForm kProblems{"application/problem+json", problem_body};
+
+const ErrorForm& error_form_for(std::string_view path) {
+  for (const std::string_view own : {"/api/cluster", "/api/plan", "/api/requests"}) {
+    if (is_at(path, own)) return kProblems;
+  }
+  if (is_at(path, "/v1/messages")) return kAnthropicErrors;
+  return path.starts_with("/api/") ? kOllamaErrors : kOpenAiErrors;
+}
+
+Error error_for_status(int status, std::string_view message) {
+  Error error{ErrorCode::kInvalidArgument, std::string(message), {}};
+  if (status == 401 || status == 403) error.code = ErrorCode::kRefused;
+  if (status == 404) error.code = ErrorCode::kNotFound;
+  if (status == 408) error.code = ErrorCode::kTimeout;
+  if (status == 429 || status == 503) error.code = ErrorCode::kNoCapacity;
+  return error;
+}
+
+}  // namespace baton::serve

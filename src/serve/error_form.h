@@ -1,0 +1,29 @@
+// How each API says that something went wrong. This node's own endpoints (/api/cluster, /api/plan, /api/requests) do so
+// by RFC 9457, "Problem Details for HTTP APIs".
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace baton::serve {
+
+struct ErrorForm {
+  std::string_view content_type;
+  std::string (*body)(int status, const Error& error);
+};
+
+extern const ErrorForm kOpenAiErrors;
+extern const ErrorForm kAnthropicErrors;
+extern const ErrorForm kOllamaErrors;
+// {"type": "about:blank", "title", "status", "detail", "code"}, and "param" where a parameter is meant.
+extern const ErrorForm kProblems;
+
+// Of the API that a path belongs to, whether there is anything at it or not.
+const ErrorForm& error_form_for(std::string_view path);
+
+// What is refused before anybody looks at it is known by its status alone.
+Error error_for_status(int status, std::string_view message);
+
+}  // namespace baton::serve
