@@ -138,8 +138,14 @@ struct Server::Impl {
   static const std::vector<Route>& routes() {
     static const std::vector<Route> all = {
         {.method = "POST", .path = "/v1/chat/completions", .parse = openai::parse_chat},
-        {.method = "POST", .path = "/v1/completions", .parse = openai::parse_completion},
-        {.method = "POST", .path = "/v1/responses", .parse = responses::parse},
+        {.method = "POST",
+         .path = "/v1/completions",
+         .parse = openai::parse_completion,
+         .error_body = openai::completion_error_body},
+        {.method = "POST",
+         .path = "/v1/responses",
+         .parse = responses::parse,
+         .error_body = openai::response_error_body},
         {.method = "POST", .path = "/v1/embeddings", .parse_vectors = vectors::parse_embeddings},
         {.method = "POST", .path = "/v1/rerank", .parse_vectors = vectors::parse_rerank},
         {.method = "POST",
