@@ -407,7 +407,9 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
       "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
-      "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
+      "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'\n\n"
+      "Stages of a plan that follow each other, as A and B here, send to each other: start each 'baton node' with\n"
+      "--trust and the other's fingerprint, too.");
   command->callback([&chosen, flags, command] {
     chosen = [flags, command] { return flags->model.empty() ? run_by_node(*flags, *command) : run(*flags); };
   });
