@@ -369,3 +369,4 @@ class Commands(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
+        self.assertIn(".SS Other machines\n", man[:man.index(".SH UP")])
