@@ -142,7 +142,8 @@ class Commands(unittest.TestCase):
     def test_bench_prints_a_table_for_people(self):
         for threads, word in ((1, "1 thread on CPU"), (2, "2 threads on CPU")):
             table = call("bench", self.model, "-p", "32", "-n", "0", "-t", threads, "-r", "2").stdout
-            self.assertRegex(table, rf"^pp32 +[0-9.]+ ± [0-9.]+ +tokens/s  {word}\n$")
+            self.assertRegex(table, rf"^{self.model}: llama, 8 layers, [0-9.]+ [kM]B, mostly f16; {word}\n"
+                                    r"pp32 +[0-9.]+ ± [0-9.]+ +tokens/s\n$")
 
     def plan(self, *arguments, status=0):
         result = call("plan", *arguments, "--json")
