@@ -135,7 +135,8 @@ Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
                              .max_new_tokens = flags.max_new_tokens,
                              .sampler = flags.sampler};
   const std::filesystem::path folder = TRY(flags.link.folder());
-  options.api = flags.node.api.empty() ? TRY(ApiRecord::read(folder)) : TRY(net::Endpoint::parse(flags.node.api));
+  options.api =
+      TRY(flags.node.api.empty() ? ApiRecord::read(folder) : in_flag("--api", net::Endpoint::parse(flags.node.api)));
   if (flags.is_dialogue()) block_dialogue_signals();
   auto answerer = ApiAnswerer::create(std::move(options));
   if (!answerer) {

@@ -256,7 +256,7 @@ class Commands(unittest.TestCase):
         result = call("run", self.model, "-p", "x", "--home", self.cluster.home("local"), "--prefill-on",
                       f"127.0.0.1:8771#{self.cluster.local_fingerprint}")
         self.assertEqual(result.returncode, 2, result.stderr)
-        self.assertIn("this machine's own fingerprint", result.stderr)
+        self.assertIn("is this machine's own (", result.stderr)
         self.assertEqual(result.stdout, "")
 
     def test_help_is_plain_and_begins_with_the_prompt(self):
