@@ -205,7 +205,7 @@ class Commands(unittest.TestCase):
         result = call("plan", self.model, "--devices", "spark,m3ultra", "--prompt", "64", "--output", "4")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("Predicted milliseconds.", result.stdout)
-        self.assertIn(" kB  prefill=", result.stdout)
+        self.assertIn(" MB  prefill=", result.stdout)
         self.assertNotIn("% longer", result.stdout)
 
     def test_plan_notes_a_prompt_longer_than_the_models_context(self):
@@ -285,7 +285,7 @@ class Commands(unittest.TestCase):
                                 (("up", self.model, "--listen", "here"), "baton: --listen: 'here'"),
                                 (("node", self.model, "--listen", "here"), "baton: --listen: 'here'"),
                                 (("node", self.model, "--trust", "abc"), "baton: --trust: 'abc'"),
-                                (("synth", self.cluster.folder / "x.gguf", "--heads", "7"), "--heads 7"),
+                                (("synth", self.cluster.folder / "x.gguf", "--heads", "7", "--kv-heads", "7"), "--heads 7"),
                                 (("synth", self.cluster.folder / "x.gguf", "--experts", "4"), "such as --experts-used 2"),
                                 (("synth", self.cluster.folder / "x.gguf", "--type", "q99"), "q99")):
             result = call(*arguments, "--home", self.cluster.home("local")) if arguments[0] != "synth" else call(*arguments)
