@@ -1,11 +1,15 @@
 #include "base/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <format>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/system_error.h"
@@ -16,6 +20,51 @@ namespace {
 
 // Some systems refuse a single write beyond 2 GiB.
 constexpr std::size_t kMaxWriteBytes = std::size_t{1} << 30;
+
+constexpr std::string_view kTemporaryEnding = ".part";
+
+std::string temporary_name(const std::string& name, unsigned serial) {
+  return std::format("{}.{}.{}{}", name, ::getpid(), serial, kTemporaryEnding);
+}
+
+// Whether temporary_name() may have made it from `name`, in some process.
+bool is_temporary_of(std::string_view name, std::string_view temporary) {
+  if (!temporary.starts_with(name) || !temporary.ends_with(kTemporaryEnding)) return false;
+  temporary.remove_prefix(name.size());
+  if (temporary.size() <= kTemporaryEnding.size()) return false;
+  temporary.remove_suffix(kTemporaryEnding.size());
+  const bool is_numbers = temporary.find_first_not_of(".0123456789") == std::string_view::npos;
+  return is_numbers && temporary.front() == '.' && std::ranges::count(temporary, '.') == 2;
+}
+
+// A writer holds a lock on its neighbour until it ends, however it does: what nobody has locked was left by one that
+// was killed. Where the file system has no locks, it stays.
+void remove_left_behind(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  std::error_code unknown;
+  for (auto entry = std::filesystem::directory_iterator(folder, unknown);
+       !unknown && entry != std::filesystem::directory_iterator(); entry.increment(unknown)) {
+    if (!is_temporary_of(name, entry->path().filename().string())) continue;
+    const int descriptor = ::open(entry->path().c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (descriptor < 0) continue;
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
+    ::close(descriptor);
+  }
+}
+
+// A descriptor of the new file, locked; -1 and errno where it cannot be made.
+int create_locked(const std::filesystem::path& path, unsigned mode) {
+  while (true) {
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    if (descriptor < 0) return descriptor;
+    struct stat facts{};
+    const bool removed = ::flock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &facts) == 0 && facts.st_nlink == 0;
+    if (!removed) return descriptor;
+    // Somebody who tidied up met it before it was locked.
+    ::close(descriptor);
+  }
+}
 
 }  // namespace
 
@@ -38,8 +87,9 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigne
   }
   // Two threads of one process may write the same path: each gets its own neighbour.
   static std::atomic<unsigned> serial = 0;
-  std::filesystem::path temporary = path.string() + std::format(".{}.{}.part", ::getpid(), serial++);
-  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  remove_left_behind(path);
+  std::filesystem::path temporary = temporary_name(path.string(), serial++);
+  const int descriptor = create_locked(temporary, mode);
   if (descriptor < 0) return system_error("create", path);
   return AtomicFile(descriptor, path, std::move(temporary));
 }

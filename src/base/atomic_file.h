@@ -10,9 +10,10 @@
 namespace baton {
 
 // Writes to a neighbour of `path` and renames it there in commit(). Destroyed before that, or after an error, it
-// removes what it wrote. Where a link stands at `path`, the file that it leads to is replaced; into a pipe or a device
-// it writes at once. Movable; not thread-safe. Errors: kNotFound for a missing folder, kInvalidArgument for a folder in
-// the file's place, else kIo, with the path.
+// removes what it wrote; what a killed process left beside `path` goes with the next AtomicFile there. Where a link
+// stands at `path`, the file that it leads to is replaced; into a pipe or a device it writes at once. Movable; not
+// thread-safe. Errors: kNotFound for a missing folder, kInvalidArgument for a folder in the file's place, else kIo,
+// with the path.
 class AtomicFile {
  public:
   static Result<AtomicFile> create(const std::filesystem::path& path, unsigned mode = 0644);

@@ -39,9 +39,9 @@ Result<net::Endpoint> ApiRecord::read(const std::filesystem::path& folder) {
   auto text = read_text_file(file);
   if (!text) {
     return fail(ErrorCode::kNotFound,
-                "no model file is given, and no node runs with this data folder: start one with 'baton up MODEL', or "
-                "name a file",
-                folder.string());
+                std::format("no model file is given, and no node runs with this data folder ({}): start one with "
+                            "'baton up MODEL', or name a file",
+                            folder.string()));
   }
   while (!text->empty() && text->back() == '\n') text->pop_back();
   return net::Endpoint::parse(*text);

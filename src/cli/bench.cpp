@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <format>
+#include <map>
 #include <memory>
 
 #include "cli/command.h"
@@ -56,6 +57,30 @@ std::uint32_t context_for(const BenchFlags& flags) {
   return std::max(cells(largest(flags.prompts)), cells(largest(flags.generate)) * largest(flags.batches));
 }
 
+// What most of the weights' bytes are: "q4_K".
+std::string_view weight_type(const model::GgufFile& file) {
+  std::map<model::TensorType, std::uint64_t> bytes;
+  for (const model::TensorInfo& tensor : file.tensors()) bytes[tensor.type] += tensor.bytes;
+  const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+  return most == bytes.end() ? "?" : model::facts(most->first).name;
+}
+
+// What all lines of the table have in common.
+std::string heading(const BenchFlags& flags, const engine::Model& model, const engine::Engine& engine) {
+  std::uint64_t bytes = 0;
+  for (const model::TensorInfo& tensor : model.file().tensors()) bytes += tensor.bytes;
+  const unsigned threads = engine.options().threads;
+  return std::format("{}: {}, {} layers, {}, mostly {}; {} thread{} on {}{}\n", flags.model, model.shape().architecture,
+                     model.shape().layer_count, size_text(bytes), weight_type(model.file()), threads,
+                     threads == 1 ? "" : "s", engine.device().name, engine.emulated() ? " (emulated)" : "");
+}
+
+// No digits that the deviation makes meaningless.
+int decimals_of(const engine::Rate& rate) {
+  if (rate.deviation >= 9.5 || rate.mean >= 9999.5) return 0;
+  return rate.deviation >= 0.95 || rate.mean >= 999.5 ? 1 : 2;
+}
+
 Result<void> bench(const BenchFlags& flags) {
   if (largest(flags.prompts) == 0 && largest(flags.generate) == 0) {
     return fail(ErrorCode::kInvalidArgument, "there is nothing to measure: both -p and -n are 0");
@@ -63,17 +88,17 @@ Result<void> bench(const BenchFlags& flags) {
   engine::EngineOptions options = TRY(flags.device.engine_options());
   if (flags.device.context_tokens == 0) options.context_tokens = context_for(flags);
   options.sequences = std::max(1U, largest(flags.batches));
-  const auto engine = TRY(engine::Engine::create(TRY(engine::Model::open(TRY(find_model(flags.model)).path)), options));
+  const auto model = TRY(engine::Model::open(TRY(find_model(flags.model)).path));
+  const auto engine = TRY(engine::Engine::create(model, options));
+  if (flags.format == OutputFormat::kText) TRY(print(heading(flags, *model, *engine)));
   std::vector<BenchResult> results;
   const auto report = [&](std::string test, const engine::Rate& rate) {
     results.push_back({flags.model, std::move(test), rate.mean, rate.deviation, flags.repetitions,
                        engine->options().threads, engine->device().name, engine->emulated()});
     if (flags.format == OutputFormat::kJson) return Result<void>{};
-    const BenchResult& last = results.back();
-    const std::string deviation = flags.repetitions > 1 ? std::format("± {:<8.2f} ", rate.deviation) : "";
-    return print(std::format("{:<18} {:>10.2f} {}tokens/s  {} thread{} on {}{}\n", last.test, rate.mean, deviation,
-                             last.threads, last.threads == 1 ? "" : "s", last.device,
-                             last.emulated ? " (emulated)" : ""));
+    const int decimals = decimals_of(rate);
+    const std::string deviation = flags.repetitions > 1 ? std::format("± {:<8.{}f} ", rate.deviation, decimals) : "";
+    return print(std::format("{:<18} {:>10.{}f} {}tokens/s\n", results.back().test, rate.mean, decimals, deviation));
   };
   for (const std::uint32_t depth : flags.depths) {
     for (const std::uint32_t tokens : flags.prompts) {

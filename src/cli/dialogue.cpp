@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <iostream>
 #include <optional>
@@ -15,6 +17,15 @@ namespace baton::cli {
 namespace {
 
 constexpr std::string_view kBlock = "\"\"\"";
+
+constexpr const char* kCommands =
+    "  /help   lists these\n"
+    "  /clear  forgets the conversation and begins another\n"
+    "  /bye    ends, as Ctrl-D does\n"
+    "Ctrl-C stops an answer. Between two \"\"\" a question has several lines, and so it has where a line ends with "
+    "\\.\n"
+    "A line whose first word is a slash and letters is a command. All else is sent as it is: /usr/bin, // and, with a\n"
+    "space before it, /usr.\n";
 
 void set_interrupt(int how) {
   sigset_t interrupt;
@@ -48,10 +59,16 @@ std::string read_block(std::string_view first) {
   return text;
 }
 
-std::optional<std::string> read_question() {
+struct Typed {
+  std::string text;
+  TypedLine line = TypedLine::kQuestion;
+};
+
+std::optional<Typed> read_question() {
   auto line = read_line("> ");
   if (!line) return std::nullopt;
-  if (line->starts_with(kBlock)) return read_block(std::string_view(*line).substr(kBlock.size()));
+  if (line->starts_with(kBlock)) return Typed{read_block(std::string_view(*line).substr(kBlock.size()))};
+  if (const TypedLine typed = typed_line(*line); typed != TypedLine::kQuestion) return Typed{*std::move(line), typed};
   std::string question = *std::move(line);
   while (question.ends_with('\\')) {
     question.back() = '\n';
@@ -59,25 +76,50 @@ std::optional<std::string> read_question() {
     if (!more) break;
     question += *more;
   }
-  return question;
+  return Typed{std::move(question)};
+}
+
+void obey(const Typed& typed, Answerer& answerer) {
+  if (typed.line == TypedLine::kClear) {
+    answerer.forget();
+    std::fputs("forgotten: the next question begins another conversation\n", stderr);
+    return;
+  }
+  if (typed.line == TypedLine::kNoSuchCommand) {
+    std::fprintf(stderr, "no such command: '%s'; these there are (a space before it sends it as a text):\n",
+                 typed.text.c_str());
+  }
+  std::fputs(kCommands, stderr);
 }
 
 }  // namespace
+
+TypedLine typed_line(std::string_view line) {
+  line = line.substr(0, line.find_last_not_of(" \t\r") + 1);
+  const std::string_view word = line.substr(0, line.find_first_of(" \t"));
+  if (word.size() < 2 || word.front() != '/') return TypedLine::kQuestion;
+  const auto is_letter = [](unsigned char c) { return std::isalpha(c) != 0; };
+  if (!std::ranges::all_of(word.substr(1), is_letter)) return TypedLine::kQuestion;
+  if (line == "/help") return TypedLine::kHelp;
+  if (line == "/clear") return TypedLine::kClear;
+  return line == "/bye" ? TypedLine::kBye : TypedLine::kNoSuchCommand;
+}
 
 void block_dialogue_signals() { set_interrupt(SIG_BLOCK); }
 
 Result<void> run_dialogue(Answerer& answerer) {
   std::fputs(
-      "Ask away; /bye or Ctrl-D ends, Ctrl-C stops an answer, /clear forgets; \"\"\" begins and ends several lines.\n",
+      "Ask away; /bye or Ctrl-D ends, Ctrl-C stops an answer, /clear forgets, /help says more; \"\"\" begins and ends "
+      "several lines.\n",
       stderr);
-  while (auto question = read_question()) {
-    if (*question == "/bye") break;
-    if (question->find_first_not_of(" \t\n") == std::string::npos) continue;
-    if (*question == "/clear") {
-      answerer.forget();
+  while (auto typed = read_question()) {
+    if (typed->line == TypedLine::kBye) break;
+    if (typed->line != TypedLine::kQuestion) {
+      obey(*typed, answerer);
       continue;
     }
-    const auto answered = answerer.answer(*std::move(question));
+    if (typed->text.find_first_not_of(" \t\n") == std::string::npos) continue;
+    const auto answered = answerer.answer(std::move(typed->text));
     if (answered) {
       TRY(print("\n"));
     } else if (answered.error().code == ErrorCode::kUnavailable || answered.error().code == ErrorCode::kIo) {

@@ -16,8 +16,6 @@ constexpr std::size_t kLineColumns = 100;
 // CLI11's name of the group that an option is in where nobody says otherwise; the help flags among them.
 constexpr std::string_view kUsualGroup = "Options";
 
-using Options = std::vector<const CLI::Option*>;
-
 // What stands for the value. CLI11 knows types, and appends what a check says about itself.
 std::string value_name(const CLI::Option& option) {
   std::string name = option.get_type_name();
@@ -59,15 +57,7 @@ class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
     std::string out = app->get_description() + "\n\n" + make_usage(app, std::move(name));
-    out += section("", app->get_options([](const CLI::Option* option) { return option->get_positional(); }));
-    // What every command has comes last.
-    std::vector<std::string> groups = app->get_groups();
-    std::ranges::stable_partition(groups, [](const std::string& group) { return group != kUsualGroup; });
-    for (const std::string& group : groups) {
-      out += section(group, app->get_options([&](const CLI::Option* option) {
-        return option->get_group() == group && option->nonpositional();
-      }));
-    }
+    for (const OptionGroup& group : option_groups(*app)) out += section(group);
     out += commands(*app);
     if (!app->get_footer().empty()) out += "\n" + app->get_footer() + "\n";
     if (mode != CLI::AppFormatMode::All) return out;
@@ -79,10 +69,9 @@ class HelpFormatter : public CLI::Formatter {
   }
 
  private:
-  static std::string section(const std::string& title, const Options& options) {
-    if (options.empty()) return "";
-    std::string out = title.empty() ? "\n" : "\n" + title + ":\n";
-    for (const CLI::Option* option : options) out += entry(option_title(*option), option_text(*option));
+  static std::string section(const OptionGroup& group) {
+    std::string out = group.title.empty() ? "\n" : "\n" + group.title + ":\n";
+    for (const CLI::Option* option : group.options) out += entry(option_title(*option), option_text(*option));
     return out;
   }
 
@@ -101,6 +90,21 @@ std::shared_ptr<CLI::FormatterBase> help_formatter() {
   auto formatter = std::make_shared<HelpFormatter>();
   formatter->label("SUBCOMMAND", "COMMAND");
   return formatter;
+}
+
+std::vector<OptionGroup> option_groups(const CLI::App& app) {
+  std::vector<OptionGroup> found = {
+      {"", app.get_options([](const CLI::Option* option) { return option->get_positional(); })}};
+  // What every command has comes last.
+  std::vector<std::string> titles = app.get_groups();
+  std::ranges::stable_partition(titles, [](const std::string& title) { return title != kUsualGroup; });
+  for (const std::string& title : titles) {
+    found.push_back({title, app.get_options([&](const CLI::Option* option) {
+                       return option->get_group() == title && option->nonpositional();
+                     })});
+  }
+  std::erase_if(found, [](const OptionGroup& group) { return group.options.empty(); });
+  return found;
 }
 
 std::string option_title(const CLI::Option& option) {

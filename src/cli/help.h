@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace CLI {
+class App;
 class FormatterBase;
 class Option;
 }  // namespace CLI
@@ -12,6 +14,14 @@ class Option;
 namespace baton::cli {
 
 std::shared_ptr<CLI::FormatterBase> help_formatter();
+
+// Options that belong together, under their title; arguments without a dash first and with none.
+struct OptionGroup {
+  std::string title;
+  std::vector<const CLI::Option*> options;
+};
+// In the order in which --help prints them, without empty ones.
+std::vector<OptionGroup> option_groups(const CLI::App& app);
 
 // "-n, --predict N"; a positional's name alone.
 std::string option_title(const CLI::Option& option);

@@ -24,10 +24,22 @@ std::string exit_statuses() {
   return text;
 }
 
+// For somebody who typed the name alone.
+std::string introduction(const CLI::App& app) {
+  std::string text =
+      "Baton can " + app.get_description() + ":\n\n" +
+      "  baton run model.gguf     # a chat with a model, or with what 'baton up' runs where none is named\n"
+      "  baton up model.gguf      # serve it: a chat page, and the APIs of OpenAI, Anthropic and Ollama\n"
+      "  baton pull qwen3:8b      # get one, where none is at hand\n\n"
+      "Commands:";
+  for (const CLI::App* command : app.get_subcommands({})) text += " " + command->get_name();
+  return text + "\n'baton --help' says what each does, 'baton COMMAND --help' how, with examples.";
+}
+
 // What was wrong with the command line, in our own manner, and where to read on.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error, std::string_view first_argument) {
   const auto chosen = app.get_subcommands();
-  if (chosen.empty() && first_argument.empty()) return "no command is given; 'baton --help' lists them";
+  if (chosen.empty() && first_argument.empty()) return "no command is given\n\n" + introduction(app);
   if (chosen.empty()) {
     return std::format("there is no command '{}'; 'baton --help' lists those there are", first_argument);
   }

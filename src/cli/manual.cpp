@@ -34,8 +34,11 @@ std::string upper(std::string text) {
 }
 
 void append_options(std::string& page, const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options()) {
-    page += std::format(".TP\n.B {}\n{}\n", roff(option_title(*option)), roff(option_text(*option)));
+  for (const OptionGroup& group : option_groups(app)) {
+    if (!group.title.empty()) page += std::format(".SS {}\n", roff(group.title));
+    for (const CLI::Option* option : group.options) {
+      page += std::format(".TP\n.B {}\n{}\n", roff(option_title(*option)), roff(option_text(*option)));
+    }
   }
 }
 

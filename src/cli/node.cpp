@@ -40,7 +40,7 @@ Result<void> run_node(const NodeFlags& flags) {
   log::set_level(flags.quiet ? log::Level::kError : log::Level::kInfo);
   const net::Identity identity = TRY(flags.link.identity());
   std::set<net::Fingerprint> trusted;
-  for (const std::string& text : flags.trust) trusted.insert(TRY(net::Fingerprint::parse(text)));
+  for (const std::string& text : flags.trust) trusted.insert(TRY(in_flag("--trust", net::Fingerprint::parse(text))));
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
   options.sequences = flags.sequences;
@@ -59,7 +59,7 @@ Result<void> run_node(const NodeFlags& flags) {
     });
   });
   node::NodeOptions node_options;
-  node_options.listen = TRY(net::Endpoint::parse_listen(flags.listen));
+  node_options.listen = TRY(in_flag("--listen", net::Endpoint::parse_listen(flags.listen)));
   node_options.is_trusted = [trusted](const net::Fingerprint& peer) { return trusted.contains(peer); };
   node_options.emulate_link = TRY(flags.link.link_emulation());
   auto executor = TRY(start_executor(model, options));

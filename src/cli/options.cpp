@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <format>
 
 #include "base/file.h"
+#include "engine/device.h"
 #include "engine/model.h"
 #include "trust/statement.h"
 
@@ -64,6 +66,12 @@ Result<engine::EngineOptions> DeviceFlags::engine_options() const {
   engine::EngineOptions options;
   options.device = device;
   options.threads = threads;
+  if (const unsigned cores = engine::usable_cores(); threads > cores) {
+    std::fprintf(
+        stderr,
+        "baton: --threads %u are more than the %u core%s that this process may use: they slow each other down\n",
+        threads, cores, cores == 1 ? "" : "s");
+  }
   options.context_tokens = context_tokens;
   options.max_chunk_tokens = chunk_tokens;
   options.cache_type = TRY(engine::parse_cache_type(cache_type));
@@ -134,6 +142,12 @@ Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const e
                                                          const engine::EngineOptions& options) {
   constexpr std::size_t kQueueLimit = 256;
   return std::make_unique<engine::Executor>(TRY(engine::Engine::create(std::move(model), options)), kQueueLimit);
+}
+
+Result<net::Endpoint> parse_advertised(std::string_view text) {
+  const bool has_port = text.starts_with('[') ? !text.ends_with(']') : text.find(':') != std::string_view::npos;
+  if (has_port || text.empty()) return net::Endpoint::parse(text);
+  return net::Endpoint::parse_listen(std::format("{}:0", text));
 }
 
 Result<LayerRange> parse_layers(std::string_view text) {

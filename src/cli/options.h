@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/layer_range.h"
@@ -14,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/executor.h"
 #include "handoff/messages.h"
+#include "net/endpoint.h"
 #include "net/identity.h"
 #include "net/link_emulation.h"
 
@@ -39,6 +41,7 @@ struct DeviceFlags {
   double emulate_gbps = 0;
 
   void add_to(CLI::App& command);
+  // Says on standard error where there are fewer cores than --threads.
   Result<engine::EngineOptions> engine_options() const;
 };
 
@@ -67,6 +70,16 @@ std::string machine_name();
 // Loads the model on the device and starts the thread that computes with it.
 Result<std::unique_ptr<engine::Executor>> start_executor(std::shared_ptr<const engine::Model> model,
                                                          const engine::EngineOptions& options);
+
+// Its error names the flag whose value it is about.
+template <typename T>
+Result<T> in_flag(std::string_view flag, Result<T> value) {
+  if (!value) value.error().context = flag;
+  return value;
+}
+
+// "host:port", or a host alone, whose port is then 0.
+Result<net::Endpoint> parse_advertised(std::string_view text);
 
 // "0-16"
 Result<LayerRange> parse_layers(std::string_view text);

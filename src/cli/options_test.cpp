@@ -26,6 +26,22 @@ TEST(ParseLayers, RefusesWhatIsNoRange) {
   }
 }
 
+TEST(ParseAdvertised, TakesAHostWithAPortOrWithout) {
+  EXPECT_EQ(parse_advertised("spark.local").value(), (net::Endpoint{"spark.local", 0}));
+  EXPECT_EQ(parse_advertised("192.0.2.7:8771").value(), (net::Endpoint{"192.0.2.7", 8771}));
+  EXPECT_EQ(parse_advertised("[2001:db8::1]").value(), (net::Endpoint{"2001:db8::1", 0}));
+  EXPECT_EQ(parse_advertised("[2001:db8::1]:9").value(), (net::Endpoint{"2001:db8::1", 9}));
+  for (const std::string_view text : {"", ":8771", "spark:", "spark:0", "2001:db8::1", "[spark]", "a b"}) {
+    expect_refused(parse_advertised(text), text);
+  }
+}
+
+TEST(InFlag, NamesTheFlagBeforeTheError) {
+  EXPECT_EQ(in_flag("--api", net::Endpoint::parse("a:1")).value(), (net::Endpoint{"a", 1}));
+  EXPECT_TRUE(
+      in_flag("--api", net::Endpoint::parse("a")).error().to_string().starts_with("--api: 'a' is not an address"));
+}
+
 TEST(ParseTokens, ReadsIdsWithOrWithoutSpacesBeforeThem) {
   EXPECT_EQ(parse_tokens("7").value(), (std::vector<Token>{7}));
   EXPECT_EQ(parse_tokens("1,2,3").value(), (std::vector<Token>{1, 2, 3}));

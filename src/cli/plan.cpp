@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <glaze/glaze.hpp>
 
+#include <cstdio>
 #include <filesystem>
 #include <format>
 #include <memory>
@@ -64,6 +65,14 @@ Result<Subject> subject_of(const PlanCommandFlags& flags) {
   }
   const auto model = TRY(engine::Model::open(flags.model_file));
   return Subject{std::filesystem::path(flags.model_file).filename().string(), model->shape()};
+}
+
+// Where it is known how long the texts were that the model learnt from.
+void note_context(const Subject& subject, std::uint32_t prompt_tokens) {
+  const std::uint32_t trained_tokens = subject.shape.trained_context_tokens;
+  if (trained_tokens == 0 || prompt_tokens <= trained_tokens) return;
+  std::fprintf(stderr, "baton: %s was made for %s tokens: of a prompt of %s it would make nonsense\n",
+               subject.name.c_str(), grouped(trained_tokens).c_str(), grouped(prompt_tokens).c_str());
 }
 
 Result<plan::Request> request_of(const PlanCommandFlags& flags) {
@@ -145,6 +154,7 @@ Result<void> print_plan(const PlanCommandFlags& flags) {
   const Subject subject = TRY(subject_of(flags));
   const plan::Cluster cluster = TRY(make_cluster(flags.machines, flags.model_file));
   const plan::Request request = TRY(request_of(flags));
+  note_context(subject, request.prompt_tokens);
   const TimePoint began = now();
   const plan::Choice choice = TRY(plan::choose(cluster, subject.shape, request));
   const double planning_ms = seconds(now() - began) * 1e3;

@@ -63,8 +63,8 @@ Result<plan::NodeRef> find_peer(std::string_view flag, const std::string& text, 
 Result<void> check_is_other(const plan::NodeRef& peer, const plan::NodeRef& self) {
   if (peer.fingerprint != self.fingerprint) return {};
   return fail(ErrorCode::kInvalidArgument,
-              std::format("{} has this machine's own fingerprint ({}...): give the one that the other machine's "
-                          "'baton node' printed; two nodes on one machine need a --home each",
+              std::format("the fingerprint given for {} is this machine's own ({}...): give the one that the other "
+                          "machine's 'baton node' printed; two nodes on one machine need a --home each",
                           peer.name == kAddressedPeer ? peer.address : std::format("peer '{}'", peer.name),
                           self.fingerprint.substr(0, 12)));
 }

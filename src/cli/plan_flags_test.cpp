@@ -85,7 +85,8 @@ TEST(PlanFlags, SayWhatIsWrong) {
 }
 
 TEST(PlanFlags, DoNotTakeThisMachineForAPeer) {
-  expect_error({.prefill_on = address('f')}, "192.0.2.7:8771 has this machine's own fingerprint (ffffffffffff...)");
+  expect_error({.prefill_on = address('f')},
+               "the fingerprint given for 192.0.2.7:8771 is this machine's own (ffffffffffff...)");
   expect_error({.peers = {"A=" + address('f')}, .plan = "prefill=A:0-8;decode=local:0-8"}, "peer 'A'");
   expect_error({.prefill_on = "me"}, "--prefill-on 'me' is this machine itself");
   expect_error({.prefill_on = "local"}, "this machine itself");

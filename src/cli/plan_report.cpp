@@ -7,6 +7,13 @@ namespace baton::cli {
 
 namespace {
 
+// Below it, the table of plans is in milliseconds.
+constexpr double kShortS = 0.1;
+
+std::string plan_memory_text(double bytes) {
+  return bytes < 1e9 ? size_text(static_cast<std::uint64_t>(bytes)) : std::format("{:.1f} GB", bytes / 1e9);
+}
+
 std::string stages_text(const plan::Cluster& cluster, const std::vector<plan::DeviceStage>& stages) {
   std::string text;
   for (const plan::DeviceStage& stage : stages) {
@@ -104,7 +111,9 @@ std::string why_it_won(const plan::Cluster& cluster, const plan::Choice& choice,
   std::string why = division(cluster, best, layers) + ".";
   if (const plan::Alternative* next = runner_up(choice)) {
     const double gain = next->prediction.score_s() / best.prediction.score_s() - 1;
-    if (gain > plan::kTie) {
+    if (gain >= 1) {
+      why += std::format(" The next best, {}, takes {:.{}f} times as long", next->name, gain + 1, gain < 9 ? 1 : 0);
+    } else if (gain > plan::kTie) {
       why += std::format(" The next best, {}, takes {:.1f}% longer", next->name, gain * 100);
     } else if (gain >= -plan::kTie) {
       why += std::format(" It is the simplest of those that take no longer; {} gains nothing", next->name);
@@ -119,11 +128,11 @@ std::string why_it_won(const plan::Cluster& cluster, const plan::Choice& choice,
     why += ".";
   }
   if (best.prediction.transfer_s > 0) {
-    why += std::format(" Of {:.3f} s of transfer {:.3f} s are waited for.", best.prediction.transfer_s,
-                       best.prediction.exposed_s);
+    why += std::format(" Of {} of transfer {} are waited for.", duration_text(best.prediction.transfer_s),
+                       duration_text(best.prediction.exposed_s));
   }
   if (best.prediction.disturbance_s > 0) {
-    why += std::format(" Answers that run already lose {:.3f} s.", best.prediction.disturbance_s);
+    why += std::format(" Answers that run already lose {}.", duration_text(best.prediction.disturbance_s));
   }
   return why;
 }
@@ -146,20 +155,24 @@ PlanReport make_report(const plan::Cluster& cluster, const plan::Choice& choice,
 }
 
 std::string plan_text(const PlanReport& report, const plan::Choice& choice) {
-  std::string text = std::format("{}: {} tokens in, {:.0f} out. Predicted seconds.\n\n", report.model,
-                                 grouped(report.prompt_tokens), report.output_tokens);
+  // One unit for the whole table, in which the best plan has digits.
+  const bool in_ms = report.plans[choice.chosen].total_s < kShortS;
+  const double unit = in_ms ? 1e3 : 1;
+  std::string text = std::format("{}: {} tokens in, {:.0f} out. Predicted {}seconds.\n\n", report.model,
+                                 grouped(report.prompt_tokens), report.output_tokens, in_ms ? "milli" : "");
   text += std::format("  {:<14} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}  {}\n", "plan", "queue", "prefill",
                       "transfer", "exposed", "decode", "total", "memory", "layers, codec, chunk");
   for (std::size_t index = 0; index < report.plans.size(); ++index) {
     const PlanRow& row = report.plans[index];
-    text += std::format("{} {:<14} {:>7.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>6.1f} GB  {}{}{}, {}\n",
-                        index == choice.chosen ? '*' : ' ', row.name, row.queue_s, row.prefill_s, row.transfer_s,
-                        row.exposed_s, row.decode_s, row.total_s, row.memory_bytes / 1e9, row.plan,
-                        row.codec.empty() ? "" : ", ", row.codec, row.chunk_tokens);
+    text += std::format("{} {:<14} {:>7.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>9}  {}{}{}, {}\n",
+                        index == choice.chosen ? '*' : ' ', row.name, row.queue_s * unit, row.prefill_s * unit,
+                        row.transfer_s * unit, row.exposed_s * unit, row.decode_s * unit, row.total_s * unit,
+                        plan_memory_text(row.memory_bytes), row.plan, row.codec.empty() ? "" : ", ", row.codec,
+                        row.chunk_tokens);
   }
   for (const plan::Unfit& unfit : choice.unfit) {
-    text += std::format("  {:<14} does not fit alone: it needs {:.1f} GB and has {:.1f} GB\n", unfit.device,
-                        unfit.needs_bytes / 1e9, unfit.has_bytes / 1e9);
+    text += std::format("  {:<14} does not fit alone: it needs {} and has {}\n", unfit.device,
+                        plan_memory_text(unfit.needs_bytes), plan_memory_text(unfit.has_bytes));
   }
   text += std::format("\n{}: {}\n", report.chosen, report.why);
   if (!report.exhaustive) text += "So many machines are needed that not every way to spread the model was weighed.\n";

@@ -22,6 +22,7 @@
 #include "cli/run_result.h"
 #include "cli/signals.h"
 #include "cli/speculation_flags.h"
+#include "cli/trained_context.h"
 #include "engine/memory_need.h"
 #include "model/vocabulary.h"
 #include "node/node.h"
@@ -63,7 +64,10 @@ struct RunFlags {
 };
 
 // How long a dialogue may grow where --ctx does not say.
-constexpr std::uint32_t kDialogueTokens = 4096;
+std::uint32_t dialogue_tokens(const engine::Model& model) {
+  constexpr std::uint32_t kMost = 4096;
+  return std::min(kMost, model.shape().trained_context_tokens);
+}
 
 // How long a finished request waits for its peers to hear that they are free again.
 constexpr auto kRunGoodbyeTimeout = std::chrono::seconds(1);
@@ -79,13 +83,18 @@ LayerRange own_layers(const plan::Plan& plan) {
   return range.empty() ? LayerRange{0, 1} : range;
 }
 
-// -p or -f.
+// What is piped in, where there is something. A service's standard input may be empty, closed or no file at all.
+Result<std::string> piped_prompt() {
+  std::string text;
+  if (isatty(STDIN_FILENO) == 0) text = read_text("-").value_or("");
+  if (!text.empty()) return text;
+  return fail(ErrorCode::kInvalidArgument,
+              "there is no prompt: give one with -p TEXT, -f FILE, a pipe or --tokens 1,2,3, or chat on a terminal");
+}
+
+// -p or -f, or what is piped in.
 Result<std::string> prompt_text(const RunFlags& flags) {
-  if (!flags.prompt && !flags.file) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        "there is no prompt: give one with -p TEXT, -f FILE (- for a pipe) or --tokens 1,2,3, or chat on a terminal");
-  }
+  if (!flags.prompt && !flags.file) return piped_prompt();
   std::string text = flags.file ? TRY(read_text(*flags.file)) : *flags.prompt;
   if (text.empty()) {
     return fail(ErrorCode::kInvalidArgument, "the prompt is empty: there is nothing to go on from",
@@ -135,7 +144,8 @@ Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
                              .max_new_tokens = flags.max_new_tokens,
                              .sampler = flags.sampler};
   const std::filesystem::path folder = TRY(flags.link.folder());
-  options.api = flags.node.api.empty() ? TRY(ApiRecord::read(folder)) : TRY(net::Endpoint::parse(flags.node.api));
+  options.api =
+      TRY(flags.node.api.empty() ? ApiRecord::read(folder) : in_flag("--api", net::Endpoint::parse(flags.node.api)));
   if (flags.is_dialogue()) block_dialogue_signals();
   auto answerer = ApiAnswerer::create(std::move(options));
   if (!answerer) {
@@ -191,7 +201,7 @@ Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const
   plan::Plan asked = TRY(flags.plan.plan_for(model.shape().layer_count, peers.self(), peers.nodes()));
   // A conversation keeps its KV on this machine, and reads only what is new.
   if (peers.nodes().empty() || flags.is_dialogue()) return RunPlan{std::move(asked), {.by = "default"}};
-  const engine::EngineOptions options = TRY(flags.device.engine_options());
+  const engine::CacheType cache_type = TRY(engine::parse_cache_type(flags.device.cache_type));
   RunQuestion question{.shape = model.shape(), .model_digest = {}, .wish = {}, .options = {}};
   if (!peers.reports().empty()) {
     const Sha256 digest = TRY(model.digest());
@@ -203,9 +213,19 @@ Result<RunPlan> plan_of(const RunFlags& flags, const engine::Model& model, const
   // What is no codec is refused where the request is made up.
   question.options = {.codec = plan::find_codec(flags.link.codec).value_or(plan::WireCodec::kF16),
                       .chunk_tokens = flags.device.chunk_tokens,
-                      .kv_bytes_per_value = engine::kv_bytes_per_value(options.cache_type)};
+                      .kv_bytes_per_value = engine::kv_bytes_per_value(cache_type)};
   if (flags.plan.wants_others()) return plan_by_flags(std::move(asked), peers, question);
   return plan_in_cluster(peers, question);
+}
+
+// Before minutes are spent on a text that the model was not made for. In a dialogue the room that it may fill counts.
+Result<void> warn_of_context(const RunFlags& flags, const model::ModelShape& shape, std::size_t prompt_tokens) {
+  const std::uint32_t asked = flags.device.context_tokens;
+  const std::uint32_t new_tokens = flags.is_dialogue() ? asked : flags.max_new_tokens;
+  const std::string warning = TRY(context_warning(prompt_tokens, new_tokens, shape.trained_context_tokens,
+                                                  asked == 0 ? ContextBy::kWork : ContextBy::kFlag));
+  if (!warning.empty()) std::fprintf(stderr, "baton: %s\n", warning.c_str());
+  return {};
 }
 
 std::string summary(const RunResult& result) {
@@ -233,6 +253,7 @@ Result<void> run(const RunFlags& flags) {
   node::RequestOptions request;
   request.prompt = TRY(read_prompt(flags, model->file(), tokenizer));
   request.max_new_tokens = flags.max_new_tokens;
+  TRY(warn_of_context(flags, model->shape(), request.prompt.size()));
   auto read = ClusterPeers::read(folder);
   const bool drafts_elsewhere = !flags.speculation.draft_on.empty();
   if (!read && (flags.plan.wants_others() || drafts_elsewhere)) return std::unexpected(read.error());
@@ -255,7 +276,7 @@ Result<void> run(const RunFlags& flags) {
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
   const auto needed = static_cast<std::uint32_t>(request.prompt.size()) + request.max_new_tokens;
-  if (options.context_tokens == 0) options.context_tokens = flags.is_dialogue() ? kDialogueTokens : needed;
+  if (options.context_tokens == 0) options.context_tokens = flags.is_dialogue() ? dialogue_tokens(*model) : needed;
   if (options.context_tokens < needed) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
@@ -354,7 +375,7 @@ void add_run(CLI::App& app, Action& chosen) {
                       "runs here is asked");
   command->add_flag("-v,--verbose", flags->verbose, "Say who computes what and how much is sent; twice: everything");
   add_json_flag(*command, flags->format, "Print one JSON object at the end");
-  command->option_defaults()->group("Prompt, one of them (none, on a terminal: a conversation)");
+  command->option_defaults()->group("Prompt, one of them, or a pipe (none, on a terminal: a conversation)");
   auto* prompt = command->add_option("-p,--prompt", flags->prompt, "The prompt");
   auto* file = command->add_option("-f,--file", flags->file, "A file that holds the prompt; - reads it from a pipe");
   auto* tokens = command->add_option("--tokens", flags->tokens, "The prompt as token ids; nothing is added");
@@ -400,6 +421,7 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run                                # chats with the node that 'baton up' runs on this machine\n"
       "  baton run model.gguf\n"
       "  baton run model.gguf -p 'The sea is'\n"
+      "  cat notes.txt | baton run model.gguf\n"
       "  baton run model.gguf --chat -p 'What is the sea?'\n"
       "  baton run large.gguf -p 'The sea is' --draft small.gguf\n"
       "  baton run large.gguf -f long.txt --prefill-on spark --draft-on spark   # started with --draft small.gguf\n"
@@ -407,7 +429,9 @@ void add_run(CLI::App& app, Action& chosen) {
       "  baton run model.gguf -f long.txt --prefill-on 192.0.2.7:8771#3f1c... --split 26\n"
       "  baton run model.gguf -f long.txt --prefill-on spark   # a node of this machine's cluster, by its name\n"
       "  baton run model.gguf -f long.txt --peer A=192.0.2.7:8771#3f1c... --peer B=192.0.2.8:8771#9ab2... \\\n"
-      "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'");
+      "      --plan 'prefill=A:0-16,B:16-26,local:26-32;decode=local:0-32'\n\n"
+      "Stages of a plan that follow each other, as A and B here, send to each other: start each 'baton node' with\n"
+      "--trust and the other's fingerprint, too.");
   command->callback([&chosen, flags, command] {
     chosen = [flags, command] { return flags->model.empty() ? run_by_node(*flags, *command) : run(*flags); };
   });

@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <format>
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/signals.h"
 #include "cli/text_output.h"
 #include "model/synth.h"
 
@@ -44,7 +46,9 @@ Result<void> synth(const SynthFlags& flags) {
   if (!flags.force && std::filesystem::exists(flags.out, unknown)) {
     return fail(ErrorCode::kInvalidArgument, "exists already; --force replaces it", flags.out);
   }
-  TRY(model::synthesize(options, flags.out));
+  std::stop_source stop;
+  const SignalWatch signals([&stop] { stop.request_stop(); });
+  TRY(model::synthesize(options, flags.out, stop.get_token()));
   const auto bytes = std::filesystem::file_size(flags.out, unknown);
   remark(std::format("{}: {}: {}\n", flags.out, unknown ? "written" : size_text(bytes), shape_text(flags)));
   return {};
@@ -67,7 +71,7 @@ void add_synth(CLI::App& app, Action& chosen) {
   add("--heads", shape.heads, "heads", "Attention heads");
   add("--kv-heads", shape.kv_heads, "KV heads", "Key and value heads");
   add("--ff", shape.ff, "feed-forward width", "Feed-forward width");
-  add("--experts", shape.experts, "experts", "Experts in every layer; 0: a dense model");
+  add("--experts", shape.experts, "experts", "Experts in every layer (with --experts-used); 0: a dense model");
   add("--experts-used", shape.experts_per_token, "of them used", "Experts that a token passes through");
   add("--vocab", shape.vocab, "vocabulary", "Tokens in the vocabulary");
   add("--type", flags->type, "type", "Type of the matrices: f16, q8_0, q4_0, q4_k, ...");

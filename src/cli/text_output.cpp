@@ -34,6 +34,10 @@ std::string size_text(std::uint64_t bytes) {
   return std::format("{:.{}f} {}", value, unit > 0 && value < 9.95 ? 1 : 0, kUnits[unit]);
 }
 
+std::string duration_text(double seconds) {
+  return seconds < 0.1 ? std::format("{:.3g} ms", seconds * 1e3) : std::format("{:.3f} s", seconds);
+}
+
 std::string table_text(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths(rows.front().size(), 0);
   for (const auto& row : rows) {

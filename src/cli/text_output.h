@@ -22,6 +22,9 @@ void remark(std::string_view text);
 // "1.2 MB", "593 MB"
 std::string size_text(std::uint64_t bytes);
 
+// "2.315 s", "12.3 ms", "0.0456 ms"
+std::string duration_text(double seconds);
+
 // Rows of equally many cells, the first being the columns' titles, aligned to the left.
 std::string table_text(const std::vector<std::vector<std::string>>& rows);
 

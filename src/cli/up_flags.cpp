@@ -65,8 +65,10 @@ Result<std::shared_ptr<node::KeptFolder>> ModelFlags::kept_folder(net::EventLoop
 
 Result<cluster::MembershipOptions> UpClusterFlags::membership_options(const LinkFlags& link) const {
   cluster::MembershipOptions options;
-  options.listen = TRY(net::Endpoint::parse_listen(listen));
-  for (const std::string& text : advertise) options.advertise.push_back(TRY(net::Endpoint::parse(text)));
+  options.listen = TRY(in_flag("--listen", net::Endpoint::parse_listen(listen)));
+  for (const std::string& text : advertise) {
+    options.advertise.push_back(TRY(in_flag("--advertise", parse_advertised(text))));
+  }
   options.emulate_link = TRY(link.link_emulation());
   options.certificate_life = std::chrono::seconds(certificate_life_s);
   return options;
@@ -78,7 +80,7 @@ cluster::NewCluster UpClusterFlags::new_cluster() const {
 
 Result<serve::ServerOptions> ApiFlags::server_options() const {
   serve::ServerOptions options;
-  options.listen = TRY(net::Endpoint::parse_listen(address));
+  options.listen = TRY(in_flag("--api", net::Endpoint::parse_listen(address)));
   if (ollama_port != 0) options.listen_too.push_back({options.listen.host, ollama_port});
   for (const std::string& origin : origins) {
     const bool has_scheme = origin.starts_with("http://") || origin.starts_with("https://");
@@ -182,8 +184,9 @@ void UpClusterFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--advertise", advertise,
-                  "Where the others reach this node; repeatable; by default every address of this machine")
-      ->type_name("HOST:PORT");
+                  "Where the others reach this node, by default at the port that it listens on; repeatable; by default "
+                  "every address of this machine")
+      ->type_name("HOST[:PORT]");
   command.add_option("--name", node_name,
                      "What the first node of a new cluster is called; by default this machine's name");
   command.add_option("--cluster", cluster, "What a new cluster is called")->capture_default_str();

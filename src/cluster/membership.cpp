@@ -108,9 +108,12 @@ Result<void> Membership::begin() {
 
 std::vector<std::string> Membership::own_addresses() const {
   std::vector<std::string> addresses;
-  for (const net::Endpoint& endpoint : options_.advertise) addresses.push_back(endpoint.to_string());
-  if (!addresses.empty()) return addresses;
   const net::Endpoint& bound = listener_->endpoint();
+  for (net::Endpoint endpoint : options_.advertise) {
+    if (endpoint.port == 0) endpoint.port = bound.port;
+    addresses.push_back(endpoint.to_string());
+  }
+  if (!addresses.empty()) return addresses;
   const bool everywhere = bound.host.empty() || bound.host == "::" || bound.host == "0.0.0.0";
   if (!everywhere) return {bound.to_string()};
   for (const std::string& host : net::interface_addresses()) {

@@ -24,7 +24,7 @@ namespace baton::cluster {
 
 struct MembershipOptions {
   net::Endpoint listen;
-  std::vector<net::Endpoint> advertise = {};  // in place of this machine's own addresses
+  std::vector<net::Endpoint> advertise = {};  // in place of its own addresses; port 0: as it listens
   std::optional<net::LinkEmulation> emulate_link = std::nullopt;
   std::chrono::seconds certificate_life = std::chrono::hours(24);  // of those that this node issues
   std::vector<net::Fingerprint> linked_by_hand = {};  // no members; the owner lets them work for this node all the same

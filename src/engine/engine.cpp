@@ -298,24 +298,27 @@ Result<void> Engine::ensure_layers(LayerRange layers) {
 
 Result<Sequence> Engine::reserve(std::uint32_t tokens) {
   if (tokens == 0) return invalid("a sequence of no tokens");
-  const auto take = [&](const std::shared_ptr<CellPool>& pool, std::uint32_t count, std::string_view cells,
+  const auto take = [&](const std::shared_ptr<CellPool>& pool, std::uint32_t count, std::string_view kept_by,
                         std::string_view advice) -> Result<CellRun> {
     const auto first = count > pool->capacity() ? std::nullopt : pool->take(count);
     if (first) return CellRun(pool, *first, count);
-    return fail(ErrorCode::kNoCapacity,
-                std::format("{} tokens find no room: {} of {} {} of the KV cache are free, {} in a row; {}{}", tokens,
-                            pool->free_cells(), pool->capacity(), cells, pool->largest_gap(),
-                            count > pool->capacity() ? "" : "wait for other requests to end, or ", advice));
+    const std::uint32_t taken = pool->capacity() - pool->free_cells();
+    std::string why = std::format("there is no room for {} tokens: {} {} at a time", tokens, kept_by, pool->capacity());
+    if (taken > 0) why += std::format(", and other requests have {} of them", taken);
+    if (pool->free_cells() >= count) why += ", so that no gap between them is large enough";
+    return fail(
+        ErrorCode::kNoCapacity,
+        std::format("{}; {}{}", why, count > pool->capacity() ? "" : "wait for other requests to end, or ", advice));
   };
   const std::uint32_t wanted = model::block_above(std::min(tokens, kMaxContextTokens + 1));
   const CellPool& pool = *impl_->cells;
   CellRun cells =
-      TRY(take(impl_->cells, wanted, "cells",
+      TRY(take(impl_->cells, wanted, "this node keeps",
                std::format("start the node with --ctx {} or more", pool.capacity() - pool.largest_gap() + wanted)));
   const std::uint32_t in_window = std::min(cells.count(), impl_->rows_in_window);
   CellRun window_cells;
   if (in_window > 0) {
-    window_cells = TRY(take(impl_->window_cells, in_window, "sliding-window cells",
+    window_cells = TRY(take(impl_->window_cells, in_window, "this node's sliding windows keep",
                             std::format("start the node with --sequences {} or more", impl_->options.sequences + 1)));
   }
   auto rows = impl_->rows_of(cells, window_cells);

@@ -13,6 +13,7 @@
 #include <functional>
 #include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "model/block_pool.h"
@@ -78,23 +79,31 @@ Result<void> check_range(std::string_view name, std::uint32_t value, std::uint32
 }
 
 Result<void> check(const SynthOptions& options) {
-  TRY(check_range("embd", options.embd, 1, kMaxWidth));
-  TRY(check_range("layers", options.layers, 1, kMaxLayers));
-  TRY(check_range("heads", options.heads, 1, options.embd));
-  TRY(check_range("kv-heads", options.kv_heads, 1, options.heads));
-  TRY(check_range("ff", options.ff, 1, kMaxWidth));
-  TRY(check_range("experts", options.experts, 0, kMaxExperts));
-  if (options.experts > 0) TRY(check_range("experts per token", options.experts_per_token, 1, options.experts));
-  TRY(check_range("vocab", options.vocab, kMinSynthVocab, kMaxSynthVocab));
+  TRY(check_range("--embd", options.embd, 1, kMaxWidth));
+  TRY(check_range("--layers", options.layers, 1, kMaxLayers));
+  TRY(check_range("--heads", options.heads, 1, options.embd));
+  TRY(check_range("--kv-heads", options.kv_heads, 1, options.heads));
+  TRY(check_range("--ff", options.ff, 1, kMaxWidth));
+  TRY(check_range("--experts", options.experts, 0, kMaxExperts));
+  if (options.experts > 0 && options.experts_per_token == 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("of --experts {} each token uses some: give their number, too, such as --experts-used {}",
+                            options.experts, std::min(2U, options.experts)));
+  }
+  if (options.experts > 0) TRY(check_range("--experts-used", options.experts_per_token, 1, options.experts));
+  TRY(check_range("--vocab", options.vocab, kMinSynthVocab, kMaxSynthVocab));
   TRY(check_range("pieces", options.pieces, 1, 1 << 20));
   TRY(check_range("context", options.context, 1, 1U << 30));
   if (options.embd % options.heads != 0 || options.embd / options.heads % 2 != 0) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("embd {} does not give {} heads an even width each", options.embd, options.heads));
+                std::format("--embd {} does not divide into --heads {} of an even width: give an --embd that is a "
+                            "multiple of {}, or other --heads (and --kv-heads)",
+                            options.embd, options.heads, 2 * std::uint64_t{options.heads}));
   }
   if (options.heads % options.kv_heads != 0) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("{} heads cannot share {} KV heads evenly", options.heads, options.kv_heads));
+                std::format("--heads {} cannot share --kv-heads {} evenly: give a --kv-heads that divides the heads",
+                            options.heads, options.kv_heads));
   }
   if (!(options.rope_base > 0.0F) || !std::isfinite(options.rope_base)) {
     return fail(ErrorCode::kInvalidArgument, std::format("rope base is {}, but must be positive", options.rope_base));
@@ -103,7 +112,7 @@ Result<void> check(const SynthOptions& options) {
   if (type.use != TensorUse::kWeight) {
     return fail(ErrorCode::kInvalidArgument, std::format("ggml cannot quantise to {}", type.name));
   }
-  for (const auto& [name, width] : {std::pair{"embd", options.embd}, std::pair{"ff", options.ff}}) {
+  for (const auto& [name, width] : {std::pair{"--embd", options.embd}, std::pair{"--ff", options.ff}}) {
     if (width % type.block_size != 0) {
       return fail(ErrorCode::kInvalidArgument,
                   std::format("{} is {}, but type {} needs a multiple of {}", name, width, type.name, type.block_size));
@@ -122,9 +131,10 @@ std::vector<std::uint32_t> random_cycle(std::uint32_t size, std::uint64_t seed) 
 
 class Synthesizer {
  public:
-  Synthesizer(const SynthOptions& options, unsigned threads)
+  Synthesizer(const SynthOptions& options, unsigned threads, std::stop_token stop)
       : options_(options),
         threads_(threads),
+        stop_(std::move(stop)),
         width_unit_(unit_of(options.embd)),
         ff_unit_(unit_of(options.ff)),
         pieces_per_row_(options.embd / width_unit_),
@@ -327,6 +337,7 @@ class Synthesizer {
     const std::uint64_t rows_per_chunk = std::clamp<std::uint64_t>(kChunkBytes / bytes_per_row, 1, rows);
     chunk_.resize(rows_per_chunk * bytes_per_row);
     for (std::uint64_t begin = 0; begin < rows; begin += rows_per_chunk) {
+      if (stop_.stop_requested()) return fail(ErrorCode::kCancelled, "cancelled: nothing is left of it");
       const std::uint64_t count = std::min(rows_per_chunk, rows - begin);
       const auto fill = [&](std::uint64_t first, std::uint64_t last) {
         std::byte* out = chunk_.data() + first * bytes_per_row;
@@ -348,6 +359,7 @@ class Synthesizer {
 
   const SynthOptions& options_;
   unsigned threads_;
+  std::stop_token stop_;
   std::uint32_t width_unit_;
   std::uint32_t ff_unit_;
   std::uint32_t pieces_per_row_;
@@ -366,10 +378,10 @@ std::optional<SynthOptions> synth_preset(std::string_view name) {
   return std::nullopt;
 }
 
-Result<void> synthesize(const SynthOptions& options, const std::filesystem::path& path) {
+Result<void> synthesize(const SynthOptions& options, const std::filesystem::path& path, std::stop_token stop) {
   TRY(check(options));
   const unsigned threads = options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
-  return Synthesizer(options, threads).run(path);
+  return Synthesizer(options, threads, std::move(stop)).run(path);
 }
 
 }  // namespace baton::model

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string_view>
 
 #include "base/result.h"
@@ -41,8 +42,8 @@ std::optional<SynthOptions> synth_preset(std::string_view name);
 // template that names each message's role, so that it can be talked to; an answer ends only where it is cut off.
 // Outputs are peaked: each token has two likely successors, and the layers' work on the context decides between them,
 // so that greedy runs neither ignore the context nor stand often near a tie (synth.cpp tells how).
-// Errors: kInvalidArgument for a shape that makes no sense or a type that cannot hold it, kIo (full disk, ...) after
-// which nothing is left at `path`.
-Result<void> synthesize(const SynthOptions& options, const std::filesystem::path& path);
+// Errors: kInvalidArgument for a shape that makes no sense or a type that cannot hold it, by the names of the options
+// of 'baton synth'; kIo (full disk, ...), or kCancelled soon after `stop` asks for it, and nothing is left at `path`.
+Result<void> synthesize(const SynthOptions& options, const std::filesystem::path& path, std::stop_token stop = {});
 
 }  // namespace baton::model

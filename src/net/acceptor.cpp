@@ -55,7 +55,7 @@ Result<Acceptor> open_acceptor(boost::asio::io_context& context, const Endpoint&
   if (!error) return acceptor;
   const bool taken = error == boost::asio::error::address_in_use;
   return fail(ErrorCode::kIo, std::format("cannot listen at {}: {}{}", endpoint.to_string(), error.message(),
-                                          taken ? "; end the program that does, or choose another port" : ""));
+                                          taken ? "; end the program that listens there, or choose another port" : ""));
 }
 
 }  // namespace baton::net

@@ -19,6 +19,15 @@ std::string place_of(const plan::NodeRef& peer) {
   return peer.address.empty() ? peer.name : peer.name + " at " + peer.address;
 }
 
+// Why `own`, a node that the coordinator asked, cannot reach another: whoever reads it sits at a third machine.
+std::string why_unreachable(const plan::NodeRef& own, const plan::NodeRef& peer, const Error& error) {
+  const std::string cannot = std::format("{} cannot reach {}: ", own.name, place_of(peer));
+  // Where the refusal names this node's own key, and no other that was expected.
+  if (error.code != ErrorCode::kRefused || !error.message.contains(own.fingerprint)) return cannot + error.message;
+  return cannot +
+         std::format("{0} does not trust {1}; start {0} with --trust {2} too", peer.name, own.name, own.fingerprint);
+}
+
 }  // namespace
 
 void Session::on_sender_event(OutgoingTransfer& transfer, const handoff::SenderEvent& event) {
@@ -87,7 +96,9 @@ void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {
   // A machine that is switched off may have no name, and another may have its address meanwhile: it is away, no more.
   const bool away = transfer.was_connected || error.code == ErrorCode::kNotFound;
   const ErrorCode code = away ? ErrorCode::kUnavailable : error.code;
-  fail_with({code, error.message, place_of(transfer.peer)}, transfer.machine.open().sender);
+  const plan::NodeIndex peer = transfer.machine.open().sender;
+  if (self_ == plan::kCoordinator) return fail_with({code, error.message, place_of(transfer.peer)}, peer);
+  fail_with({code, why_unreachable(open_.plan.nodes[self_], transfer.peer, error), {}}, peer);
 }
 
 std::shared_ptr<const void> Session::keep_alive(ByteSpan payload) {

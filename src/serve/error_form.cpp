@@ -31,6 +31,8 @@ bool is_at(std::string_view path, std::string_view root) {
 }  // namespace
 
 constinit const ErrorForm kOpenAiErrors{kJsonType, openai::error_body};
+constinit const ErrorForm kCompletionErrors{kJsonType, openai::completion_error_body};
+constinit const ErrorForm kResponseErrors{kJsonType, openai::response_error_body};
 constinit const ErrorForm kAnthropicErrors{kJsonType, anthropic::error_body};
 constinit const ErrorForm kOllamaErrors{kJsonType, ollama::error_body};
 constinit const ErrorForm kProblems{"application/problem+json", problem_body};
@@ -40,6 +42,8 @@ const ErrorForm& error_form_for(std::string_view path) {
     if (is_at(path, own)) return kProblems;
   }
   if (is_at(path, "/v1/messages")) return kAnthropicErrors;
+  if (path == "/v1/completions") return kCompletionErrors;
+  if (path == "/v1/responses") return kResponseErrors;
   return path.starts_with("/api/") ? kOllamaErrors : kOpenAiErrors;
 }
 

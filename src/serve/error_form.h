@@ -15,6 +15,8 @@ struct ErrorForm {
 };
 
 extern const ErrorForm kOpenAiErrors;
+extern const ErrorForm kCompletionErrors;  // where a text that is too long is the "prompt", not "messages"
+extern const ErrorForm kResponseErrors;    // and where it is the "input"
 extern const ErrorForm kAnthropicErrors;
 extern const ErrorForm kOllamaErrors;
 // {"type": "about:blank", "title", "status", "detail", "code"}, and "param" where a parameter is meant.

@@ -9,6 +9,8 @@ namespace {
 
 TEST(ErrorForm, IsThatOfTheApiThatAPathBelongsTo) {
   EXPECT_EQ(&error_form_for("/v1/chat/completions"), &kOpenAiErrors);
+  EXPECT_EQ(&error_form_for("/v1/completions"), &kCompletionErrors);
+  EXPECT_EQ(&error_form_for("/v1/responses"), &kResponseErrors);
   EXPECT_EQ(&error_form_for("/v1/messages"), &kAnthropicErrors);
   EXPECT_EQ(&error_form_for("/v1/messages/count_tokens"), &kAnthropicErrors);
   EXPECT_EQ(&error_form_for("/v1/messages2"), &kOpenAiErrors);

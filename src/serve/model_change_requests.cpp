@@ -50,7 +50,7 @@ class ModelChangeRequests::Watch {
 
 void ModelChangeRequests::send(HttpReply& reply, int status, std::string body) {
   metrics_.count_http(status);
-  reply.send(status, kJson, std::move(body), headers_for(status));
+  reply.send(status, kJsonType, std::move(body), headers_for(status));
 }
 
 void ModelChangeRequests::refuse(HttpReply& reply, int status, const Error& error) {

@@ -122,6 +122,7 @@ Result<void> parse_prompts(Fields& body, CanonicalRequest& request, FormatOption
   };
   const auto add = [&](const Json& item) -> Result<void> {
     if (item.is_string()) {
+      if (item.get<std::string>().empty()) return body.wrong("prompt", "is empty: there is nothing to go on from");
       request.prompts.push_back(TRY(model.text_prompt(item.get<std::string>())));
     } else {
       auto tokens = item.is_array() ? token_list(item.get_array(), vocabulary) : std::nullopt;
@@ -392,7 +393,10 @@ std::string model_list(std::span<const NamedModel> models) {
   return JsonObject().text("object", "list").raw("data", json_array(entries)).str();
 }
 
-std::string error_body(int status, const Error& error) {
+namespace {
+
+// `text_field` is what the text is called that may be too long.
+std::string error_about(std::string_view text_field, int status, const Error& error) {
   const bool from_client = status >= 400 && status < 500;
   JsonObject inner;
   inner.text("message", error.message);
@@ -402,7 +406,7 @@ std::string error_body(int status, const Error& error) {
                                      : "server_error");
   const bool too_long = error.context == kContextLength;
   if (from_client && !error.context.empty()) {
-    inner.text("param", too_long ? "messages" : error.context);
+    inner.text("param", too_long ? text_field : error.context);
   } else {
     inner.null("param");
   }
@@ -411,5 +415,11 @@ std::string error_body(int status, const Error& error) {
   inner.text("code", too_long ? "context_length_exceeded" : no_model ? "model_not_found" : error_code_name(error.code));
   return JsonObject().raw("error", inner.str()).str();
 }
+
+}  // namespace
+
+std::string error_body(int status, const Error& error) { return error_about("messages", status, error); }
+std::string completion_error_body(int status, const Error& error) { return error_about("prompt", status, error); }
+std::string response_error_body(int status, const Error& error) { return error_about("input", status, error); }
 
 }  // namespace baton::serve::openai

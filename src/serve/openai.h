@@ -26,6 +26,9 @@ std::string model_entry(const NamedModel& model);
 
 // {"error": {"message", "type", "param", "code"}}
 std::string error_body(int status, const Error& error);
+// The same where the text that may be too long is a "prompt" or an "input", not "messages".
+std::string completion_error_body(int status, const Error& error);
+std::string response_error_body(int status, const Error& error);
 
 // For adapters that take the same parameters.
 // Token ids, or nothing where the array holds something else.

@@ -78,6 +78,8 @@ TEST_F(OpenAi, RefusesByNameWhatItCannotDo) {
   EXPECT_EQ(refused(R"("prompt":{"a":1})").context, "prompt");
   EXPECT_EQ(refused(R"("prompt":[99999999])").context, "prompt");
   EXPECT_EQ(refused("").context, "prompt");
+  EXPECT_EQ(refused(R"("prompt":"")").context, "prompt");
+  EXPECT_EQ(refused(R"("prompt":["x",""])").context, "prompt");
   EXPECT_EQ(refused(R"("prompt":"x","echo":true,"logprobs":1)").context, "echo");
   EXPECT_EQ(parse_completion(parse_json(R"({"prompt":"x"})").value(), *model_).error().context, "model");
 }
@@ -130,6 +132,16 @@ TEST_F(OpenAi, WritesStreamsAsServerSentEvents) {
   EXPECT_EQ(last["baton"]["completion_tokens"].get<std::int64_t>(), 1);
   EXPECT_EQ(parse_json(events[2]).value()["usage"]["total_tokens"].get<std::int64_t>(), 6);
   EXPECT_EQ(events[3], "[DONE]");
+}
+
+TEST(OpenAiErrors, ATextThatIsTooLongIsCalledAsTheRequestCallsIt) {
+  const Error error{ErrorCode::kInvalidArgument, "too long", std::string(kContextLength)};
+  const auto param = [](const std::string& body) {
+    return parse_json(body).value()["error"]["param"].get<std::string>();
+  };
+  EXPECT_EQ(param(error_body(400, error)), "messages");
+  EXPECT_EQ(param(completion_error_body(400, error)), "prompt");
+  EXPECT_EQ(param(response_error_body(400, error)), "input");
 }
 
 TEST_F(OpenAi, SaysErrorsInItsOwnShape) {

@@ -135,6 +135,14 @@ class Chat(unittest.TestCase):
         self.assertEqual(status, 0, shown)
         self.assertEqual(shown.count(b"> "), 3, shown)
 
+    def test_a_command_that_does_not_exist_is_no_question(self):
+        shown, status = self.dialogue((rb"> ", b"/quit\n"), (rb"> ", b"/help\n"), (rb"> ", b"/clear\n"), (rb"> ", b"/usr/bin is what?\n"),
+                                      (rb"\n> ", b"/bye\n"))
+        self.assertEqual(status, 0, shown)
+        self.assertIn(b"no such command: '/quit'", shown)
+        self.assertEqual(shown.count(b"/clear  forgets"), 2, shown)
+        self.assertIn(b"forgotten: ", shown)
+
     def test_a_model_without_a_template_says_what_it_can_do(self):
         shown, status = self.dialogue(model=GOLDEN)
         self.assertEqual(status, 4, shown)

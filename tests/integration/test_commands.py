@@ -11,6 +11,7 @@ import unittest
 
 import cluster
 from cluster import BATON, Cluster
+from gguf_file import GgufFile
 
 
 def call(*arguments, **options):
@@ -105,7 +106,36 @@ class Commands(unittest.TestCase):
     def test_run_without_a_prompt_says_how_to_give_one(self):
         result = call("run", self.model, "--home", self.cluster.home("local"), stdin=subprocess.DEVNULL)
         self.assertEqual(result.returncode, 2)
-        self.assertIn("-p TEXT", result.stderr)
+        self.assertIn("there is no prompt: give one with -p TEXT", result.stderr)
+
+    def test_a_pipe_may_hold_the_prompt(self):
+        def answer(*arguments, **given):
+            result = subprocess.run([BATON, "run", self.model, "-n", "8", "--home", self.cluster.home("local"), *arguments],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, **given)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            return result.stdout
+
+        self.assertEqual(answer(input="hello"), answer("-p", "hello"))
+
+    def test_a_prompt_longer_than_the_models_context_is_refused_unless_ctx_asks_for_it(self):
+        path = self.cluster.folder / "short.gguf"
+        file = GgufFile(self.model)
+        file.set("llama.context_length", 16)
+        file.write(path)
+
+        def run(tokens, *flags):
+            return call("run", path, "-n", "4", "--tokens", ",".join(["300"] * tokens), "--home", self.cluster.home("local"), *flags)
+
+        fits = run(12)
+        self.assertEqual(fits.returncode, 0, fits.stderr)
+        self.assertNotIn("nonsense", fits.stderr)
+        refused = run(17)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("the prompt has 17 tokens, and the model was made for 16: shorten it, or give --ctx 21", refused.stderr)
+        warned = run(17, "--ctx", "21")
+        self.assertEqual(warned.returncode, 0, warned.stderr)
+        self.assertTrue(warned.stderr.startswith("baton: the prompt has 17 tokens, and the model was made for 16 tokens; what "
+                                                 "follows may be nonsense\n"), warned.stderr)
 
     def test_an_empty_prompt_is_an_error_wherever_it_comes_from(self):
         path = self.cluster.folder / "empty.txt"
@@ -142,7 +172,8 @@ class Commands(unittest.TestCase):
     def test_bench_prints_a_table_for_people(self):
         for threads, word in ((1, "1 thread on CPU"), (2, "2 threads on CPU")):
             table = call("bench", self.model, "-p", "32", "-n", "0", "-t", threads, "-r", "2").stdout
-            self.assertRegex(table, rf"^pp32 +[0-9.]+ ± [0-9.]+ +tokens/s  {word}\n$")
+            self.assertRegex(table, rf"^{self.model}: llama, 8 layers, [0-9.]+ [kM]B, mostly f16; {word}\n"
+                                    r"pp32 +[0-9.]+ ± [0-9.]+ +tokens/s\n$")
 
     def plan(self, *arguments, status=0):
         result = call("plan", *arguments, "--json")
@@ -169,6 +200,18 @@ class Commands(unittest.TestCase):
         plan = self.plan(self.model, "--prompt", "64", "--output", "4")
         self.assertEqual(plan["chosen"], "this")
         self.assertGreater(plan["plans"][0]["total_s"], 0)
+
+    def test_plan_has_units_that_fit_a_small_model(self):
+        result = call("plan", self.model, "--devices", "spark,m3ultra", "--prompt", "64", "--output", "4")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("Predicted milliseconds.", result.stdout)
+        self.assertIn(" MB  prefill=", result.stdout)
+        self.assertNotIn("% longer", result.stdout)
+
+    def test_plan_notes_a_prompt_longer_than_the_models_context(self):
+        result = call("plan", "--model", "llama-3.1-8b-f16", "--devices", "spark,m3ultra", "--prompt", "200000")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("llama-3.1-8b-f16 was made for 131,072 tokens", result.stderr)
 
     def test_plan_says_why_and_what_does_not_fit(self):
         result = call("plan", "--model", "llama-3.1-70b-f16", "--devices", "spark,spark")
@@ -236,7 +279,14 @@ class Commands(unittest.TestCase):
                                 (("run", self.model, "-p", "x", "--bogus"), "baton: the following argument was not expected: --bogus; see 'baton run --help'"),
                                 (("run", self.model, "-p", "x", "-n", "0"), "baton: --predict: "),
                                 (("run",), "no model file is given, and no node runs with this data folder"),
-                                (("node", self.model, "--trust", "abc"), "abc"),
+                                (("run", "--api", "here", "-p", "x"), "baton: --api: 'here' is not an address: the port is missing"),
+                                (("up", self.model, "--advertise", "a:b"), "baton: --advertise: 'a:b'"),
+                                (("up", self.model, "--api", "here"), "baton: --api: 'here'"),
+                                (("up", self.model, "--listen", "here"), "baton: --listen: 'here'"),
+                                (("node", self.model, "--listen", "here"), "baton: --listen: 'here'"),
+                                (("node", self.model, "--trust", "abc"), "baton: --trust: 'abc'"),
+                                (("synth", self.cluster.folder / "x.gguf", "--heads", "7", "--kv-heads", "7"), "--heads 7"),
+                                (("synth", self.cluster.folder / "x.gguf", "--experts", "4"), "such as --experts-used 2"),
                                 (("synth", self.cluster.folder / "x.gguf", "--type", "q99"), "q99")):
             result = call(*arguments, "--home", self.cluster.home("local")) if arguments[0] != "synth" else call(*arguments)
             self.assertNotEqual(result.returncode, 0, arguments)
@@ -251,11 +301,37 @@ class Commands(unittest.TestCase):
             self.assertEqual(result.returncode, 2, arguments)
             self.assertTrue(result.stderr.startswith("baton: ") and text in result.stderr, result.stderr)
 
+    def test_the_name_alone_gets_a_short_introduction(self):
+        shown = call().stderr
+        for words in ("baton run model.gguf ", "baton up model.gguf ", "Commands: run up ", "'baton --help'"):
+            self.assertIn(words, shown)
+        self.assertLess(len(shown.splitlines()), 12)
+
+    def test_more_threads_than_cores_are_warned_about(self):
+        cores = len(os.sched_getaffinity(0))
+        for threads, warnings in ((cores, 0), (cores + 1, 1)):
+            result = call("run", self.model, "--tokens", "300", "-n", "1", "-t", threads, "--home", self.cluster.home("local"))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(result.stderr.count(f"--threads {threads} are more than the {cores} core"), warnings, result.stderr)
+
+    def test_an_interrupted_synth_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            making = subprocess.Popen([BATON, "synth", pathlib.Path(folder) / "x.gguf", "--type", "q8_0"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            while not os.listdir(folder):
+                self.assertIsNone(making.poll())
+                time.sleep(0.001)
+            making.send_signal(signal.SIGINT)
+            _, said = making.communicate(timeout=60)
+            self.assertEqual(making.returncode, 130, said)
+            self.assertIn("cancelled", said)
+            self.assertEqual(os.listdir(folder), [])
+
     def test_this_machine_is_no_peer_of_its_own(self):
         result = call("run", self.model, "-p", "x", "--home", self.cluster.home("local"), "--prefill-on",
                       f"127.0.0.1:8771#{self.cluster.local_fingerprint}")
         self.assertEqual(result.returncode, 2, result.stderr)
-        self.assertIn("this machine's own fingerprint", result.stderr)
+        self.assertIn("is this machine's own (", result.stderr)
         self.assertEqual(result.stdout, "")
 
     def test_help_is_plain_and_begins_with_the_prompt(self):
@@ -302,6 +378,7 @@ class Commands(unittest.TestCase):
         for command in commands:
             self.assertIn(f".SH {command.upper()}", man)
             self.assertIn("xample", call(command, "--help").stdout)
+        self.assertIn(".SS Other machines\n", man[:man.index(".SH UP")])
         self.assertEqual(subprocess.run(["bash", "-n"], input=call("completion", "bash").stdout, text=True).returncode, 0)
 
     def test_a_full_disk_is_an_error_and_leaves_no_half_file(self):

@@ -64,7 +64,7 @@ class DraftsElsewhere(unittest.TestCase):
 
     def test_a_peer_that_is_none_is_refused_by_its_flag(self):
         for flags, message in ((["--draft-on", "nobody"], "--draft-on 'nobody'"),
-                               (["--draft-on", f"127.0.0.1:1#{self.cluster.local_fingerprint}"], "own fingerprint"),
+                               (["--draft-on", f"127.0.0.1:1#{self.cluster.local_fingerprint}"], "is this machine's own ("),
                                (["--speculate", "lookup", "--draft-on", f"127.0.0.1:1#{'ab' * 32}"], "leave one of them out")):
             with self.assertRaises(RunFailed) as failure:
                 self.cluster.run(*flags)

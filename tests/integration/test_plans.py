@@ -1,4 +1,5 @@
 import json
+import subprocess
 import unittest
 
 from cluster import CHUNK, LAYERS, PROMPT, ROOT, Cluster
@@ -76,6 +77,18 @@ class Plans(Shapes, unittest.TestCase):
         result = self.run_plan("--prefill-on", "A", "--split", "5", "--hidden", "f16")
         self.assertEqual(result["tokens"], self.alone["tokens"])
         self.assertEqual(result["shape"], "joint")
+
+
+class Distrust(unittest.TestCase):
+    def test_stages_that_must_trust_each_other_are_named(self):
+        with Cluster() as cluster:
+            a = cluster.node("A", trust=[cluster.local_fingerprint])
+            b = cluster.node("B")
+            shown = subprocess.run(cluster.command("--peer", a.peer(), "--peer", b.peer(), "--plan",
+                                                   "prefill=A:0-3,B:3-5,local:5-8;decode=local:0-8"),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60).stderr
+            self.assertIn(f"B cannot reach A at 127.0.0.1:{a.port}: A does not trust B; start A with --trust "
+                          f"{cluster.fingerprint('B')} too", shown)
 
 
 class PlansWithPackedWeights(Plans):
