@@ -17,7 +17,7 @@ namespace {
 
 using engine::test::run_chunks;
 
-constexpr std::uint32_t kChunk = 32;
+constexpr std::uint32_t kFileChunk = 32;
 
 class KeptFile : public testing::Test {
  protected:
@@ -34,8 +34,8 @@ class KeptFile : public testing::Test {
     KeptText text{.tokens = engine::test::some_tokens(*engine_, tokens),
                   .layers = {0, engine_->shape().layer_count},
                   .origin = {.loss = "", .shape = "alone 32"},
-                  .exact_tokens = tokens / kChunk * kChunk};
-    run_chunks(*engine_, workspace_->sequence(), text.tokens, kChunk);
+                  .exact_tokens = tokens / kFileChunk * kFileChunk};
+    run_chunks(*engine_, workspace_->sequence(), text.tokens, kFileChunk);
     header_ = kept_header(shape_, std::move(text), *workspace_).value();
   }
   void SetUp() override { use("golden/llama-dense", 100); }
@@ -105,8 +105,8 @@ TEST_F(KeptFile, GivesBackWhatWasWritten) {
     ASSERT_TRUE(back) << model << ": " << back.error().to_string();
     EXPECT_EQ((*back)->last_position_to_continue(header_.text.layers, 300), 300U) << model;
     const std::vector<Token> more = engine::test::some_tokens(*engine_, 40);
-    EXPECT_EQ(run_chunks(*engine_, (*back)->sequence(), more, kChunk, 300),
-              run_chunks(*engine_, workspace_->sequence(), more, kChunk, 300))
+    EXPECT_EQ(run_chunks(*engine_, (*back)->sequence(), more, kFileChunk, 300),
+              run_chunks(*engine_, workspace_->sequence(), more, kFileChunk, 300))
         << model;
   }
 }
@@ -120,9 +120,9 @@ TEST_F(KeptFile, GivesBackTheBeginningAlone) {
     ASSERT_TRUE(back);
     const std::vector<Token> more = engine::test::some_tokens(*engine_, 40);
     const auto fresh = make_workspace();
-    run_chunks(*engine_, fresh->sequence(), std::span(header_.text.tokens).first(kFirst), kChunk);
-    EXPECT_EQ(run_chunks(*engine_, (*back)->sequence(), more, kChunk, kFirst),
-              run_chunks(*engine_, fresh->sequence(), more, kChunk, kFirst))
+    run_chunks(*engine_, fresh->sequence(), std::span(header_.text.tokens).first(kFirst), kFileChunk);
+    EXPECT_EQ(run_chunks(*engine_, (*back)->sequence(), more, kFileChunk, kFirst),
+              run_chunks(*engine_, fresh->sequence(), more, kFileChunk, kFirst))
         << model;
   }
 }

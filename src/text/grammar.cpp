@@ -40,7 +40,7 @@ class GrammarCheck {
   }
 
  private:
-  enum class Seen { kNot, kOpen, kDone };
+  enum class Seen { kNot, kOnPath, kDone };
 
   std::unexpected<Error> refuse(std::size_t rule, const std::string& why) const {
     return fail(ErrorCode::kInvalidArgument, std::format("line {}: {}", grammar_.rules[rule].line, why));
@@ -99,14 +99,14 @@ class GrammarCheck {
 
   Result<void> refuse_left_recursion(std::size_t rule) {
     if (state_[rule] == Seen::kDone) return {};
-    if (state_[rule] == Seen::kOpen) {
+    if (state_[rule] == Seen::kOnPath) {
       std::string path;
       const auto from = std::ranges::find(open_, rule);
       for (auto at = from; at != open_.end(); ++at) path += std::format("{}, ", grammar_.rules[*at].name);
       return refuse(rule, std::format("the rule '{}' begins with itself ({}{}): something has to come before",
                                       grammar_.rules[rule].name, path, grammar_.rules[rule].name));
     }
-    state_[rule] = Seen::kOpen;
+    state_[rule] = Seen::kOnPath;
     open_.push_back(rule);
     std::vector<std::size_t> first;
     collect_first(grammar_.rules[rule].body, first);

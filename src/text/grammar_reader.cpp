@@ -18,7 +18,7 @@ using Kind = Expression::Kind;
 constexpr std::size_t kMostGrammarBytes = 32 << 10;
 constexpr std::size_t kMostRules = 500;
 constexpr std::size_t kMostLevels = 48;
-constexpr std::uint32_t kMostGrammarRepetitions = 100'000;
+constexpr std::uint32_t kMostGrammarRepetitions = 1000;
 constexpr std::size_t kNoLine = 0;
 
 bool is_name_character(char c) {
