@@ -276,7 +276,8 @@ Result<void> run(const RunFlags& flags) {
 
   engine::EngineOptions options = TRY(flags.device.engine_options());
   const auto needed = static_cast<std::uint32_t>(request.prompt.size()) + request.max_new_tokens;
-  if (options.context_tokens == 0) options.context_tokens = flags.is_dialogue() ? dialogue_tokens(*model) : needed;
+  if (options.context_tokens == 0)
+    options.context_tokens = flags.is_dialogue() ? std::max(needed, dialogue_tokens(*model)) : needed;
   if (options.context_tokens < needed) {
     return fail(ErrorCode::kInvalidArgument,
                 std::format("{} prompt tokens and {} new ones do not fit into --ctx {}", request.prompt.size(),
