@@ -77,7 +77,7 @@ TEST_F(RemoteDraft, SaysWhyWhereTheOtherNodeDoesNotGuess) {
   add_node({.name = "other", .digest = sha256(as_byte_span("another model")), .draft = model_});
   const auto plain = finish_text(text(kAllHere));
   for (const auto& [name, why] :
-       {std::pair("none", "no draft model"), std::pair("small", "cells"), std::pair("other", "another model")}) {
+       {std::pair("none", "no draft model"), std::pair("small", "no room"), std::pair("other", "another model")}) {
     const auto drafted = finish_text(guessed(text(kAllHere), name));
     EXPECT_EQ(drafted->tokens, plain->tokens);
     EXPECT_NE(guesses_of(*drafted).why.find(why), std::string::npos) << name << ": " << guesses_of(*drafted).why;

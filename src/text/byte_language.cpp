@@ -11,7 +11,7 @@ namespace {
 // Some 50 MB, and a tenth of a second for each token: more than any form needs that a person wrote.
 constexpr std::size_t kMostNodes = 1U << 19;
 constexpr std::size_t kMostRows = 1U << 12;
-constexpr std::uint64_t kMostWork = 1U << 22;
+constexpr std::uint64_t kMostWork = 1U << 19;
 // Of a state, from its beginning: what stands behind them is left as it is.
 constexpr std::size_t kMostPartsCutDown = 16;
 
