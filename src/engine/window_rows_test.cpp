@@ -286,7 +286,7 @@ TEST(Windows, AreCountedInTheEnginesMemoryAndItsRoom) {
     const auto three = windows->reserve(1000);
     ASSERT_FALSE(three);
     EXPECT_EQ(three.error().code, ErrorCode::kNoCapacity);
-    EXPECT_NE(three.error().message.find("sliding-window"), std::string::npos) << three.error().message;
+    EXPECT_NE(three.error().message.find("sliding windows"), std::string::npos) << three.error().message;
     EXPECT_EQ(windows->free_cells(), kContext - 2 * 1024) << "what was taken before the refusal was given back";
   }
   const Sequence short_one = reserve(*windows, 256);

@@ -178,6 +178,17 @@ TEST_F(Replanning, TheNodeThatWasToWriteReadsOnFromWhatItHas) {
   EXPECT_EQ(report.cached_tokens, 0U);
 }
 
+TEST_F(Replanning, WithoutANodeThatHasAnotherModelByNow) {
+  add_node({.name = "C", .digest = sha256(as_byte_span("another"))});
+  const std::string next = plan_text("B:0-6", "local:0-6");
+  Observer observer(*loop_);
+  expect_same_text(observer, exact(plan_text("C:0-6", "local:0-6"), {next}));
+  ASSERT_EQ(observer.recoveries.size(), 1U);
+  EXPECT_EQ(observer.recoveries[0].lost, peers_.back());
+  EXPECT_EQ(observer.recoveries[0].error.code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(observer.recoveries[0].replanned.to_string(), next);
+}
+
 // Greets as a later version would.
 class LaterVersion : public net::ConnectionHandler {
  public:

@@ -51,7 +51,7 @@ struct RequestOptions {
   Speculation speculation = Speculation::kAuto;
   std::optional<plan::NodeRef> draft_on;  // whose draft model guesses; nothing: this node's
   // Chooses the plan by which the text goes on after a loss. Called on the loop's thread. Where there is nobody to ask,
-  // or the answer is nothing, this node goes on alone.
+  // or the answer is nothing, this node goes on alone. Where it is set, the first plan was its choice too.
   std::function<std::optional<plan::Plan>(const Loss&)> replan;
   std::string label;
 };

@@ -13,9 +13,13 @@ namespace baton::node {
 namespace {
 
 enum class FaultOf { kThisNode, kOtherNode };
+enum class ChosenBy { kPlanner, kAsker };
 
 // What need not go wrong again by another plan. Anything else is the request's own fault, and would fail here too.
-bool recoverable(ErrorCode code, FaultOf fault_of) {
+bool recoverable(ErrorCode code, FaultOf fault_of, ChosenBy chosen_by) {
+  // A planner knows the others by what they last told: one that has another model by now was the wrong choice, and
+  // nobody else's mistake.
+  if (fault_of == FaultOf::kOtherNode && chosen_by == ChosenBy::kPlanner) return code != ErrorCode::kCancelled;
   switch (code) {
     // A node of another version, which speaks or knows something else.
     case ErrorCode::kUnsupported: return fault_of == FaultOf::kOtherNode;
@@ -47,7 +51,8 @@ void Request::on_failed(const Error& error) {
   if (ended_) return;
   const bool alone = session_->open().plan.nodes.size() == 1;
   const FaultOf fault_of = session_->failed_node() ? FaultOf::kOtherNode : FaultOf::kThisNode;
-  if (alone || !recoverable(error.code, fault_of)) {
+  const ChosenBy chosen_by = options_.replan ? ChosenBy::kPlanner : ChosenBy::kAsker;
+  if (alone || !recoverable(error.code, fault_of, chosen_by)) {
     end(std::unexpected(error));
     return;
   }
