@@ -13,29 +13,20 @@
 #include <thread>
 
 #include "base/temporary_folder.h"
-#include "engine/test_model.h"
 #include "net/event_loop.h"
-#include "node/prefix_cache.h"
+#include "node/prefix_fixture.h"
 
 namespace baton::node {
 namespace {
 
 namespace fs = std::filesystem;
-using engine::test::run_chunks;
 
-constexpr std::uint32_t kFolderChunk = 32;
-constexpr std::uint32_t kFolderBlock = 256;
 constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30U;
 
-class KeptTexts : public testing::Test {
+class KeptTexts : public PrefixFixture {
  protected:
   void SetUp() override {
-    engine::EngineOptions options = engine::test::small_options();
-    options.threads = 1;
-    options.context_tokens = 4 * kFolderBlock;
-    options.max_chunk_tokens = 128;
-    options.sequences = 3;
-    engine_ = engine::test::make_engine(engine::test::reference_model(model_name_), options);
+    make_engine("golden/llama-dense");
     start();
   }
   void TearDown() override { stop(); }
@@ -60,24 +51,7 @@ class KeptTexts : public testing::Test {
     loop_->run();
   }
 
-  LayerRange all() const { return {0, engine_->shape().layer_count}; }
-  PrefixNeed need(std::uint32_t tokens) const { return {.tokens = tokens, .layers = all(), .origin = {}}; }
-  std::vector<Token> text(std::uint32_t count, std::uint32_t seed = 0) const {
-    std::vector<Token> tokens = engine::test::some_tokens(*engine_, count + 1000);
-    tokens.erase(tokens.begin(), tokens.begin() + seed);
-    tokens.resize(count);
-    return tokens;
-  }
-  std::vector<Token> joined(std::vector<Token> tokens, const std::vector<Token>& more) const {
-    tokens.insert(tokens.end(), more.begin(), more.end());
-    return tokens;
-  }
-  void keep(const std::vector<Token>& tokens) {
-    auto workspace = std::make_shared<Workspace>(*engine_);
-    ASSERT_TRUE(workspace->reserve(static_cast<std::uint32_t>(tokens.size())));
-    run_chunks(*engine_, workspace->sequence(), tokens, kFolderChunk);
-    cache_->keep(std::move(workspace), {tokens, all(), {}, 0});
-  }
+  void keep(const std::vector<Token>& tokens) { cache_->keep(workspace_of(tokens), {tokens, all(), {}, 0}); }
   std::shared_ptr<Workspace> take(const std::vector<Token>& prompt) {
     return cache_->take(need(static_cast<std::uint32_t>(prompt.size())), prompt).value();
   }
@@ -91,16 +65,6 @@ class KeptTexts : public testing::Test {
   std::shared_ptr<const ReadingBack> read_back(const std::vector<Token>& prompt) {
     return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr);
   }
-  std::vector<float> go_on(Workspace& workspace, const std::vector<Token>& prompt) {
-    const std::uint32_t from = workspace.held().tokens;
-    return run_chunks(*engine_, workspace.sequence(), std::span(prompt).subspan(from), kFolderChunk, from);
-  }
-  std::vector<float> expected(const std::vector<Token>& prompt, std::uint32_t from) {
-    const auto fresh = engine::test::make_engine(engine::test::reference_model(model_name_), engine_->options());
-    engine::Sequence sequence = engine::test::reserve(*fresh, static_cast<std::uint32_t>(prompt.size()));
-    run_chunks(*fresh, sequence, std::span(prompt).first(from), kFolderChunk);
-    return run_chunks(*fresh, sequence, std::span(prompt).subspan(from), kFolderChunk, from);
-  }
 
   std::vector<fs::path> files() const {
     std::vector<fs::path> found;
@@ -112,12 +76,10 @@ class KeptTexts : public testing::Test {
   }
   std::uint64_t size_of_one() const { return fs::file_size(files().front()); }
 
-  std::string model_name_ = "golden/llama-dense";
   const TemporaryFolder temporary_ = TemporaryFolder::create("baton-test").value();
   const fs::path path_ = KeptFolder::path_in(temporary_.path());
   const Sha256 digest_ = sha256(as_byte_span("model"));
   std::unique_ptr<net::EventLoop> loop_ = net::EventLoop::create().value();
-  std::unique_ptr<engine::Engine> engine_;
   std::shared_ptr<KeptFolder> folder_;
   std::shared_ptr<PrefixCache> cache_;
 };
@@ -148,7 +110,7 @@ TEST_F(KeptTexts, GoOnWhereTheyPartFromThePrompt) {
 
 TEST_F(KeptTexts, GoToDiskWhenTheirCellsAreNeeded) {
   for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
-  ASSERT_TRUE(take(text(2 * kFolderBlock, 9)));
+  ASSERT_TRUE(take(text(2 * kBlock, 9)));
   settle();
   EXPECT_EQ(files().size(), 2U) << "the two that were used longest ago";
   EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U);
@@ -166,11 +128,11 @@ TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
     settle();
   }
   EXPECT_EQ(files().size(), 1U) << "now half could be had without losing anything";
-  EXPECT_EQ(cache_->cells(), 3 * kFolderBlock) << "and all are still in memory";
+  EXPECT_EQ(cache_->cells(), 3 * kBlock) << "and all are still in memory";
   // Its going costs nothing more; the next had no time.
   const fs::path first = files().front();
   const auto written = fs::last_write_time(first);
-  ASSERT_TRUE(take(text(2 * kFolderBlock, 9)));
+  ASSERT_TRUE(take(text(2 * kBlock, 9)));
   settle();
   EXPECT_EQ(files().size(), 2U);
   EXPECT_EQ(fs::last_write_time(first), written);
@@ -289,7 +251,7 @@ TEST_F(KeptTexts, OneThatIsWantedIsNotGivenUpForOneThatGoes) {
   keep(text(200, 2));
   stop();
   start(5 * one + one / 2);
-  keep(text(3 * kFolderBlock, 3));
+  keep(text(3 * kBlock, 3));
   const auto workspace = take_from_disk(joined(text(200, 1), text(100, 5)));
   EXPECT_EQ(workspace->held().tokens, 200U);
 }
@@ -375,7 +337,7 @@ TEST_F(KeptTexts, AFullDiskCostsNothingElse) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &little), 0);
   testing::internal::CaptureStderr();
   for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
-  const auto live = take(text(3 * kFolderBlock, 9));
+  const auto live = take(text(3 * kBlock, 9));
   settle();
   const std::string log = testing::internal::GetCapturedStderr();
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);

@@ -3,52 +3,26 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/test_model.h"
+#include "node/prefix_fixture.h"
 
 namespace baton::node {
 namespace {
 
 using engine::test::run_chunks;
 
-constexpr std::uint32_t kCacheChunk = 32;
-constexpr std::uint32_t kBlock = 256;
-
-class PrefixCacheTest : public testing::Test {
+class PrefixCacheTest : public PrefixFixture {
  protected:
   void use(const std::string& model, std::uint32_t context_tokens = 4 * kBlock) {
-    engine::EngineOptions options = engine::test::small_options();
-    options.threads = 1;
-    options.context_tokens = context_tokens;
-    options.max_chunk_tokens = 128;
-    options.sequences = 3;
     cache_.reset();
-    engine_ = engine::test::make_engine(engine::test::reference_model(model), options);
+    make_engine(model, context_tokens);
     cache_ = std::make_unique<PrefixCache>(*engine_);
   }
   void SetUp() override { use("golden/llama-dense"); }
   void TearDown() override { cache_.reset(); }
 
-  LayerRange all() const { return {0, engine_->shape().layer_count}; }
-  PrefixNeed need(std::uint32_t tokens) const { return {.tokens = tokens, .layers = all(), .origin = {}}; }
-
-  // Texts of another `seed` differ from their first token on.
-  std::vector<Token> text(std::uint32_t count, std::uint32_t seed = 0) const {
-    std::vector<Token> tokens = engine::test::some_tokens(*engine_, count + 1000);
-    tokens.erase(tokens.begin(), tokens.begin() + seed);
-    tokens.resize(count);
-    return tokens;
-  }
-  std::vector<Token> joined(std::vector<Token> tokens, const std::vector<Token>& more) const {
-    tokens.insert(tokens.end(), more.begin(), more.end());
-    return tokens;
-  }
-
   // As a request would leave it, that had room for more.
   void keep(const std::vector<Token>& tokens, PrefixOrigin origin = {}, std::uint32_t exact_tokens = 0) {
-    auto workspace = std::make_shared<Workspace>(*engine_);
-    ASSERT_TRUE(workspace->reserve(static_cast<std::uint32_t>(tokens.size()) + 1));
-    run_chunks(*engine_, workspace->sequence(), tokens, kCacheChunk);
-    cache_->keep(std::move(workspace), {tokens, all(), std::move(origin), exact_tokens});
+    cache_->keep(workspace_of(tokens, 1), {tokens, all(), std::move(origin), exact_tokens});
   }
   std::shared_ptr<Workspace> take(const std::vector<Token>& prompt, const PrefixNeed& wanted) {
     auto taken = cache_->take(wanted, prompt);
@@ -60,21 +34,6 @@ class PrefixCacheTest : public testing::Test {
   }
   std::uint32_t held(const std::vector<Token>& prompt) { return take(prompt)->held().tokens; }
 
-  // Logits of the rest of the prompt, each chunk's, from where the workspace is.
-  std::vector<float> go_on(Workspace& workspace, const std::vector<Token>& prompt) {
-    const std::uint32_t from = workspace.held().tokens;
-    return run_chunks(*engine_, workspace.sequence(), std::span(prompt).subspan(from), kCacheChunk, from);
-  }
-  // The same on an engine that keeps nothing.
-  std::vector<float> expected(const std::vector<Token>& prompt, std::uint32_t from) {
-    const auto fresh = engine::test::make_engine(engine::test::reference_model(model_name_), engine_->options());
-    engine::Sequence sequence = engine::test::reserve(*fresh, static_cast<std::uint32_t>(prompt.size()));
-    run_chunks(*fresh, sequence, std::span(prompt).first(from), kCacheChunk);
-    return run_chunks(*fresh, sequence, std::span(prompt).subspan(from), kCacheChunk, from);
-  }
-
-  std::string model_name_ = "golden/llama-dense";
-  std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<PrefixCache> cache_;
 };
 
@@ -186,15 +145,15 @@ TEST_F(PrefixCacheTest, WhoWantsTheSameBitsGetsWholeChunksOfTheSameShape) {
   keep(text(100), {.loss = {}, .shape = "here"}, 64);
   PrefixNeed exact = need(110);
   exact.exactly = true;
-  exact.grid = kCacheChunk;
+  exact.grid = kChunk;
   exact.origin.shape = "elsewhere";
   EXPECT_EQ(take(text(110), exact)->held().tokens, 0U);
   exact.origin.shape = "here";
   const auto workspace = take(text(110), exact);
   EXPECT_EQ(workspace->held().tokens, 64U);
   EXPECT_EQ(workspace->held().exact_tokens, 64U);
-  EXPECT_EQ(exact_tokens(workspace->held(), 110, kCacheChunk), 96U) << "what it computes now is so, too";
-  EXPECT_EQ(exact_tokens({.tokens = 70, .exact_tokens = 64}, 110, kCacheChunk), 64U) << "behind other rows nothing is";
+  EXPECT_EQ(exact_tokens(workspace->held(), 110, kChunk), 96U) << "what it computes now is so, too";
+  EXPECT_EQ(exact_tokens({.tokens = 70, .exact_tokens = 64}, 110, kChunk), 64U) << "behind other rows nothing is";
 }
 
 TEST_F(PrefixCacheTest, APeerFindsAPrefixByItsName) {
@@ -213,8 +172,7 @@ TEST_F(PrefixCacheTest, APeerFindsAPrefixByItsName) {
 }
 
 TEST_F(PrefixCacheTest, AWindowIsGoneOnFromOnlyWhereItIs) {
-  model_name_ = "tiny/gemma3";
-  use(model_name_, 8 * kBlock);
+  use("tiny/gemma3", 8 * kBlock);
   const auto long_text = text(900);
   keep(long_text);
   EXPECT_EQ(held(joined(text(400), text(20, 3))), 0U) << "its window has moved past that";
@@ -225,14 +183,13 @@ TEST_F(PrefixCacheTest, AWindowIsGoneOnFromOnlyWhereItIs) {
 }
 
 TEST_F(PrefixCacheTest, AStateIsGoneOnFromWhereItStandsOrWasKept) {
-  model_name_ = "tiny/granitehybrid";
-  use(model_name_);
+  use("tiny/granitehybrid");
   const auto tokens = text(96);
   auto workspace = std::make_shared<Workspace>(*engine_);
   ASSERT_TRUE(workspace->reserve(100));
-  run_chunks(*engine_, workspace->sequence(), std::span(tokens).first(64), kCacheChunk);
+  run_chunks(*engine_, workspace->sequence(), std::span(tokens).first(64), kChunk);
   ASSERT_TRUE(workspace->states().keep_all(64));
-  run_chunks(*engine_, workspace->sequence(), std::span(tokens).subspan(64), kCacheChunk, 64);
+  run_chunks(*engine_, workspace->sequence(), std::span(tokens).subspan(64), kChunk, 64);
   cache_->keep(std::move(workspace), {tokens, all(), {}, 0});
 
   EXPECT_EQ(held(joined(text(60), text(20, 3))), 0U) << "no state is left from there";
