@@ -146,6 +146,7 @@ void BatchScheduler::run_steps() {
   const auto passes = batch->passes;
   const auto submitted = executor_->submit(
       [self = shared_from_this(), batch = std::move(batch)](Engine& engine, const std::stop_token& stop) mutable {
+        batch->began = self->now_();
         compute(*batch, engine, stop);
         BatchScheduler& scheduler = *self;
         scheduler.post_(
@@ -231,7 +232,9 @@ Result<void> BatchScheduler::compute_together(const Passes& passes, std::span<co
 
 void BatchScheduler::on_steps_done(std::unique_ptr<StepBatch> batch) {
   steps_under_way_ = false;
-  if (executor_ != nullptr) executor_->thread().note_step(now_());
+  const TimePoint ended = now_();
+  step_time_ = ended - batch->began;
+  if (executor_ != nullptr) executor_->thread().note_step(ended);
   delivering_ = true;
   for (std::size_t index = 0; index < batch->passes.size(); ++index) {
     ScheduledPass& pass = *batch->passes[index];
@@ -245,14 +248,36 @@ void BatchScheduler::on_steps_done(std::unique_ptr<StepBatch> batch) {
   pump();
 }
 
+Duration BatchScheduler::piece_budget() const { return std::clamp<Duration>(step_time_ / 2, kLeastPiece, kMostPiece); }
+
+std::uint32_t BatchScheduler::chunk_now(std::uint32_t tokens) const {
+  if (executor_ == nullptr || row_time_ <= Duration::zero() || !steps_are_coming()) return tokens;
+  const auto fit = std::max<std::int64_t>(piece_budget() / row_time_, kLeastChunkTokens);
+  if (tokens <= fit) return tokens;
+  // Parts of like size: a small rest would take almost as long as a whole one.
+  const std::int64_t parts = (tokens + fit - 1) / fit;
+  return static_cast<std::uint32_t>(std::max<std::int64_t>((tokens + parts - 1) / parts, kLeastChunkTokens));
+}
+
+void BatchScheduler::put_first_who_is_due_first() {
+  // What has begun goes on.
+  if (chunks_.front()->next_layer > chunks_.front()->pass->layers.begin) return;
+  const auto due = [&](const std::unique_ptr<Chunk>& chunk) {
+    const ScheduledPass& pass = *chunk->pass;
+    return pass.prompt_came + row_time_ * pass.prompt_tokens * pass.layers.size();
+  };
+  const auto first = std::ranges::min_element(chunks_, {}, due);
+  std::rotate(chunks_.begin(), first, first + 1);
+}
+
 void BatchScheduler::run_piece() {
+  put_first_who_is_due_first();
   std::unique_ptr<Chunk> chunk = std::move(chunks_.front());
   chunks_.pop_front();
   const LayerRange layers = chunk->pass->layers;
   std::uint32_t count = layers.end - chunk->next_layer;
   if (steps_are_coming()) {
-    const auto budget = Duration(kPieceBudget);
-    const auto fit = chunk->layer_time > Duration::zero() ? budget / chunk->layer_time : 1;
+    const auto fit = chunk->layer_time > Duration::zero() ? piece_budget() / chunk->layer_time : 1;
     count = std::min(count, static_cast<std::uint32_t>(std::clamp<std::int64_t>(fit, 1, layers.size())));
   }
   chunk->end_layer = chunk->next_layer + count;
@@ -310,6 +335,8 @@ void BatchScheduler::on_piece_done(std::unique_ptr<Chunk> chunk) {
   --pieces_under_way_;
   part_under_way_ = false;
   ScheduledPass& pass = *chunk->pass;
+  if (chunk->result && pass.span.token_count >= kLeastChunkTokens / 2)
+    row_time_ = chunk->layer_time / pass.span.token_count;
   if (chunk->result && chunk->next_layer < pass.layers.end && executor_ != nullptr) {
     chunks_.push_front(std::move(chunk));
     return pump();

@@ -1,14 +1,17 @@
 // What the device computes next, where several sequences want something: the steps of all streams that are ready go
 // into one batch, and between two such batches comes a piece of somebody's prefill.
 //
-// A piece is a chunk's next layers, as many as take kPieceBudget, at least one: so a stream that is being written waits
-// no longer for its next token than one piece and one batch of steps. As a chunk is cut between layers and never
-// between tokens, it has the same bits as one that ran alone; and so has a step, where Engine::steps_exactly().
-// Where nobody steps on the device, with this model or another, chunks run whole, and the next waits in the executor's
-// queue, so that the device never idles. The first step of a stream that ends such a time waits for those two chunks.
+// A piece is a chunk's next layers, as many as take half as long as a batch of steps does, within kLeastPiece and
+// kMostPiece, at least one: so a stream that is being written waits no longer for its next token than one piece and one
+// batch of steps. That a single layer is not longer, its chunk must be small enough: chunk_now(). As a chunk is cut
+// between layers and never between tokens, it has the same bits as one that ran alone; and so has a step, where
+// Engine::steps_exactly(). Where nobody steps on the device, with this model or another, chunks run whole, and the next
+// waits in the executor's queue, so that the device never idles. The first step of a stream that ends such a time waits
+// for those two chunks.
 //
-// Chunks come in the order in which they were asked for, and so do steps; a sequence asks for two chunks at a time, so
-// long prompts take turns chunk by chunk.
+// Of the chunks that wait, that one comes first whose prompt would have been read first had it begun alone when it
+// came: so a short prompt does not wait for a long one, and a long one for no more than the short ones that came within
+// its own time. Steps come in the order in which they were asked for.
 #pragma once
 
 #include <chrono>
@@ -36,6 +39,8 @@ class ScheduledPass {
   LayerRange layers;
   BatchSpan span;
   HeadResult head = HeadResult::kLogits;  // of a chunk
+  TimePoint prompt_came;                  // of a chunk, and
+  std::uint32_t prompt_tokens = 0;        // how many of its prompt were to be read then
   std::vector<Token> tokens;              // of the span, where layers.begin is 0
   std::vector<float> hidden_in;           // else its activations
   std::vector<float> hidden_out;          // made where layers.end is not the last layer's
@@ -64,7 +69,10 @@ struct SchedulerLoad {
 // Lives on its owner's thread, to which `post` brings everything back. After close() it needs no executor any more.
 class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
  public:
-  static constexpr auto kPieceBudget = std::chrono::milliseconds(50);
+  static constexpr auto kLeastPiece = std::chrono::milliseconds(25);
+  static constexpr auto kMostPiece = std::chrono::milliseconds(50);
+  // Of a chunk: fewer tokens are not worth reading the weights for.
+  static constexpr std::uint32_t kLeastChunkTokens = 128;
   // Rows of a batch of steps: more wait for the next.
   static constexpr std::uint32_t kMostStepRows = 64;
   // So long after a step it is taken for certain that more are coming.
@@ -74,6 +82,9 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
   static std::shared_ptr<BatchScheduler> create(Executor& executor, Post post, std::function<TimePoint()> now);
 
   void submit(std::shared_ptr<ScheduledPass> pass);
+  // Of so many tokens of a prompt, how many are to be its next chunk, where its owner may choose: all, but while steps
+  // are coming so few that a layer of them fits into a piece, by what the last chunk's took.
+  std::uint32_t chunk_now(std::uint32_t tokens) const;
   // Everything that has not begun ends with kCancelled, and the executor is not asked again.
   void close();
 
@@ -98,6 +109,7 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
     std::vector<std::vector<float>> logits_alone;  // where they could not be computed together
     std::vector<Result<void>> results;
     std::optional<EmulationReport> emulation;
+    TimePoint began;
   };
 
   BatchScheduler(Executor& executor, Post post, std::function<TimePoint()> now);
@@ -107,6 +119,8 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
   bool steps_are_coming() const;
   void run_steps();
   void run_piece();
+  void put_first_who_is_due_first();
+  Duration piece_budget() const;
   std::unique_ptr<StepBatch> choose_steps();
   void on_steps_done(std::unique_ptr<StepBatch> batch);
   void on_piece_done(std::unique_ptr<Chunk> chunk);
@@ -127,6 +141,8 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
   std::size_t pieces_under_way_ = 0;
   bool part_under_way_ = false;  // the piece under way does not end its chunk, so no other may follow it
   bool delivering_ = false;
+  Duration step_time_{};             // of the last batch
+  Duration row_time_{};              // of one token in one layer of the last chunk
   std::vector<float> spare_logits_;  // kept, as fresh memory of that size costs more than it holds
   SchedulerLoad load_;
 };

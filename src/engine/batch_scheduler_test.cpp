@@ -247,7 +247,7 @@ TEST_F(Scheduling, LetsStepsPassBetweenTheLayersOfAChunk) {
   const auto running = step(stream, 0, 7, "step 0");
   const auto prompt = chunk(reader, 0, tokens, "prompt");
   // Each layer takes longer than all the time a piece may have.
-  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + 2 * BatchScheduler::kPieceBudget; };
+  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + 2 * BatchScheduler::kMostPiece; };
   std::uint32_t steps = 1;
   const std::function<void()> go_on = [&] {
     if (ended(prompt)) return;
@@ -266,6 +266,54 @@ TEST_F(Scheduling, LetsStepsPassBetweenTheLayersOfAChunk) {
   EXPECT_EQ(scheduler_->load().chunk_pieces, layers());
   EXPECT_GE(steps, layers()) << "a step for each piece";
   ASSERT_TRUE(inbox_.run_until([&] { return scheduler_->load().steps == log_.size() - 1; }));
+}
+
+TEST_F(Scheduling, ReadsFirstThePromptThatIsDueFirst) {
+  const auto tokens = test::some_tokens(engine(), kChunkTokens);
+  std::vector<Sequence> sequences;
+  for (int index = 0; index < 5; ++index) sequences.push_back(test::reserve(engine(), kChunkTokens));
+  using std::chrono::seconds;
+  const auto ask = [&](Sequence& sequence, Duration came, std::uint32_t prompt_tokens, const std::string& name) {
+    const auto pass = chunk(sequence, 0, tokens, name);
+    pass->prompt_came = TimePoint{} + came;
+    pass->prompt_tokens = prompt_tokens;
+    // It takes a second.
+    pass->after_layer = [&](std::uint32_t) { time_ = time_.load() + Duration(seconds(1)) / layers(); };
+    scheduler_->submit(pass);
+    return pass;
+  };
+  const auto measured = ask(sequences[0], seconds(0), kChunkTokens, "measured");
+  ASSERT_TRUE(inbox_.run_until([&] { return ended(measured); }));
+  hold();
+  scheduler_->submit(step(sequences[0], 0, 7, "step"));
+  ask(sequences[1], seconds(0), kChunkTokens, "begun");
+  const auto last = ask(sequences[2], seconds(5), kChunkTokens, "short and late");
+  ask(sequences[3], seconds(0), 4 * kChunkTokens, "long");
+  ask(sequences[4], seconds(2), kChunkTokens, "short");
+  release();
+  ASSERT_TRUE(inbox_.run_until([&] { return ended(last); }));
+  EXPECT_EQ(log_, (std::vector<std::string>{"measured", "step", "begun", "short", "long", "short and late"}));
+}
+
+TEST_F(Scheduling, WantsSmallerChunksWhileSomebodySteps) {
+  const auto tokens = test::some_tokens(engine(), kChunkTokens);
+  Sequence stream = test::reserve(engine(), 20);
+  Sequence reader = test::reserve(engine(), kChunkTokens);
+  const auto prompt = chunk(reader, 0, tokens, "prompt");
+  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + Duration(BatchScheduler::kLeastPiece) / 4; };
+  scheduler_->submit(prompt);
+  ASSERT_TRUE(inbox_.run_until([&] { return ended(prompt); }));
+  EXPECT_EQ(scheduler_->chunk_now(2048), 2048U) << "nobody waits";
+  const auto running = step(stream, 0, 7, "step");
+  scheduler_->submit(running);
+  // Four times as many tokens fit as were read.
+  EXPECT_EQ(scheduler_->chunk_now(2048), 4 * kChunkTokens);
+  EXPECT_EQ(scheduler_->chunk_now(4 * kChunkTokens), 4 * kChunkTokens);
+  EXPECT_EQ(scheduler_->chunk_now(4 * kChunkTokens + 2), 2 * kChunkTokens + 1) << "no small rest";
+  ASSERT_TRUE(inbox_.run_until([&] { return ended(running); }));
+  EXPECT_EQ(scheduler_->chunk_now(2048), 4 * kChunkTokens) << "the next comes soon";
+  time_ = time_.load() + BatchScheduler::kStepsAreComing;
+  EXPECT_EQ(scheduler_->chunk_now(2048), 2048U);
 }
 
 TEST_F(Scheduling, RunsChunksWholeWhereNobodySteps) {

@@ -50,6 +50,7 @@ const plan::Stage* Session::stage(Phase phase) const { return plan::stage_of(sta
 
 void Session::begin(std::vector<Token> prompt) {
   begun_ = true;
+  begun_at_ = host_.surroundings.now();
   prompt_ = std::move(prompt);
   // A peer's cells were chosen by names, and will be found by the tokens.
   const auto named = self_ == plan::kCoordinator ? Result<void>() : check_prefixes(open_, prompt_);
@@ -58,6 +59,7 @@ void Session::begin(std::vector<Token> prompt) {
     return fail_with(named.error());
   }
   chunks_ = own_chunks();
+  if (!chunks_.empty()) last_border_ = chunks_.back().first_position;
   if (lease_end_) {
     // What is left of it: waiting for the prompt, or asking again, prolongs nothing.
     lease_.start(std::max(*lease_end_ - host_.surroundings.now(), Duration::zero()),
@@ -223,7 +225,7 @@ void Session::leave_cells() {
   if (reads_first || does_all(open_.plan, self_)) {
     const std::uint32_t held = chunks_done_ == 0 ? held_.tokens : chunks_[chunks_done_ - 1].end_position();
     if (held > text.tokens.size()) return;
-    const bool in_chunks = held_.tokens >= open_.prefix_tokens || unsent_chunk_tokens_ == open_.chunk_tokens;
+    const bool in_chunks = !cut_ && (held_.tokens >= open_.prefix_tokens || unsent_chunk_tokens_ == open_.chunk_tokens);
     text.layers = prefill->layers;
     text.origin.shape = shape_of_chunks(open_.chunk_tokens);
     text.exact_tokens = in_chunks ? exact_tokens(held_, held, open_.chunk_tokens) : held_.exact_tokens;

@@ -176,6 +176,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool decode_ready() const;
   bool keeps_too_much() const { return workspace_->kept_bytes() > host_.kept_bytes; }
   void pump();
+  void cut_next_chunk();
   void submit(const std::shared_ptr<Pass>& pass);
   // From one sign of life of a pass to the next.
   model::Cost piece_cost(const Pass& pass) const;
@@ -226,7 +227,10 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   std::vector<Token> prompt_;
   std::vector<Chunk> chunks_;
+  bool cut_ = false;               // some are smaller than the request's
+  std::uint32_t last_border_ = 0;  // where the last of them began, before any was cut
   bool begun_ = false;
+  TimePoint begun_at_;
   bool ended_ = false;
   bool finishing_ = false;
   std::atomic<bool> cancelled_ = false;  // read by the executor between layers

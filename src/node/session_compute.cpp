@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "node/request_prefix.h"
 #include "node/session.h"
 #include "node/session_pass.h"
 
@@ -28,15 +29,30 @@ bool Session::decode_ready() const {
          std::ranges::all_of(incoming_, [&](const auto& entry) { return prefill_complete(entry.first); });
 }
 
+// Nobody is sent what is read and written here, so nobody knows its chunks.
+void Session::cut_next_chunk() {
+  if (!does_all(open_.plan, self_) || open_.determinism == handoff::Determinism::kDeterministic) return;
+  Chunk& next = chunks_[next_chunk_];
+  const Chunk whole = next;
+  next.tokens = host_.scheduler.chunk_now(whole.tokens);
+  if (next.tokens == whole.tokens) return;
+  cut_ = true;
+  const Chunk rest{next.end_position(), whole.tokens - next.tokens};
+  chunks_.insert(chunks_.begin() + static_cast<std::ptrdiff_t>(next_chunk_) + 1, rest);
+}
+
 void Session::pump() {
   if (!begun_ || ended_) return;
   while (next_chunk_ < chunks_.size() && !ended_ && in_flight_ < kPassesInFlight) {
     const plan::Stage& here = *stage(Phase::kPrefill);
+    cut_next_chunk();
     const Chunk chunk = chunks_[next_chunk_];
     if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
     if (keeps_too_much() || !has_input(here, chunk.first_position)) break;
     auto pass = std::make_shared<Pass>(shared_from_this(), Phase::kPrefill);
     pass->layers = here.layers;
+    pass->prompt_came = begun_at_;
+    pass->prompt_tokens = open_.prompt_tokens - held_.tokens;
     pass->chunk = chunk;
     pass->last_of_prefill = ++next_chunk_ == chunks_.size();
     if (pass->last_of_prefill && here.layers.end == layers_) pass->span.logits = engine::WantedLogits::kLast;
@@ -88,7 +104,7 @@ Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32
   Leaving leaving;
   const bool leaves = flows(pass.chunk) && plan::stage_with(open_.plan.decode, layer)->node != self_;
   // The next request may have another end of this prompt; the last border is where it can go on.
-  const bool at_last_border = pass.chunk.end_position() == chunks_.back().first_position;
+  const bool at_last_border = pass.chunk.end_position() == last_border_;
   if (workspace_->states().layer_keeps_state(layer) && (leaves || may_resume_alone() || at_last_border)) {
     leaving.state = TRY(workspace_->states().copy(layer));
     leaving.stays = at_last_border;

@@ -58,6 +58,7 @@ class Embedder::Text : public std::enable_shared_from_this<Text> {
   const std::shared_ptr<node::Workspace> workspace_;
   const std::vector<Token> tokens_;
   const engine::Pooling pooling_;
+  const TimePoint came_ = now();
   std::uint32_t done_ = 0;  // tokens
   std::vector<float> vector_;
   std::atomic<bool> cancelled_ = false;
@@ -81,10 +82,12 @@ class Embedder::Piece : public engine::ScheduledPass {
 void Embedder::Text::submit_next() {
   const engine::Engine& engine = model_.engine();
   const auto left = static_cast<std::uint32_t>(tokens_.size()) - done_;
-  const std::uint32_t count = std::min(left, engine.options().max_chunk_tokens);
+  const std::uint32_t count = model_.scheduler().chunk_now(std::min(left, engine.options().max_chunk_tokens));
   auto piece = std::make_shared<Piece>(shared_from_this());
   piece->layers = {0, engine.shape().layer_count};
   piece->head = engine::HeadResult::kNormed;
+  piece->prompt_came = came_;
+  piece->prompt_tokens = static_cast<std::uint32_t>(tokens_.size());
   piece->tokens.assign(tokens_.begin() + done_, tokens_.begin() + done_ + count);
   piece->span = {.sequence = &workspace_->sequence(), .first_position = done_, .token_count = count};
   if (pooling_ == engine::Pooling::kMean) piece->span.logits = engine::WantedLogits::kAll;
