@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "plan/time_slice.h"
+
 namespace baton::engine {
 
 namespace {
@@ -248,11 +250,9 @@ void BatchScheduler::on_steps_done(std::unique_ptr<StepBatch> batch) {
   pump();
 }
 
-Duration BatchScheduler::piece_budget() const { return std::clamp<Duration>(step_time_ / 2, kLeastPiece, kMostPiece); }
-
 std::uint32_t BatchScheduler::chunk_now(std::uint32_t tokens) const {
   if (executor_ == nullptr || row_time_ <= Duration::zero() || !steps_are_coming()) return tokens;
-  const auto fit = std::max<std::int64_t>(piece_budget() / row_time_, kLeastChunkTokens);
+  const auto fit = std::max<std::int64_t>(plan::piece_time(step_time_) / row_time_, kLeastChunkTokens);
   if (tokens <= fit) return tokens;
   // Parts of like size: a small rest would take almost as long as a whole one.
   const std::int64_t parts = (tokens + fit - 1) / fit;
@@ -277,7 +277,7 @@ void BatchScheduler::run_piece() {
   const LayerRange layers = chunk->pass->layers;
   std::uint32_t count = layers.end - chunk->next_layer;
   if (steps_are_coming()) {
-    const auto fit = chunk->layer_time > Duration::zero() ? piece_budget() / chunk->layer_time : 1;
+    const auto fit = chunk->layer_time > Duration::zero() ? plan::piece_time(step_time_) / chunk->layer_time : 1;
     count = std::min(count, static_cast<std::uint32_t>(std::clamp<std::int64_t>(fit, 1, layers.size())));
   }
   chunk->end_layer = chunk->next_layer + count;

@@ -1,8 +1,8 @@
 // What the device computes next, where several sequences want something: the steps of all streams that are ready go
 // into one batch, and between two such batches comes a piece of somebody's prefill.
 //
-// A piece is a chunk's next layers, as many as take half as long as a batch of steps does, within kLeastPiece and
-// kMostPiece, at least one: so a stream that is being written waits no longer for its next token than one piece and one
+// A piece is a chunk's next layers, as many as fit into the time that plan::piece_time() gives one after the last batch
+// of steps, at least one: so a stream that is being written waits no longer for its next token than one piece and one
 // batch of steps. That a single layer is not longer, its chunk must be small enough: chunk_now(). As a chunk is cut
 // between layers and never between tokens, it has the same bits as one that ran alone; and so has a step, where
 // Engine::steps_exactly(). Where nobody steps on the device, with this model or another, chunks run whole, and the next
@@ -69,8 +69,6 @@ struct SchedulerLoad {
 // Lives on its owner's thread, to which `post` brings everything back. After close() it needs no executor any more.
 class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
  public:
-  static constexpr auto kLeastPiece = std::chrono::milliseconds(25);
-  static constexpr auto kMostPiece = std::chrono::milliseconds(50);
   // Of a chunk: fewer tokens are not worth reading the weights for.
   static constexpr std::uint32_t kLeastChunkTokens = 128;
   // Rows of a batch of steps: more wait for the next.
@@ -120,7 +118,6 @@ class BatchScheduler : public std::enable_shared_from_this<BatchScheduler> {
   void run_steps();
   void run_piece();
   void put_first_who_is_due_first();
-  Duration piece_budget() const;
   std::unique_ptr<StepBatch> choose_steps();
   void on_steps_done(std::unique_ptr<StepBatch> batch);
   void on_piece_done(std::unique_ptr<Chunk> chunk);

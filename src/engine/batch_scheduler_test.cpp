@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "engine/test_model.h"
+#include "plan/time_slice.h"
 
 namespace baton::engine {
 namespace {
@@ -247,7 +248,7 @@ TEST_F(Scheduling, LetsStepsPassBetweenTheLayersOfAChunk) {
   const auto running = step(stream, 0, 7, "step 0");
   const auto prompt = chunk(reader, 0, tokens, "prompt");
   // Each layer takes longer than all the time a piece may have.
-  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + 2 * BatchScheduler::kMostPiece; };
+  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + 2 * plan::kMostPiece; };
   std::uint32_t steps = 1;
   const std::function<void()> go_on = [&] {
     if (ended(prompt)) return;
@@ -300,7 +301,7 @@ TEST_F(Scheduling, WantsSmallerChunksWhileSomebodySteps) {
   Sequence stream = test::reserve(engine(), 20);
   Sequence reader = test::reserve(engine(), kChunkTokens);
   const auto prompt = chunk(reader, 0, tokens, "prompt");
-  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + Duration(BatchScheduler::kLeastPiece) / 4; };
+  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + plan::kLeastPiece / 4; };
   scheduler_->submit(prompt);
   ASSERT_TRUE(inbox_.run_until([&] { return ended(prompt); }));
   EXPECT_EQ(scheduler_->chunk_now(2048), 2048U) << "nobody waits";

@@ -7,6 +7,7 @@
 
 #include "model/cost.h"
 #include "model/kv_rows.h"
+#include "plan/time_slice.h"
 
 namespace baton::plan {
 
@@ -62,6 +63,33 @@ PrefillTable::PrefillTable(const Cluster& cluster, const model::ModelShape& shap
     head_.push_back(roofline(device, head, 0));
     pass_overhead_.push_back(device.pass_overhead_s);
   }
+  stretch_.assign(devices, 1);
+  for (std::size_t index = 0; index < devices; ++index) {
+    if (cluster.devices[index].streams > 0 && !chunks_.empty()) {
+      stretch(static_cast<DeviceIndex>(index), cluster.devices[index], shape);
+    }
+  }
+}
+
+// As if the answers were of this model, which most often they are.
+void PrefillTable::stretch(DeviceIndex index, const Device& device, const model::ModelShape& shape) {
+  const double layers = shape.layer_count;
+  const model::TokenRun row{0, 1};
+  double step_s = device.pass_overhead_s + roofline(device, model::head_cost(shape, device.streams), 0);
+  for (std::uint32_t layer = 0; layer < shape.layer_count; ++layer) {
+    model::Cost batch = model::layer_cost(shape, layer, {&row, 1}, 0);
+    batch.flops *= device.streams;
+    batch.bytes += device.stream_bytes / layers;
+    step_s += device.layer_overhead_s + roofline(device, batch, 0);
+  }
+  double* work = &work_[index * chunks_.size() * stride_];
+  const double layer_s = work[shape.layer_count] / layers;
+  const double piece_s = std::max(seconds(piece_time(from_seconds(step_s))), layer_s);
+  stretch_[index] = 1 + step_s / piece_s;
+  for (double& sum : std::span(work, chunks_.size() * stride_)) sum *= stretch_[index];
+  for (double& sum : std::span(&load_[index * stride_], stride_)) sum *= stretch_[index];
+  head_[index] *= stretch_[index];
+  pass_overhead_[index] *= stretch_[index];
 }
 
 DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request)
@@ -84,7 +112,11 @@ DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape,
       for (std::size_t index = 0; index < cluster.devices.size(); ++index) {
         const Device& device = cluster.devices[index];
         model::Cost batch = cost;
-        if (device.streams > 0) batch.bytes += device.stream_bytes / shape.layer_count;
+        if (device.streams > 0) {
+          // Their rows are multiplied as well; the weights are read once.
+          batch.flops += device.streams * (cost.flops - attention_flops);
+          batch.bytes += device.stream_bytes / shape.layer_count;
+        }
         seconds[index] += weight * (device.layer_overhead_s + roofline(device, batch, attention_flops));
       }
     }

@@ -17,7 +17,7 @@ double kv_values(const model::ModelShape& shape, std::uint32_t layer);
 // The state that the layer keeps of a sequence, which travels once a chunk in this very form.
 double state_bytes(const model::ModelShape& shape, std::uint32_t layer);
 
-// Seconds of the prefill in one chunk size, after one prefix.
+// Seconds of the prefill in one chunk size, after one prefix; on a device that writes answers, with the steps between.
 class PrefillTable {
  public:
   PrefillTable(const Cluster& cluster, const model::ModelShape& shape, const Request& request,
@@ -37,8 +37,13 @@ class PrefillTable {
   }
   // The output head for the last position.
   double head(DeviceIndex device) const { return head_[device]; }
+  // Of these times, the part in which the device is the prompt's, and the answers that it writes wait.
+  double own_share(DeviceIndex device) const { return 1 / stretch_[device]; }
 
  private:
+  // Makes room for the steps of the answers that are written.
+  void stretch(DeviceIndex index, const Device& device, const model::ModelShape& shape);
+
   std::uint32_t chunk_tokens_;
   std::vector<Chunk> chunks_;
   std::size_t stride_;
@@ -46,6 +51,7 @@ class PrefillTable {
   std::vector<double> load_;  // [device][layer]
   std::vector<double> head_;
   std::vector<double> pass_overhead_;
+  std::vector<double> stretch_;
 };
 
 // Seconds of all decode steps, which depend on nothing but the device; and the layers' bytes.

@@ -189,7 +189,7 @@ double Search::bound(const PrefillTable& prefill) const {
       after -= pass(index + 1, last_chunk);
     }
     filled = first + hop(index, prefill.chunks().front().tokens);
-    delay += device.streams * load;
+    delay += device.streams * load * prefill.own_share(stages[index].device);
     if (stages[index].device == decoder) decoder_load = load;
     if (candidate_.decode.size() == 1 && stages[index].device != decoder) {
       const Way& way = links_.between(device.node, cluster_.devices[decoder].node);

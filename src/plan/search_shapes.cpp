@@ -160,7 +160,7 @@ void Search::weigh_splits_of_relay(const PrefillTable& prefill, const std::array
   if (!decoder_may_read && most_end < layers_) return;
   const auto worker = [&](DeviceIndex device) {
     const Device& numbers = cluster_.devices[device];
-    return RelayLoads::Worker{device, 1.0 + numbers.streams,
+    return RelayLoads::Worker{device, 1.0 + numbers.streams * prefill.own_share(device),
                               links_.between(numbers.node, cluster_.devices[decoder].node)};
   };
   const RelayLoads loads{prefill, simulation_, codecs_.back(), layers_, worker(first), worker(second), worker(decoder)};

@@ -264,8 +264,8 @@ Prediction Simulation::run(const Placement& placement, const PrefillTable& prefi
       decode(placement, decode_table) + decode_table.steps() * step_trips_s(first_decoder, last_decoder);
   prediction.total_s = ready + prediction.decode_s;
   for (std::size_t index = 0; index < placement.prefill.size(); ++index) {
-    const Device& device = cluster_.devices[placement.prefill[index].device];
-    prediction.disturbance_s += device.streams * stages_[index].worked_s;
+    const DeviceIndex device = placement.prefill[index].device;
+    prediction.disturbance_s += cluster_.devices[device].streams * stages_[index].worked_s * prefill.own_share(device);
   }
   for (const DeviceStage& stage : placement.decode) {
     const Device& device = cluster_.devices[stage.device];

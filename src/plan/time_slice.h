@@ -1,0 +1,17 @@
+// How a device's time is divided where answers are written on it while a prompt is read: after each batch of the
+// answers' steps comes a piece of the prompt. The engine keeps to it, and the planner reckons with it.
+#pragma once
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace baton::plan {
+
+inline constexpr Duration kLeastPiece = std::chrono::milliseconds(25);
+inline constexpr Duration kMostPiece = std::chrono::milliseconds(50);
+
+// After a batch of steps that took so long. One layer of a chunk is the least a piece may be, however long that takes.
+constexpr Duration piece_time(Duration steps) { return std::clamp(steps / 2, kLeastPiece, kMostPiece); }
+
+}  // namespace baton::plan
