@@ -176,7 +176,10 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
   // What is another program's the store refuses to touch, and says so.
   const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
   if (!removal) {
-    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name).entry : nullptr;
+    // What the store has by another name is no file elsewhere.
+    const bool is_elsewhere =
+        removal.error().code == ErrorCode::kNotFound && !store.find(name, store::Naming::kNamesAlone);
+    const auto entry = is_elsewhere ? table_.find(name).entry : nullptr;
     return entry ? lies_elsewhere(name, *entry) : std::unexpected(removal.error());
   }
   const store::StoredModel& model = removal->model;

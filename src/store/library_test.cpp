@@ -18,8 +18,8 @@ class ModelLibrary : public testing::Test {
   StoreOptions options() const { return {.folder = folder_.path() / "models", .found = {}, .hub = {}}; }
 
   // Puts a model there as a pull does.
-  StoredModel add(const std::string& name, std::string_view content) {
-    Manifest manifest{.names = {name}, .source = "hf.co/a/b:Q8_0", .pulled_s = 1, .parts = {}};
+  StoredModel add(const std::string& name, std::string_view content, const std::string& source = "hf.co/a/b:Q8_0") {
+    Manifest manifest{.names = {name}, .source = source, .pulled_s = 1, .parts = {}};
     manifest.parts.push_back({"m.gguf", content.size(), sha256(as_byte_span(content))});
     Staging staging = library_.stage(manifest.digest().hex()).value();
     EXPECT_TRUE(write_file(staging.folder / "m.gguf", as_byte_span(content)));
@@ -114,6 +114,35 @@ TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
   ASSERT_TRUE(store_.remove("mine"));
   ASSERT_TRUE(store_.remove("qwen3:8b"));  // it has one name now
   EXPECT_FALSE(std::filesystem::exists(one.parts.front()));
+}
+
+// Whoever pulls what is here asks for it by that name next.
+TEST_F(ModelLibrary, GivesWhatIsHereTheNameThatItIsPulledBy) {
+  const std::string source = "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M";
+  const StoredModel one = add(source, "one", source);
+  const auto names_after = [&](const char* name) {
+    const auto pulled = store_.pull(name, {.naming = Naming::kNamesAlone});
+    EXPECT_TRUE(pulled) << pulled.error().to_string();
+    return pulled ? pulled->names : std::vector<std::string>();
+  };
+  EXPECT_EQ(names_after("hf.co/qwen/qwen3-8b-gguf"), std::vector{source});
+  EXPECT_EQ(names_after("qwen3"), (std::vector<std::string>{source, "qwen3:8b"}));
+  EXPECT_EQ(names_after("qwen3:8b-q4_k_m"), (std::vector<std::string>{source, "qwen3:8b", "qwen3:8b-q4_k_m"}));
+  ASSERT_TRUE(store_.copy("qwen3", "mine"));
+  for (const std::string& gone : {source, std::string("qwen3:8b"), std::string("qwen3:8b-q4_k_m")}) {
+    ASSERT_TRUE(store_.remove(gone)) << gone;
+  }
+  EXPECT_EQ(names_after("mine"), std::vector<std::string>{"mine"});
+  EXPECT_EQ(names_after("qwen3:8b"), (std::vector<std::string>{"mine", "qwen3:8b"}));
+  EXPECT_EQ(names_after("hf.co/Qwen/Qwen3-8B-GGUF"), (std::vector<std::string>{"mine", "qwen3:8b", source}));
+  EXPECT_EQ(store_.find("qwen3:8b")->digest, one.digest);
+  // Somebody may object to a name, and then it does not get it.
+  const PullOptions options{.naming = Naming::kNamesAlone,
+                            .may_be_called = [](const Sha256&, const std::vector<std::string>&) -> Result<void> {
+                              return fail(ErrorCode::kNoCapacity, "taken");
+                            }};
+  EXPECT_EQ(store_.pull("qwen3:8b-q4_k_m", options).error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(store_.find("mine")->names.size(), 3U);
 }
 
 TEST_F(ModelLibrary, TakesANameFromTheModelThatHadItInAnotherSpelling) {

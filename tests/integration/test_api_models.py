@@ -183,6 +183,23 @@ class Changes(Served):
         self.assertIn("mine", answer["error"])
         self.assertEqual((self.names(server), self.files()), (["tiny", NAME, "mine"], ["tiny-F16.gguf"]))
 
+    def test_what_was_pulled_is_served_by_the_name_it_was_pulled_by(self):
+        repository = "Qwen/Qwen3-8B-GGUF"
+        self.hub.add(repository, "Qwen3-8B-F16.gguf", self.content)
+        server = self.serve()
+        self.pull(server, f"hf.co/{repository}")
+        text = self.text(server, f"hf.co/{repository}")
+        # No model is called so yet, but the store understands it, and so do the models that are served.
+        self.assertEqual(self.text(server, "qwen3:8b"), text)
+        self.assertEqual(self.change(server, "POST", "/api/copy", source="qwen3:8b", destination="mine"), (200, b""))
+        self.assertEqual(self.change(server, "DELETE", "/api/delete", model=f"hf.co/{repository}:F16"), (200, b""))
+        self.assertEqual(self.names(server), ["tiny", "mine"])
+        for name, called in (("qwen3:8b", "qwen3:8b"), (f"hf.co/{repository}", f"hf.co/{repository}:F16")):
+            self.pull(server, name)
+            self.assertIn(called, self.names(server))
+            self.assertEqual(self.text(server, name), text)
+        self.assertEqual(len(self.hub.downloads()), 1)
+
     def test_what_cannot_be_deleted_is_served_still(self):
         server = self.serve()
         self.pull(server)
