@@ -101,7 +101,7 @@ TEST_F(ModelLibrary, RemovesAnAliasAloneWhicheverWayItIsWritten) {
 TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
   const StoredModel one = add("hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M", "one");
   ASSERT_TRUE(store_.copy(one.names.front(), "mine"));
-  for (const char* text : {"qwen3:8b", "qwen3", "hf.co/Qwen/Qwen3-8B-GGUF", "hf.co/a/b"}) {
+  for (const char* text : {"hf.co/Qwen/Qwen3-8B-GGUF", "hf.co/a/b"}) {
     ASSERT_EQ(store_.find(text)->digest, one.digest) << text;
     const auto removed = store_.remove(text);
     ASSERT_FALSE(removed) << text;
@@ -112,8 +112,34 @@ TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
   }
   EXPECT_TRUE(std::filesystem::exists(one.parts.front()));
   ASSERT_TRUE(store_.remove("mine"));
-  ASSERT_TRUE(store_.remove("qwen3:8b"));  // it has one name now
+  ASSERT_TRUE(store_.remove("hf.co/qwen/Qwen3-8B-GGUF"));  // it has one name now
   EXPECT_FALSE(std::filesystem::exists(one.parts.front()));
+}
+
+TEST_F(ModelLibrary, RemovesNothingByAShortNameThatItHasNotAnyMore) {
+  const StoredModel one = add("qwen3:8b", "one", "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M");
+  ASSERT_TRUE(store_.copy("qwen3:8b", "mine"));
+  ASSERT_TRUE(store_.remove("qwen3:8b"));
+  for (const char* text : {"qwen3:8b", "qwen3", "qwen3:8b-q4_k_m"}) {
+    ASSERT_EQ(store_.find(text)->digest, one.digest) << text;
+    const auto removed = store_.remove(text);
+    ASSERT_FALSE(removed) << text;
+    EXPECT_EQ(removed.error().code, ErrorCode::kNotFound);
+    EXPECT_TRUE(removed.error().message.contains("'mine'")) << removed.error().message;
+  }
+  EXPECT_EQ(store_.find("mine")->names, std::vector<std::string>{"mine"});
+}
+
+TEST_F(ModelLibrary, RemovesNoneOfSeveralModelsByTheirRepository) {
+  const StoredModel small = add("small", "one", "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M");
+  const StoredModel large = add("large", "seven", "hf.co/Qwen/Qwen3-8B-GGUF:Q8_0");
+  const auto removed = store_.remove("hf.co/Qwen/Qwen3-8B-GGUF");
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, ErrorCode::kInvalidArgument);
+  for (const char* name : {"'small'", "'large'"}) EXPECT_TRUE(removed.error().message.contains(name)) << name;
+  EXPECT_TRUE(store_.remove("hf.co/Qwen/Qwen3-8B-GGUF:Q8_0"));
+  EXPECT_FALSE(std::filesystem::exists(large.parts.front()));
+  EXPECT_TRUE(std::filesystem::exists(small.parts.front()));
 }
 
 // Whoever pulls what is here asks for it by that name next.

@@ -29,6 +29,14 @@ bool came_from(const StoredModel& model, const HubName& hub) {
   return fits(model.source) || std::ranges::any_of(model.names, fits);
 }
 
+bool came_from(const StoredModel& model, const ModelName& place) {
+  if (const auto* hub = std::get_if<HubName>(&place)) return came_from(model, *hub);
+  if (const auto* url = std::get_if<UrlName>(&place)) return model.source == url->url;
+  const auto* name = std::get_if<ShortName>(&place);
+  const auto hub = name == nullptr ? std::nullopt : find_on_hub(*name);
+  return hub && came_from(model, *hub);
+}
+
 Match find_called(const std::vector<StoredModel>& models, const std::string& text) {
   // As it is written first: an older folder may have "x" and "x:latest".
   for (const auto& fits : {same_letters, same_name}) {
@@ -211,14 +219,27 @@ Result<Removal> Store::plan_removal(std::string_view text, Naming naming) const 
   if (found.by == FoundBy::kName) {
     std::ranges::remove_copy(model.names, std::back_inserter(removal.names_left), removal.name);
   }
-  if (found.by == FoundBy::kPlace && model.names.size() > 1) {
-    std::string names;
-    for (const std::string& name : model.names) names += std::format("{}'{}'", names.empty() ? "" : ", ", name);
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("'{}' is where a model came from, which has several names: remove {}, each by itself", text,
-                            names));
-  }
+  if (found.by == FoundBy::kPlace) TRY(check_place_means_one(text));
   return removal;
+}
+
+// A name that somebody chose for what came from there is not taken away by another.
+Result<void> Store::check_place_means_one(std::string_view text) const {
+  const ModelName place = TRY(parse_model_name(text));
+  std::vector<std::string> names;
+  for (StoredModel& model : TRY(library_.list())) {
+    if (came_from(model, place)) std::ranges::move(model.names, std::back_inserter(names));
+  }
+  const bool is_the_place_itself = !std::holds_alternative<ShortName>(place);
+  if (is_the_place_itself && names.size() <= 1) return {};
+  std::string all;
+  for (const std::string& name : names) all += std::format("{}'{}'", all.empty() ? "" : ", ", name);
+  if (is_the_place_itself) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("from '{}' came what has several names: remove {}, each by itself", text, all));
+  }
+  return fail(ErrorCode::kNotFound,
+              std::format("no model is called '{}' here; what came from the same place is called {}", text, all));
 }
 
 Result<void> Store::remove(const Removal& removal) const {

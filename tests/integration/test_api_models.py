@@ -193,6 +193,9 @@ class Changes(Served):
         self.assertEqual(self.text(server, "qwen3:8b"), text)
         self.assertEqual(self.change(server, "POST", "/api/copy", source="qwen3:8b", destination="mine"), (200, b""))
         self.assertEqual(self.change(server, "DELETE", "/api/delete", model=f"hf.co/{repository}:F16"), (200, b""))
+        status, answer = self.change(server, "DELETE", "/api/delete", model="qwen3:8b")
+        self.assertEqual(status, 404, answer)
+        self.assertIn("'mine'", answer["error"])
         self.assertEqual(self.names(server), ["tiny", "mine"])
         for name, called in (("qwen3:8b", "qwen3:8b"), (f"hf.co/{repository}", f"hf.co/{repository}:F16")):
             self.pull(server, name)
