@@ -203,6 +203,22 @@ class Changes(Served):
             self.assertEqual(self.text(server, name), text)
         self.assertEqual(len(self.hub.downloads()), 1)
 
+    def test_what_was_said_with_a_model_goes_with_it(self):
+        kept = self.cluster.home("local") / "kept-texts"
+        others = kept / hashlib.sha256(b"another model").hexdigest() / "x.kept"
+        for is_served in (True, False):
+            server = self.serve()
+            self.pull(server)
+            if not is_served:
+                server.__exit__()
+                server = self.serve()
+            for file in (kept / self.digest / "x.kept", others):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"private")
+            self.assertEqual(self.change(server, "DELETE", "/api/delete", model=NAME), (200, b""))
+            self.assertEqual([path.name for path in kept.iterdir()], [others.parent.name], is_served)
+            server.__exit__()
+
     def test_what_cannot_be_deleted_is_served_still(self):
         server = self.serve()
         self.pull(server)
