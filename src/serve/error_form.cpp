@@ -11,6 +11,8 @@ namespace baton::serve {
 
 namespace {
 
+constexpr std::string_view kRetryAfterSeconds = "2";
+
 std::string problem_body(int status, const Error& error) {
   namespace http = boost::beast::http;
   const auto title = http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)));
@@ -45,6 +47,12 @@ const ErrorForm& error_form_for(std::string_view path) {
   if (path == "/v1/completions") return kCompletionErrors;
   if (path == "/v1/responses") return kResponseErrors;
   return path.starts_with("/api/") ? kOllamaErrors : kOpenAiErrors;
+}
+
+HttpHeaders retry_headers(int status, const Error& error) {
+  if (error.code == ErrorCode::kCancelled) return {{"x-should-retry", "false"}};
+  if (status == 429 || status == 503) return {{"Retry-After", std::string(kRetryAfterSeconds)}};
+  return {};
 }
 
 Error error_for_status(int status, std::string_view message) {

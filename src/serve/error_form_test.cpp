@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error_table.h"
 #include "serve/json.h"
 
 namespace baton::serve {
@@ -31,6 +32,15 @@ TEST(ErrorForm, OfThisNodesOwnEndpointsIsAProblem) {
   EXPECT_EQ(body["detail"].get<std::string>(), "there is no request '7'");
   EXPECT_EQ(body["code"].get<std::string>(), "not_found");
   EXPECT_EQ(body["param"].get<std::string>(), "id");
+}
+
+TEST(ErrorForm, CallsClientsBackUnlessTheyWereCancelled) {
+  const auto headers = [](ErrorCode code) { return retry_headers(http_status(code), {code, "why", {}}); };
+  using Headers = HttpHeaders;
+  EXPECT_EQ(headers(ErrorCode::kNoCapacity), (Headers{{"Retry-After", "2"}}));
+  EXPECT_EQ(headers(ErrorCode::kUnavailable), (Headers{{"Retry-After", "2"}}));
+  EXPECT_EQ(headers(ErrorCode::kCancelled), (Headers{{"x-should-retry", "false"}}));
+  EXPECT_TRUE(headers(ErrorCode::kInvalidArgument).empty());
 }
 
 }  // namespace

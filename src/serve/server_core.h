@@ -57,7 +57,8 @@ struct ServerCore {
   static std::unexpected<Error> was_deleted(const std::string& name);
 
   // These three on the HTTP server's thread.
-  void send(HttpReply& reply, int status, std::string body, std::string_view type = kJsonType);
+  void send(HttpReply& reply, int status, std::string body, std::string_view type = kJsonType,
+            HttpHeaders headers = {});
   void send_error(HttpReply& reply, const ErrorForm& form, const Error& error);
   // Answers with what `ask` says on the loop's thread.
   void ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorForm& errors,

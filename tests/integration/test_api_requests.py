@@ -92,6 +92,8 @@ class Requests(ServedModel):
         self.assertEqual((status, answer["state"], answer["error"]["code"]), (200, "cancelled", "cancelled"))
         refused = queued.getresponse()
         self.assertEqual(refused.status, 503)
+        # Clients that ask again by themselves are told not to.
+        self.assertEqual((refused.getheader("x-should-retry"), refused.getheader("Retry-After")), ("false", None))
         self.assertIn("cancelled", json.loads(refused.read())["error"]["message"])
         status, _, answer = self.cancel(first["id"])
         self.assertEqual((status, answer["state"]), (200, "cancelled"))
