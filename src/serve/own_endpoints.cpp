@@ -105,12 +105,19 @@ void show_request(ServerCore& core, const HttpRequest& request, const std::share
   });
 }
 
-// Its siblings, answers to the same request, end with it: their client is told that the request was cancelled.
+// Its siblings, answers to the same request, end with it, and for the same reason.
 void cancel_request(ServerCore& core, const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
   core.ask_loop(reply, kProblems, [&core, text = last_part(request)]() -> Result<std::string> {
     const std::uint64_t id = TRY(find_answer(core, text))
     .id;
-    for (const auto& [entry, held] : core.workers) held.generator->cancel(id, "somebody has cancelled the request");
+    const std::vector<AnswerRecord> answers = answers_under_way(core);
+    const auto asked = std::ranges::find(answers, id, &AnswerRecord::id);
+    for (const AnswerRecord& answer : answers) {
+      if (asked == answers.end() || answer.request != asked->request) continue;
+      for (const auto& [entry, held] : core.workers) {
+        held.generator->cancel(answer.id, "somebody has cancelled the request");
+      }
+    }
     return to_json(TRY(find_answer(core, text)));
   });
 }
