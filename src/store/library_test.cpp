@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
 #include <utility>
 
 #include "base/file.h"
@@ -254,6 +257,38 @@ TEST_F(ModelLibrary, LetsOneCollectAModelAtATime) {
   const Staging mine = library_.stage("key").value();
   EXPECT_EQ(library_.stage("key").error().code, ErrorCode::kNoCapacity);
   EXPECT_TRUE(library_.stage("other"));
+}
+
+// As two pulls of one model do, and somebody who deletes it: who waits goes on in a folder of its own.
+TEST_F(ModelLibrary, LetsOneWaitWhileAnotherAdopts) {
+  Manifest manifest{.names = {"m:1"}, .source = "node a", .pulled_s = 1, .parts = {}};
+  manifest.parts.push_back({"m.gguf", 3, sha256(as_byte_span("one"))});
+  std::atomic<int> failed = 0;
+  const auto pull = [&] {
+    for (int round = 0; round < 50; ++round) {
+      auto staging = library_.stage("key");
+      while (!staging && staging.error().code == ErrorCode::kNoCapacity) staging = library_.stage("key");
+      const bool good = staging && write_file(staging->folder / "m.gguf", as_byte_span("one")) &&
+                        library_.adopt(*std::move(staging), manifest);
+      if (!good) ++failed;
+      if (round % 2 == 0) static_cast<void>(library_.remove(manifest.digest()));
+    }
+  };
+  std::thread other(pull);
+  pull();
+  other.join();
+  EXPECT_EQ(failed, 0);
+}
+
+TEST_F(ModelLibrary, LeavesNothingOfAPullBesideTheModel) {
+  const StoredModel one = add("m:1", "one");
+  EXPECT_TRUE(std::filesystem::is_empty(library_.folder() / "partial"));
+  std::vector<std::string> files;
+  for (const auto& file : std::filesystem::directory_iterator(one.parts.front().parent_path())) {
+    files.push_back(file.path().filename().string());
+  }
+  std::ranges::sort(files);
+  EXPECT_EQ(files, (std::vector<std::string>{"m.gguf", std::string(kManifestFile)}));
 }
 
 TEST(PartialFile, GoesOnWhereAnEarlierOneEnded) {

@@ -337,6 +337,7 @@ class Interrupted(Served):
         self.assertEqual(len(self.hub.downloads()), 1)
         self.assertEqual(sorted(self.names(server)), [f"hf.co/other/copy-GGUF:F16", NAME, "tiny"])
         self.assertEqual(self.files(), ["tiny-F16.gguf"])
+        self.assertEqual(list(self.folder.glob("models/partial/*")), [])
 
     def test_who_waits_for_anothers_pull_goes_on_where_that_stops(self):
         self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)
