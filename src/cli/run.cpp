@@ -84,10 +84,10 @@ LayerRange own_layers(const plan::Plan& plan) {
   return range.empty() ? LayerRange{0, 1} : range;
 }
 
-// What is piped in, where there is something. A service's standard input may be empty, closed or no file at all.
+// What is piped in, where there is something: a service's standard input may be empty.
 Result<std::string> piped_prompt() {
   std::string text;
-  if (isatty(STDIN_FILENO) == 0) text = read_text("-").value_or("");
+  if (isatty(STDIN_FILENO) == 0) text = TRY(read_text("-"));
   if (!text.empty()) return text;
   return fail(ErrorCode::kInvalidArgument,
               "there is no prompt: give one with -p TEXT, -f FILE, a pipe or --tokens 1,2,3, or chat on a terminal");
