@@ -82,4 +82,19 @@ void ServerCore::ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorFo
   });
 }
 
+void ServerCore::ask_loop_in_turn(const std::string& client, const std::shared_ptr<HttpReply>& reply,
+                                  const ErrorForm& errors, std::move_only_function<Result<std::string>()> ask) {
+  const auto taken = turns.take(client, [this, reply, &errors, ask = std::move(ask)]() mutable {
+    if (reply->gone()) return turns.end();
+    on_loop([this, reply = std::move(reply), &errors, ask = std::move(ask)]() mutable {
+      http->post([this, reply = std::move(reply), &errors, said = ask()] {
+        turns.end();
+        if (!said) return send_error(*reply, errors, said.error());
+        send(*reply, 200, *said);
+      });
+    });
+  });
+  if (!taken) send_error(*reply, errors, taken.error());
+}
+
 }  // namespace baton::serve
