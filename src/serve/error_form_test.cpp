@@ -8,20 +8,6 @@
 namespace baton::serve {
 namespace {
 
-TEST(ErrorForm, IsThatOfTheApiThatAPathBelongsTo) {
-  EXPECT_EQ(&error_form_for("/v1/chat/completions"), &kOpenAiErrors);
-  EXPECT_EQ(&error_form_for("/v1/completions"), &kCompletionErrors);
-  EXPECT_EQ(&error_form_for("/v1/responses"), &kResponseErrors);
-  EXPECT_EQ(&error_form_for("/v1/messages"), &kAnthropicErrors);
-  EXPECT_EQ(&error_form_for("/v1/messages/count_tokens"), &kAnthropicErrors);
-  EXPECT_EQ(&error_form_for("/v1/messages2"), &kOpenAiErrors);
-  EXPECT_EQ(&error_form_for("/api/chat"), &kOllamaErrors);
-  EXPECT_EQ(&error_form_for("/api/requests"), &kProblems);
-  EXPECT_EQ(&error_form_for("/api/requests/7"), &kProblems);
-  EXPECT_EQ(&error_form_for("/api/plan"), &kProblems);
-  EXPECT_EQ(&error_form_for("/api/planet"), &kOllamaErrors);
-}
-
 // RFC 9457, section 4.2.1: of type about:blank the title is the status code's phrase.
 TEST(ErrorForm, OfThisNodesOwnEndpointsIsAProblem) {
   EXPECT_EQ(kProblems.content_type, "application/problem+json");

@@ -12,8 +12,6 @@ template <typename What>
 struct Asked {
   ServerCore::Named model;
   What what;
-
-  const ModelEntry& entry() const { return *model.entry; }
 };
 
 // One request, on its way from its body to its answer. What is captured of it goes along; the core outlives it.
