@@ -5,13 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <utility>
 
 #include "base/atomic_file.h"
 #include "base/descriptor.h"
 #include "base/memory.h"
+#include "base/stream.h"
 #include "base/system_error.h"
 
 namespace baton {
@@ -51,32 +50,14 @@ void MappedFile::release(ByteSpan part) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-namespace {
-
-// More than any prompt; a stream tells nobody how long it is.
-constexpr std::size_t kMostStreamBytes = std::size_t{1} << 30;
-
-Result<std::string> read_all(const std::filesystem::path& path) {
-  const Descriptor stream(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!stream.is_open()) return system_error("open", path);
-  std::string text;
-  std::array<char, 65536> block{};
-  while (true) {
-    const ssize_t size = ::read(stream.number(), block.data(), block.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return system_error("read", path);
-    if (size == 0) return text;
-    text.append(block.data(), static_cast<std::size_t>(size));
-    if (text.size() > kMostStreamBytes) return fail(ErrorCode::kNoCapacity, "does not end", path.string());
-  }
-}
-
-}  // namespace
-
 Result<std::string> read_text_file(const std::filesystem::path& path) {
   std::error_code unknown;
   const auto type = std::filesystem::status(path, unknown).type();
-  if (type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character) return read_all(path);
+  if (type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character) {
+    const Descriptor stream(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!stream.is_open()) return system_error("open", path);
+    return read_to_end(stream.number(), path.string());
+  }
   const MappedFile file = TRY(MappedFile::open(path));
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <format>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -32,12 +34,28 @@ Result<bool> try_lock(const Descriptor& file, const std::filesystem::path& path)
   return true;
 }
 
+// Whoever had it may have taken the file away, or moved it: then another is there, or none, and this lock keeps nobody
+// out.
+bool is_there_still(const Descriptor& file, const std::filesystem::path& path) {
+  struct stat locked{};
+  struct stat there{};
+  return ::fstat(file.number(), &locked) == 0 && ::stat(path.c_str(), &there) == 0 && locked.st_dev == there.st_dev &&
+         locked.st_ino == there.st_ino;
+}
+
+// Nothing where somebody else has it, or had it until a moment ago.
+Result<std::optional<Descriptor>> open_and_lock(const std::filesystem::path& path) {
+  Descriptor file = TRY(open_to_lock(path));
+  if (!TRY(try_lock(file, path)) || !is_there_still(file, path)) return std::nullopt;
+  return file;
+}
+
 }  // namespace
 
 Result<FileLock> FileLock::take(const std::filesystem::path& path, Duration patience) {
-  Descriptor file = TRY(open_to_lock(path));
   const TimePoint deadline = now() + patience;
-  while (!TRY(try_lock(file, path))) {
+  while (true) {
+    if (auto file = TRY(open_and_lock(path))) return FileLock(*std::move(file));
     if (now() >= deadline) {
       return fail(
           ErrorCode::kTimeout,
@@ -48,12 +66,10 @@ Result<FileLock> FileLock::take(const std::filesystem::path& path, Duration pati
     }
     std::this_thread::sleep_for(kBetweenTries);
   }
-  return FileLock(std::move(file));
 }
 
 Result<FileLock> FileLock::try_take(const std::filesystem::path& path, std::string taken) {
-  Descriptor file = TRY(open_to_lock(path));
-  if (TRY(try_lock(file, path))) return FileLock(std::move(file));
+  if (auto file = TRY(open_and_lock(path))) return FileLock(*std::move(file));
   return fail(ErrorCode::kNoCapacity, std::move(taken), path.parent_path().string());
 }
 

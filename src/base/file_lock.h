@@ -15,7 +15,8 @@ namespace baton {
 // Movable. It keeps out only those who take it, too; two locks of one process keep each other out as well.
 class FileLock {
  public:
-  // Waits until nobody else has it, but no longer than `patience`: kTimeout, with the file's name.
+  // Waits until nobody else has it, but no longer than `patience`: kTimeout, with the file's name. Whoever has it may
+  // remove the file, or move it with its folder: the lock of the next is on a file of that path.
   static Result<FileLock> take(const std::filesystem::path& path, Duration patience = std::chrono::seconds(10));
   // kNoCapacity where somebody else has it, saying `taken`, with the file's folder as its context.
   static Result<FileLock> try_take(const std::filesystem::path& path, std::string taken);

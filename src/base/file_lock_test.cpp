@@ -59,6 +59,26 @@ TEST(FileLock, WaitsNoLongerThanItMay) {
   EXPECT_EQ(second.error().context, path.string());
 }
 
+// Whoever has it may remove the file, or the folder with it.
+TEST(FileLock, IsThatOfTheFileThatIsThere) {
+  const TemporaryFolder folder = TemporaryFolder::create("baton-test").value();
+  const auto path = folder.path() / "lock";
+  for (int round = 0; round < 50; ++round) {
+    std::optional<FileLock> first = FileLock::take(path).value();
+    std::atomic<bool> begun = false;
+    std::thread waiting([&] {
+      begun = true;
+      begun.notify_one();
+      const FileLock second = FileLock::take(path).value();
+      EXPECT_FALSE(FileLock::try_take(path, "taken")) << round;
+    });
+    begun.wait(false);
+    std::filesystem::remove(path);
+    first.reset();
+    waiting.join();
+  }
+}
+
 TEST(FileLock, SaysWhereItCannotBe) {
   const auto lock = FileLock::take("/absent/folder/lock");
   ASSERT_FALSE(lock);

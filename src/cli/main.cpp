@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error_table.h"
+#include "base/stream.h"
 #include "cli/command.h"
 #include "cli/help.h"
 #include "engine/environment.h"
@@ -55,6 +56,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error, std::
 
 int main(int argc, char** argv) {
   using namespace baton;
+  open_standard_input();
   engine::prepare_process_environment(argv);
   net::ServiceDiscovery::prepare_process_environment();
   net::ignore_sigpipe();

@@ -9,6 +9,7 @@
 #include <format>
 
 #include "base/file.h"
+#include "base/stream.h"
 #include "engine/device.h"
 #include "engine/model.h"
 #include "trust/statement.h"
@@ -162,7 +163,9 @@ Result<LayerRange> parse_layers(std::string_view text) {
   return fail(ErrorCode::kInvalidArgument, std::format("'{}' is not a range of layers such as 0-16", text));
 }
 
-Result<std::string> read_text(const std::string& path) { return read_text_file(path == "-" ? "/dev/stdin" : path); }
+Result<std::string> read_text(const std::string& path) {
+  return path == "-" ? read_to_end(STDIN_FILENO, "standard input") : read_text_file(path);
+}
 
 Result<std::vector<Token>> parse_tokens(std::string_view text) {
   std::vector<Token> tokens;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <format>
 #include <memory>
+#include <optional>
 
 #include "base/log.h"
 #include "cli/api_answerer.h"
@@ -83,10 +84,10 @@ LayerRange own_layers(const plan::Plan& plan) {
   return range.empty() ? LayerRange{0, 1} : range;
 }
 
-// What is piped in, where there is something. A service's standard input may be empty, closed or no file at all.
+// What is piped in, where there is something: a service's standard input may be empty.
 Result<std::string> piped_prompt() {
   std::string text;
-  if (isatty(STDIN_FILENO) == 0) text = read_text("-").value_or("");
+  if (isatty(STDIN_FILENO) == 0) text = TRY(read_text("-"));
   if (!text.empty()) return text;
   return fail(ErrorCode::kInvalidArgument,
               "there is no prompt: give one with -p TEXT, -f FILE, a pipe or --tokens 1,2,3, or chat on a terminal");
@@ -135,6 +136,13 @@ Result<void> refuse_what_needs_a_file(const CLI::App& command) {
   return {};
 }
 
+// A dialogue answers Ctrl-C in its own way. Until its first question is awaited, Ctrl-C ends the program, which may be
+// loading weights for minutes, or wait for a node that says nothing.
+void watch_dialogue_start(std::optional<SignalWatch>& starting) {
+  block_dialogue_signals();
+  starting.emplace(end_interrupted);
+}
+
 Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
   TRY(refuse_what_needs_a_file(command));
   ApiAnswererOptions options{.key = flags.node.key,
@@ -146,7 +154,8 @@ Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
   const std::filesystem::path folder = TRY(flags.link.folder());
   options.api =
       TRY(flags.node.api.empty() ? ApiRecord::read(folder) : in_flag("--api", net::Endpoint::parse(flags.node.api)));
-  if (flags.is_dialogue()) block_dialogue_signals();
+  std::optional<SignalWatch> starting;
+  if (flags.is_dialogue()) watch_dialogue_start(starting);
   auto answerer = ApiAnswerer::create(std::move(options));
   if (!answerer) {
     Error error = answerer.error();
@@ -160,6 +169,7 @@ Result<void> run_by_node(const RunFlags& flags, const CLI::App& command) {
   }
   if (flags.is_dialogue()) {
     remark(std::format("{}, as the node that runs here has it\n", (*answerer)->model()));
+    starting.reset();
     return run_dialogue(**answerer);
   }
   std::string prompt;
@@ -291,10 +301,11 @@ Result<void> run(const RunFlags& flags) {
   if (alone && !flags.deterministic) options.while_packing = engine::WhilePacking::kComputeWithout;
 
   std::optional<ChatPrompter> dialogue;
+  std::optional<SignalWatch> starting;
   if (flags.is_dialogue()) {
     if (!tokenizer) return fail(ErrorCode::kUnsupported, "this model has no tokenizer, so nobody can chat with it");
     dialogue = TRY(ChatPrompter::create(model->file(), *tokenizer, flags.chat));
-    block_dialogue_signals();
+    watch_dialogue_start(starting);
   }
   const auto loop = TRY(net::EventLoop::create());
   const auto make_node = [&](node::NodeOptions node_options) -> Result<std::unique_ptr<node::Node>> {
@@ -309,6 +320,7 @@ Result<void> run(const RunFlags& flags) {
   if (dialogue) {
     const auto node = TRY(make_node({}));
     LocalAnswerer answerer(*loop, *node->models().front(), *tokenizer, *std::move(dialogue), request);
+    starting.reset();
     return run_dialogue(answerer);
   }
   std::shared_ptr<node::Request> running;

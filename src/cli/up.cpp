@@ -23,6 +23,7 @@
 #include "cluster/link_probes.h"
 #include "engine/memory_need.h"
 #include "net/listen_check.h"
+#include "node/kept_folder.h"
 #include "node/node.h"
 #include "serve/api_keys.h"
 #include "serve/server.h"
@@ -103,7 +104,8 @@ Result<void> up(const UpFlags& flags) {
   api.management = {.store = models,
                     .pull_options = [&flags] { return pull_options(flags.link, MemoryOf::kThisMachine); },
                     .intake = &intake,
-                    .in_use = {flags.guessing.draft}};
+                    .in_use = {flags.guessing.draft},
+                    .kept_texts = node::KeptFolder::path_in(folder)};
 
   std::unique_ptr<node::Node> node;
   std::unique_ptr<node::ModelPool> pool;

@@ -4,7 +4,6 @@
 #include <format>
 
 #include "net/loopback.h"
-#include "serve/page.h"
 
 namespace baton::serve {
 
@@ -14,16 +13,6 @@ std::string_view without_port(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
   return host.substr(0, host.find(':'));
 }
-
-bool changes_models(std::string_view path) {
-  return path == "/api/pull" || path == "/api/copy" || path == "/api/delete";
-}
-
-bool is_cancellation(const HttpRequest& request) {
-  return request.method == "DELETE" && request.path.starts_with("/api/requests/");
-}
-
-bool is_public(std::string_view path) { return path == "/health" || path == "/ready" || is_page_path(path); }
 
 }  // namespace
 
@@ -37,7 +26,7 @@ std::optional<std::string> Access::owner_of(const HttpRequest& request) {
   return keys_->owner_of(given);
 }
 
-std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) {
+std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request, RouteUse use) {
   const std::string_view host = request.header("host");
   const std::string_view origin = request.header("origin");
   const bool own = origin == std::format("http://{}", host) || origin == std::format("https://{}", host);
@@ -49,12 +38,12 @@ std::optional<HttpServer::Refusal> Access::refuse(const HttpRequest& request) {
   if (!keys_ && reach_ == Reach::kThisMachine && !host.empty() && !net::is_loopback(without_port(host))) {
     return HttpServer::Refusal{403, std::format("'{}' is not a name of this machine: ask for localhost", host)};
   }
-  if (keys_ && !is_public(request.path) && !is_preflight(request) && !owner_of(request)) {
+  if (keys_ && use != RouteUse::kOpen && !is_preflight(request) && !owner_of(request)) {
     return HttpServer::Refusal{
         401, "a key is needed: send 'Authorization: Bearer KEY'", {{"WWW-Authenticate", "Bearer"}}};
   }
-  const bool cancels = is_cancellation(request);
-  if (!cancels && !changes_models(request.path)) return std::nullopt;
+  const bool cancels = use == RouteUse::kCancelRequests;
+  if (!cancels && use != RouteUse::kChangeModels) return std::nullopt;
   // A page that may ask is not one that may fill the disk, or end what others have asked for.
   if (!origin.empty() && !own) {
     return HttpServer::Refusal{403, cancels ? "web pages of another origin may not cancel requests"

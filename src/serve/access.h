@@ -17,6 +17,15 @@ enum class ModelChanges {
   kByEveryKey,  // over that, too
 };
 
+// What somebody may do by what is at a path.
+enum class RouteUse {
+  // Nobody's secret, and needs no key: a browser cannot send one before it has the page that asks for it.
+  kOpen,
+  kAsk,
+  kChangeModels,
+  kCancelRequests,  // others', too
+};
+
 class Access {
  public:
   enum class Reach { kThisMachine, kNetwork };
@@ -26,7 +35,7 @@ class Access {
       : reach_(reach), keys_(std::move(keys)), origins_(std::move(origins)), changes_(changes) {}
 
   // Nothing where the request may go on.
-  std::optional<HttpServer::Refusal> refuse(const HttpRequest& request);
+  std::optional<HttpServer::Refusal> refuse(const HttpRequest& request, RouteUse use);
   // Whose turn a request takes: its key's, else its machine's.
   std::string client_of(const HttpRequest& request);
   // What browsers want to hear before they give an answer to a page of another origin (the Fetch standard's CORS);

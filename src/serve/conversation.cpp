@@ -5,13 +5,12 @@
 #include <utility>
 
 #include "base/error_table.h"
+#include "serve/error_form.h"
 #include "serve/json.h"
 
 namespace baton::serve {
 
 namespace {
-
-constexpr std::string_view kRetryAfterSeconds = "2";
 
 class Relay : public AnswerSink {
  public:
@@ -39,11 +38,6 @@ class Relay : public AnswerSink {
 };
 
 }  // namespace
-
-HttpHeaders headers_for(int status) {
-  if (status == 429 || status == 503) return {{"Retry-After", std::string(kRetryAfterSeconds)}};
-  return {};
-}
 
 Conversation::Conversation(ParsedRequest parsed, std::shared_ptr<HttpReply> reply, ErrorBody error_body,
                            std::function<void(int status)> count)
@@ -129,7 +123,7 @@ void Conversation::fail_with(const Error& error) {
   } else {
     const int status = http_status(error.code);
     count_(status);
-    reply_->send(status, kJsonType, error_body_(status, error), headers_for(status));
+    reply_->send(status, kJsonType, error_body_(status, error), retry_headers(status, error));
   }
   abandon();
 }

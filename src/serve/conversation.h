@@ -46,7 +46,4 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
 // Brings an answer's events, on whatever thread they come, to the HTTP server's, which must outlive it.
 std::shared_ptr<AnswerSink> relay_to(HttpServer& http, std::shared_ptr<Conversation> conversation, std::size_t choice);
 
-// The headers that say when to come back, where an error is one of too much work.
-HttpHeaders headers_for(int status);
-
 }  // namespace baton::serve

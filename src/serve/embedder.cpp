@@ -116,15 +116,13 @@ Embedder::Embedder(net::EventLoop& loop, node::PooledModel& model, EmbedderLimit
 
 Embedder::~Embedder() {
   if (text_) text_->cancel();
+  while (!jobs_.empty()) end_front(fail(ErrorCode::kCancelled, "the model is not served here any more"));
 }
 
 void Embedder::start(Id id, EmbedRequest request, Done done) {
   if (jobs_.size() >= limits_.waiting) {
-    return loop_.post([weak = weak_from_this(), done = std::move(done), waiting = jobs_.size()]() mutable {
-      if (!weak.lock()) return;
-      done(fail(ErrorCode::kNoCapacity,
-                std::format("{} requests for vectors are waiting already: come back later", waiting)));
-    });
+    return done(fail(ErrorCode::kNoCapacity,
+                     std::format("{} requests for vectors are waiting already: come back later", jobs_.size())));
   }
   auto job = std::make_unique<Job>();
   job->id = id;

@@ -39,11 +39,11 @@ class Embedder : public std::enable_shared_from_this<Embedder> {
 
   static std::shared_ptr<Embedder> create(net::EventLoop& loop, node::PooledModel& model, EmbedderLimits limits,
                                           Metrics& metrics);
-  // Drops every request.
+  // Ends every request with kCancelled.
   ~Embedder();
 
-  // Calls back on the loop's thread, later: kNoCapacity where too many wait, or a text found no room in time;
-  // kUnavailable where the model was not there in time.
+  // Calls back on the loop's thread: kNoCapacity, at once, where too many wait, or later where a text found no room in
+  // time; kUnavailable where the model was not there in time.
   void start(Id id, EmbedRequest request, Done done);
   // It is not called back any more; its cells are free within one layer of work.
   void cancel(Id id);

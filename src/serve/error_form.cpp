@@ -11,6 +11,8 @@ namespace baton::serve {
 
 namespace {
 
+constexpr std::string_view kRetryAfterSeconds = "2";
+
 std::string problem_body(int status, const Error& error) {
   namespace http = boost::beast::http;
   const auto title = http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)));
@@ -24,10 +26,6 @@ std::string problem_body(int status, const Error& error) {
   return problem.str();
 }
 
-bool is_at(std::string_view path, std::string_view root) {
-  return path.starts_with(root) && (path.size() == root.size() || path[root.size()] == '/');
-}
-
 }  // namespace
 
 constinit const ErrorForm kOpenAiErrors{kJsonType, openai::error_body};
@@ -37,14 +35,10 @@ constinit const ErrorForm kAnthropicErrors{kJsonType, anthropic::error_body};
 constinit const ErrorForm kOllamaErrors{kJsonType, ollama::error_body};
 constinit const ErrorForm kProblems{"application/problem+json", problem_body};
 
-const ErrorForm& error_form_for(std::string_view path) {
-  for (const std::string_view own : {"/api/cluster", "/api/plan", "/api/requests"}) {
-    if (is_at(path, own)) return kProblems;
-  }
-  if (is_at(path, "/v1/messages")) return kAnthropicErrors;
-  if (path == "/v1/completions") return kCompletionErrors;
-  if (path == "/v1/responses") return kResponseErrors;
-  return path.starts_with("/api/") ? kOllamaErrors : kOpenAiErrors;
+HttpHeaders retry_headers(int status, const Error& error) {
+  if (error.code == ErrorCode::kCancelled) return {{"x-should-retry", "false"}};
+  if (status == 429 || status == 503) return {{"Retry-After", std::string(kRetryAfterSeconds)}};
+  return {};
 }
 
 Error error_for_status(int status, std::string_view message) {

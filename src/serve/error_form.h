@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "serve/http_server.h"
 
 namespace baton::serve {
 
@@ -22,8 +23,10 @@ extern const ErrorForm kOllamaErrors;
 // {"type": "about:blank", "title", "status", "detail", "code"}, and "param" where a parameter is meant.
 extern const ErrorForm kProblems;
 
-// Of the API that a path belongs to, whether there is anything at it or not.
-const ErrorForm& error_form_for(std::string_view path);
+// Whether to come back, and when: Retry-After (RFC 9110, section 10.2.3) where there is too much work now. The SDKs of
+// OpenAI and Anthropic ask again by themselves after every status from 500 on unless "x-should-retry" says "false"
+// (openai-python and anthropic-sdk-python, _base_client.py): what was cancelled would begin anew.
+HttpHeaders retry_headers(int status, const Error& error);
 
 // What is refused before anybody looks at it is known by its status alone.
 Error error_for_status(int status, std::string_view message);

@@ -347,12 +347,16 @@ std::vector<AnswerRecord> Generator::answers() const {
   return records;
 }
 
-void Generator::load(std::optional<Duration> keep_alive, Loaded done) {
+void Generator::load(AnswerId id, std::optional<Duration> keep_alive, Loaded done) {
   if (loaders_.size() >= limits_.waiting + limits_.running) {
     return done(fail(ErrorCode::kNoCapacity, "too many wait for the model to be loaded: come back later"));
   }
-  loaders_.push_back({now(), keep_alive, std::move(done)});
+  loaders_.push_back({id, now(), keep_alive, std::move(done)});
   admit();
+}
+
+void Generator::cancel_load(AnswerId id) {
+  std::erase_if(loaders_, [&](const Loader& loader) { return loader.id == id; });
 }
 
 void Generator::admit() {

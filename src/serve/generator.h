@@ -116,9 +116,12 @@ class Generator {
   void start(AnswerId id, AnswerRequest request, std::shared_ptr<AnswerSink> sink);
   // The answer ends with kCancelled, its cells are free within one step. False, and nothing, where there is none.
   bool cancel(AnswerId id, const std::string& why);
-  // Has the model loaded, and calls back when it is, with an error where it cannot be or is not in time.
+  // Has the model loaded, and calls back when it is, with an error where it cannot be or is not in time. The id is of
+  // the same kind as the answers'.
   using Loaded = std::move_only_function<void(Result<void>)>;
-  void load(std::optional<Duration> keep_alive, Loaded done);
+  void load(AnswerId id, std::optional<Duration> keep_alive, Loaded done);
+  // It is not called back any more.
+  void cancel_load(AnswerId id);
   // How things are now.
   ServerLoad load_now();
   // Of all answers that have not ended; those that have are in the book.
@@ -130,6 +133,7 @@ class Generator {
 
   // A client that wants the model and no answer.
   struct Loader {
+    AnswerId id = 0;
     TimePoint since;
     std::optional<Duration> keep_alive;
     Loaded done;

@@ -6,8 +6,7 @@
 #include <functional>
 
 #include "model/vocabulary.h"
-#include "node/model_pool.h"
-#include "node/test_cluster.h"
+#include "serve/pooled_model_fixture.h"
 
 namespace baton::serve {
 namespace {
@@ -30,7 +29,7 @@ class Ends : public AnswerSink {
 };
 
 // One answer at a time, and nobody waits for as long as an answer takes.
-class GeneratorOfOne : public node::test::Cluster {
+class GeneratorOfOne : public test::PooledModelTest {
  protected:
   static constexpr std::size_t kAnswers = 3;
 
@@ -38,18 +37,7 @@ class GeneratorOfOne : public node::test::Cluster {
   std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups,
                                      Duration waiting_time = std::chrono::milliseconds(20),
                                      const std::function<void(Generator&)>& look = {}) {
-    const auto identity = net::Identity::load_or_create(folder_->path() / "key-A").value();
-    node::Node& node = *nodes_.emplace_back(node::Node::create(*loop_, identity, {}).value());
-    node::PoolOptions options;
-    options.engine.device = "CPU";
-    options.engine.threads = 1;
-    options.engine.context_tokens = 512;
-    options.engine.max_chunk_tokens = node::test::kChunk;
-    options.measure = [](engine::Executor&, const Sha256&) { return node::DeviceRates(); };
-    const auto device = std::make_shared<engine::DeviceThread>();
-    node::ModelPool pool(*loop_, node, device, options, {{.name = "model", .file = model_}});
-    node::PooledModel& model = *pool.models().front();
-    EXPECT_TRUE(pool.take_over(model, node::ModelPool::load(model_, options, device).value()));
+    node::PooledModel& model = pooled_model(Weights::kLoaded);
     const auto vocabulary = text::Vocabulary::create(model::read_vocabulary(model_->file()).value()).value();
     Metrics metrics;
     std::vector<Result<AnswerEnd>> ends;
@@ -67,15 +55,13 @@ class GeneratorOfOne : public node::test::Cluster {
       asked.request.plan = plan::Plan::single(node::test::kLayers);
       generator.start(index, std::move(asked), std::make_shared<Ends>(ends, kAnswers, *loop_));
     }
-    net::Timer deadline(*loop_);
-    deadline.start(Duration(node::test::kDeadline), [&] { loop_->stop(); });
     net::Timer looking(*loop_);
     std::function<void()> look_again = [&] {
       look(generator);
       looking.start(std::chrono::milliseconds(2), look_again);
     };
     if (look) look_again();
-    loop_->run();
+    run_loop();
     return ends;
   }
 
@@ -144,6 +130,33 @@ TEST_F(GeneratorOfOne, LetsAnswersToOneRequestWaitForEachOther) {
   const auto ends = run({1, 1, 1});
   ASSERT_EQ(ends.size(), kAnswers);
   for (const auto& end : ends) EXPECT_TRUE(end) << end.error().to_string();
+}
+
+// Their clients may go away as soon as they have asked, again and again.
+TEST_F(GeneratorOfOne, KeepsNoPlaceForWhoeverWantedTheModelAndHasGone) {
+  constexpr std::size_t kPlaces = 4;
+  node::PooledModel& model = pooled_model(Weights::kNotLoaded);
+  const auto vocabulary = text::Vocabulary::create(model::read_vocabulary(model_->file()).value()).value();
+  Metrics metrics;
+  Generator generator(*loop_, model, vocabulary,
+                      {.running = 1, .waiting = kPlaces - 1, .waiting_time = std::chrono::minutes(1)}, metrics, book_);
+  std::vector<Result<void>> heard;
+  const auto hear = [&](Result<void> loaded) {
+    heard.push_back(std::move(loaded));
+    if (heard.size() == kPlaces + 1) loop_->stop();
+  };
+  for (std::uint64_t gone = 0; gone < 3 * kPlaces; ++gone) {
+    generator.load(gone, std::nullopt, hear);
+    generator.cancel_load(gone);
+  }
+  for (std::uint64_t id = 100; id < 100 + kPlaces; ++id) generator.load(id, std::nullopt, hear);
+  EXPECT_TRUE(heard.empty());
+  generator.load(200, std::nullopt, hear);
+  ASSERT_EQ(heard.size(), 1);
+  EXPECT_EQ(heard.front().error().code, ErrorCode::kNoCapacity);
+  run_loop();
+  ASSERT_EQ(heard.size(), kPlaces + 1);
+  for (std::size_t index = 1; index < heard.size(); ++index) EXPECT_TRUE(heard[index]);
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "base/error_table.h"
-#include "serve/conversation.h"
+#include "serve/error_form.h"
+#include "serve/json.h"
 #include "serve/ollama.h"
 #include "serve/ollama_store.h"
 
@@ -48,13 +49,13 @@ class ModelChangeRequests::Watch {
   ollama::PullLines lines_;
 };
 
-void ModelChangeRequests::send(HttpReply& reply, int status, std::string body) {
+void ModelChangeRequests::send(HttpReply& reply, int status, std::string body, HttpHeaders headers) {
   metrics_.count_http(status);
-  reply.send(status, kJsonType, std::move(body), headers_for(status));
+  reply.send(status, kJsonType, std::move(body), std::move(headers));
 }
 
 void ModelChangeRequests::refuse(HttpReply& reply, int status, const Error& error) {
-  send(reply, status, ollama::error_body(status, {error.code, error.to_string(), {}}));
+  send(reply, status, ollama::error_body(status, {error.code, error.to_string(), {}}), retry_headers(status, error));
 }
 
 void ModelChangeRequests::pull(const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {

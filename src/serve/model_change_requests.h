@@ -23,7 +23,7 @@ class ModelChangeRequests {
  private:
   class Watch;
 
-  void send(HttpReply& reply, int status, std::string body);
+  void send(HttpReply& reply, int status, std::string body, HttpHeaders headers = {});
   void refuse(HttpReply& reply, int status, const Error& error);
   ModelKeeper::Done answer_to(const std::shared_ptr<HttpReply>& reply);
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "node/kept_folder.h"
 #include "store/model_name.h"
 
 namespace baton::serve {
@@ -18,6 +19,8 @@ namespace {
 // Each takes a thread, a connection and its share of the line.
 constexpr std::size_t kMostPulls = 4;
 constexpr std::size_t kMostWaitingChanges = 16;
+// Of a folder that the node's own thread may be emptying, too.
+constexpr int kMostRemovals = 3;
 
 std::unexpected<Error> lies_elsewhere(const std::string& name, const ModelEntry& entry) {
   return fail(ErrorCode::kRefused,
@@ -176,7 +179,10 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
   // What is another program's the store refuses to touch, and says so.
   const auto removal = store.plan_removal(name, store::Naming::kNamesAlone);
   if (!removal) {
-    const auto entry = removal.error().code == ErrorCode::kNotFound ? table_.find(name).entry : nullptr;
+    // What the store has by another name is no file elsewhere.
+    const bool is_elsewhere =
+        removal.error().code == ErrorCode::kNotFound && !store.find(name, store::Naming::kNamesAlone);
+    const auto entry = is_elsewhere ? table_.find(name).entry : nullptr;
     return entry ? lies_elsewhere(name, *entry) : std::unexpected(removal.error());
   }
   const store::StoredModel& model = removal->model;
@@ -201,8 +207,22 @@ Result<void> ModelKeeper::remove_now(const std::string& name) {
     return removed;
   }
   log::info("{} was deleted by a client of the API", name);
-  if (left.empty() || !entry) return {};
-  return table_.rename(*entry, left);
+  if (left.empty()) return forget_conversations(model);
+  return entry ? table_.rename(*entry, left) : Result<void>();
+}
+
+// The node forgets those that it knows of. It knows of none of a model that it does not serve or has not hashed yet,
+// nor where it keeps no texts this time.
+Result<void> ModelKeeper::forget_conversations(const store::StoredModel& model) const {
+  if (management_.kept_texts.empty() || !model.digest) return {};
+  Result<void> removed;
+  for (int attempt = 0; attempt < kMostRemovals; ++attempt) {
+    removed = node::KeptFolder::remove_model(management_.kept_texts, *model.digest);
+    if (removed) return {};
+  }
+  removed.error().message =
+      std::format("'{}' is deleted, but not what was said with it: {}", model.names.front(), removed.error().message);
+  return removed;
 }
 
 bool ModelKeeper::needs(const std::filesystem::path& file) const {

@@ -42,6 +42,8 @@ struct ModelManagement {
   std::function<Result<store::PullOptions>()> pull_options = {};
   ModelIntake* intake = nullptr;                   // must outlive the server
   std::vector<std::filesystem::path> in_use = {};  // files of models that this node needs and nobody may name
+  // Where kept texts lie (node/kept_folder.h), whether this run keeps any or not: a model's go with it.
+  std::filesystem::path kept_texts = {};
 };
 
 class ModelKeeper {
@@ -78,6 +80,7 @@ class ModelKeeper {
   // kNoCapacity where another model than `of` (null: than all) is served by one of them.
   Result<void> check_names(const std::vector<std::string>& names, const ModelEntry* of) const;
   bool needs(const std::filesystem::path& file) const;
+  Result<void> forget_conversations(const store::StoredModel& model) const;
   Result<void> submit(const std::string& client, std::move_only_function<Result<void>()> work, Done done);
   Result<void> on_loop(std::move_only_function<Result<void>()> task, const std::stop_token& stop);
 

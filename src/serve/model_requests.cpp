@@ -12,8 +12,6 @@ template <typename What>
 struct Asked {
   ServerCore::Named model;
   What what;
-
-  const ModelEntry& entry() const { return *model.entry; }
 };
 
 // One request, on its way from its body to its answer. What is captured of it goes along; the core outlives it.
@@ -47,7 +45,14 @@ Result<Asked<vectors::VectorRequest>> read_vectors(const ServerCore& core, Parse
 // Answers when the model is loaded, or about to go where the client wants that.
 void load(const Way& way, ServerCore::Named model, LoadWish wish, std::shared_ptr<HttpReply> reply) {
   ServerCore& core = way.core;
-  core.on_loop([&core, way, model = std::move(model), wish = std::move(wish), reply = std::move(reply)]() mutable {
+  const Generator::AnswerId id = core.next_id++;
+  // Whoever has gone takes no place among those that wait.
+  reply->on_gone([&core, weak = model.entry->generator, id] {
+    core.loop.post([weak, id] {
+      if (const auto held = weak.lock()) held->cancel_load(id);
+    });
+  });
+  core.on_loop([&core, way, id, model = std::move(model), wish = std::move(wish), reply = std::move(reply)]() mutable {
     auto done = [&core, way, reply = std::move(reply), answer = std::move(wish.answer)](Result<void> loaded) mutable {
       core.http->post([&core, way, reply = std::move(reply), answer = std::move(answer), loaded = std::move(loaded)] {
         if (!loaded) return way.fail_with(*reply, loaded.error());
@@ -56,7 +61,7 @@ void load(const Way& way, ServerCore::Named model, LoadWish wish, std::shared_pt
     };
     const auto held = model.entry->generator.lock();
     if (!held) return done(core.was_deleted(model.name));
-    if (wish.keep_alive != Duration::zero()) return held->load(wish.keep_alive, std::move(done));
+    if (wish.keep_alive != Duration::zero()) return held->load(id, wish.keep_alive, std::move(done));
     held->model().keep_alive(Duration::zero());
     done({});
   });

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <format>
+#include <optional>
 #include <utility>
 #include <variant>
 
-#include "base/ascii.h"
 #include "store/model_name.h"
 #include "store/short_names.h"
 
@@ -55,17 +55,16 @@ ModelTable::Found ModelTable::find(std::string_view name) const {
     return found;
   const auto parsed = store::parse_model_name(name);
   if (!parsed) return {};
+  std::optional<store::HubName> hub;
+  if (const auto* given = std::get_if<store::HubName>(&*parsed)) hub = *given;
   if (const auto* given = std::get_if<store::ShortName>(&*parsed)) {
     const std::string whole = store::to_string(store::complete(*given));
-    return first([&](const std::string& own) { return store::same_name(own, whole); });
+    if (Found found = first([&](const std::string& own) { return store::same_name(own, whole); }); found.entry)
+      return found;
+    hub = store::find_on_hub(*given);
   }
-  const auto* hub = std::get_if<store::HubName>(&*parsed);
-  if (hub == nullptr) return {};
-  const std::string whole = ascii_lower(store::to_string(*hub));
-  return first([&](const std::string& own) {
-    const std::string text = ascii_lower(own);
-    return text == whole || (hub->quantisation.empty() && text.starts_with(whole + ":"));
-  });
+  if (!hub) return {};
+  return first([&](const std::string& own) { return store::is_of_repository(own, *hub); });
 }
 
 std::shared_ptr<const ModelEntry> ModelTable::find_file(const std::filesystem::path& file) const {

@@ -53,8 +53,8 @@ class ModelTable {
 
   // In the order in which they came.
   std::shared_ptr<const List> list() const;
-  // By a name as clients write it: "qwen3" and "qwen3:latest" are what the store understands by them. `name` is then
-  // the model's own that is meant. Null.
+  // By a name as clients write it: "qwen3" and "qwen3:latest" are what the store understands by them, and where no
+  // model is called so, one of the repository that is meant. `name` is then the model's own that is meant. Null.
   struct Found {
     std::shared_ptr<const ModelEntry> entry;
     std::string name = {};

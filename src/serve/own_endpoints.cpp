@@ -69,12 +69,14 @@ std::string last_part(const HttpRequest& request) { return request.path.substr(k
 void explain_plan(ServerCore& core, const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
   const auto question = plan_question(core, request);
   if (!question) return core.send_error(*reply, kProblems, question.error());
-  core.ask_loop(reply, kProblems, [&core, asked = *question]() -> Result<std::string> {
+  const auto explain = [&core, asked = *question]() -> Result<std::string> {
     if (!core.workers.contains(asked.model.entry.get())) return core.was_deleted(asked.model.name);
     AnswerPlanner* const planner = asked.model.entry->model.planner;
     if (planner == nullptr) return nothing_planned();
     return planner->explain(asked.prompt_tokens, asked.output_tokens);
-  });
+  };
+  // All plans are weighed, which takes the loop a while.
+  core.ask_loop_in_turn(core.access.client_of(request), reply, kProblems, explain);
 }
 
 void show_plans(ServerCore& core, const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
@@ -105,12 +107,19 @@ void show_request(ServerCore& core, const HttpRequest& request, const std::share
   });
 }
 
-// Its siblings, answers to the same request, end with it: their client is told that the request was cancelled.
+// Its siblings, answers to the same request, end with it, and for the same reason.
 void cancel_request(ServerCore& core, const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
   core.ask_loop(reply, kProblems, [&core, text = last_part(request)]() -> Result<std::string> {
     const std::uint64_t id = TRY(find_answer(core, text))
     .id;
-    for (const auto& [entry, held] : core.workers) held.generator->cancel(id, "somebody has cancelled the request");
+    const std::vector<AnswerRecord> answers = answers_under_way(core);
+    const auto asked = std::ranges::find(answers, id, &AnswerRecord::id);
+    for (const AnswerRecord& answer : answers) {
+      if (asked == answers.end() || answer.request != asked->request) continue;
+      for (const auto& [entry, held] : core.workers) {
+        held.generator->cancel(answer.id, "somebody has cancelled the request");
+      }
+    }
     return to_json(TRY(find_answer(core, text)));
   });
 }

@@ -33,8 +33,6 @@ bool lists(std::string_view header, std::string_view wanted) {
 
 }  // namespace
 
-bool is_page_path(std::string_view path) { return path == "/" || path.starts_with(kAssets); }
-
 int send_page_file(std::span<const PageFile> files, const HttpRequest& request, HttpReply& reply) {
   const auto file = std::ranges::find(files, request.path, &PageFile::path);
   if (file == files.end()) {

@@ -19,10 +19,6 @@ struct PageFile {
 // All of them. Without Node.js where it was built there is "/" alone, which says how to have more.
 std::span<const PageFile> page_files();
 
-// Whether a request for this path may be for the page, which is nobody's secret: a browser cannot send a key before it
-// has the page that asks for one.
-bool is_page_path(std::string_view path);
-
 // Answers with the file of that name, with 304 where the client has it already, or with 404. Gives the status.
 int send_page_file(std::span<const PageFile> files, const HttpRequest& request, HttpReply& reply);
 

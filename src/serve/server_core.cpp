@@ -62,14 +62,14 @@ std::unexpected<Error> ServerCore::was_deleted(const std::string& name) {
   return fail(ErrorCode::kNotFound, std::format("model '{}' not found: it has just been deleted", name), "model");
 }
 
-void ServerCore::send(HttpReply& reply, int status, std::string body, std::string_view type) {
+void ServerCore::send(HttpReply& reply, int status, std::string body, std::string_view type, HttpHeaders headers) {
   metrics.count_http(status);
-  reply.send(status, type, std::move(body), headers_for(status));
+  reply.send(status, type, std::move(body), std::move(headers));
 }
 
 void ServerCore::send_error(HttpReply& reply, const ErrorForm& form, const Error& error) {
   const int status = http_status(error.code);
-  send(reply, status, form.body(status, error), form.content_type);
+  send(reply, status, form.body(status, error), form.content_type, retry_headers(status, error));
 }
 
 void ServerCore::ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorForm& errors,
@@ -80,6 +80,21 @@ void ServerCore::ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorFo
       send(*reply, 200, *said);
     });
   });
+}
+
+void ServerCore::ask_loop_in_turn(const std::string& client, const std::shared_ptr<HttpReply>& reply,
+                                  const ErrorForm& errors, std::move_only_function<Result<std::string>()> ask) {
+  const auto taken = turns.take(client, [this, reply, &errors, ask = std::move(ask)]() mutable {
+    if (reply->gone()) return turns.end();
+    on_loop([this, reply = std::move(reply), &errors, ask = std::move(ask)]() mutable {
+      http->post([this, reply = std::move(reply), &errors, said = ask()] {
+        turns.end();
+        if (!said) return send_error(*reply, errors, said.error());
+        send(*reply, 200, *said);
+      });
+    });
+  });
+  if (!taken) send_error(*reply, errors, taken.error());
 }
 
 }  // namespace baton::serve

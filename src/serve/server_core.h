@@ -25,6 +25,7 @@
 #include "serve/fitting.h"
 #include "serve/generator.h"
 #include "serve/json.h"
+#include "serve/loop_turns.h"
 #include "serve/metrics.h"
 #include "serve/model_change_requests.h"
 #include "serve/model_keeper.h"
@@ -56,12 +57,16 @@ struct ServerCore {
   Result<Named> named_model(Json& body) const;
   static std::unexpected<Error> was_deleted(const std::string& name);
 
-  // These three on the HTTP server's thread.
-  void send(HttpReply& reply, int status, std::string body, std::string_view type = kJsonType);
+  // These four on the HTTP server's thread.
+  void send(HttpReply& reply, int status, std::string body, std::string_view type = kJsonType,
+            HttpHeaders headers = {});
   void send_error(HttpReply& reply, const ErrorForm& form, const Error& error);
   // Answers with what `ask` says on the loop's thread.
   void ask_loop(const std::shared_ptr<HttpReply>& reply, const ErrorForm& errors,
                 std::move_only_function<Result<std::string>()> ask);
+  // The same for what takes that thread a while: clients take turns, and 429 says that too many wait.
+  void ask_loop_in_turn(const std::string& client, const std::shared_ptr<HttpReply>& reply, const ErrorForm& errors,
+                        std::move_only_function<Result<std::string>()> ask);
   // Makes something of a body on the worker's thread, and goes on with it on this one, where the client is still there.
   template <typename Made, typename Make, typename GoOn>
   void work(const std::string& client, HttpRequest request, std::shared_ptr<HttpReply> reply, const ErrorForm& errors,
@@ -86,7 +91,8 @@ struct ServerCore {
   // On the loop's thread: while it is there, so is all of this.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   const std::weak_ptr<bool> alive_elsewhere = alive;
-  std::uint64_t next_id = 1;  // on the HTTP server's thread
+  std::uint64_t next_id = 1;             // on the HTTP server's thread
+  LoopTurns turns{LoopTurns::Limits()};  // likewise
   std::unique_ptr<TaskWorker> worker;
   std::unique_ptr<ModelKeeper> keeper;  // null: the models stay as they are
   std::unique_ptr<HttpServer> http;

@@ -101,8 +101,15 @@ Result<Staging> Library::stage(const std::string& key) const {
   TRY(make());
   TRY(make_private_folder(folder_ / kStagingFolder));
   const fs::path folder = folder_ / kStagingFolder / key;
-  TRY(make_private_folder(folder));
-  return Staging { folder, TRY(FileLock::try_take(folder / kLockFile, "another baton is pulling this model now")) };
+  while (true) {
+    auto lock = make_private_folder(folder).and_then(
+        [&] { return FileLock::try_take(folder / kLockFile, "another baton is pulling this model now"); });
+    if (lock) return Staging{folder, *std::move(lock)};
+    // Whoever had it may have adopted it a moment ago, and the folder is a model now.
+    std::error_code error;
+    const bool has_gone = lock.error().code != ErrorCode::kNoCapacity && !fs::exists(folder, error) && !error;
+    if (!has_gone) return std::unexpected(std::move(lock.error()));
+  }
 }
 
 Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest, TakenNames taken) const {
@@ -118,16 +125,27 @@ Result<StoredModel> Library::adopt(Staging staging, const Manifest& manifest, Ta
       known.names.push_back(name);
       TRY(write(digest, known));
     }
-    fs::remove_all(staging.folder, error);
+    discard(staging);
   } else {
     TRY(write_file(staging.folder / kManifestFile, as_byte_span(manifest.to_json())));
-    fs::remove(staging.folder / kLockFile, error);
     fs::remove_all(model_folder(digest), error);  // a damaged one
+    // With the lock in it: without, somebody who waits for it would begin in the folder that is about to go.
     fs::rename(staging.folder, model_folder(digest), error);
     if (error) return fail(ErrorCode::kIo, "cannot rename into place: " + error.message(), staging.folder.string());
+    fs::remove(model_folder(digest) / kLockFile, error);
   }
   TRY(take_from_others(digest, manifest.names));
   return read(digest);
+}
+
+void Library::discard(const Staging& staging) const {
+  // First out of the way of whoever waits for the lock, and would begin in a folder that goes.
+  const fs::path hidden = staging.folder.parent_path() / (".discarded-" + staging.folder.filename().string());
+  std::error_code error;
+  fs::remove_all(hidden, error);
+  fs::rename(staging.folder, hidden, error);
+  if (!error) fs::remove_all(hidden, error);
+  if (error) log::warning("{}: cannot be removed: {}", staging.folder.string(), error.message());
 }
 
 Result<void> Library::write(const Sha256& digest, const Manifest& manifest) const {

@@ -40,6 +40,8 @@ class Library {
 
   // For what is called by `key`, a digest's digits. kNoCapacity while somebody else collects it.
   Result<Staging> stage(const std::string& key) const;
+  // What lies there is of no use. Another may stage the same from now on.
+  void discard(const Staging& staging) const;
   // Everything is there and verified: a model of its own from now on. A model that is there already gets the names.
   Result<StoredModel> adopt(Staging staging, const Manifest& manifest, TakenNames taken = TakenNames::kMove) const;
   // kNoCapacity where another model than this has one of these names.

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
 #include <utility>
 
 #include "base/file.h"
@@ -18,8 +21,8 @@ class ModelLibrary : public testing::Test {
   StoreOptions options() const { return {.folder = folder_.path() / "models", .found = {}, .hub = {}}; }
 
   // Puts a model there as a pull does.
-  StoredModel add(const std::string& name, std::string_view content) {
-    Manifest manifest{.names = {name}, .source = "hf.co/a/b:Q8_0", .pulled_s = 1, .parts = {}};
+  StoredModel add(const std::string& name, std::string_view content, const std::string& source = "hf.co/a/b:Q8_0") {
+    Manifest manifest{.names = {name}, .source = source, .pulled_s = 1, .parts = {}};
     manifest.parts.push_back({"m.gguf", content.size(), sha256(as_byte_span(content))});
     Staging staging = library_.stage(manifest.digest().hex()).value();
     EXPECT_TRUE(write_file(staging.folder / "m.gguf", as_byte_span(content)));
@@ -101,7 +104,7 @@ TEST_F(ModelLibrary, RemovesAnAliasAloneWhicheverWayItIsWritten) {
 TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
   const StoredModel one = add("hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M", "one");
   ASSERT_TRUE(store_.copy(one.names.front(), "mine"));
-  for (const char* text : {"qwen3:8b", "qwen3", "hf.co/Qwen/Qwen3-8B-GGUF", "hf.co/a/b"}) {
+  for (const char* text : {"hf.co/Qwen/Qwen3-8B-GGUF", "hf.co/a/b"}) {
     ASSERT_EQ(store_.find(text)->digest, one.digest) << text;
     const auto removed = store_.remove(text);
     ASSERT_FALSE(removed) << text;
@@ -112,8 +115,63 @@ TEST_F(ModelLibrary, RemovesNoModelOfSeveralNamesByWhereItCameFrom) {
   }
   EXPECT_TRUE(std::filesystem::exists(one.parts.front()));
   ASSERT_TRUE(store_.remove("mine"));
-  ASSERT_TRUE(store_.remove("qwen3:8b"));  // it has one name now
+  ASSERT_TRUE(store_.remove("hf.co/qwen/Qwen3-8B-GGUF"));  // it has one name now
   EXPECT_FALSE(std::filesystem::exists(one.parts.front()));
+}
+
+TEST_F(ModelLibrary, RemovesNothingByAShortNameThatItHasNotAnyMore) {
+  const StoredModel one = add("qwen3:8b", "one", "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M");
+  ASSERT_TRUE(store_.copy("qwen3:8b", "mine"));
+  ASSERT_TRUE(store_.remove("qwen3:8b"));
+  for (const char* text : {"qwen3:8b", "qwen3", "qwen3:8b-q4_k_m"}) {
+    ASSERT_EQ(store_.find(text)->digest, one.digest) << text;
+    const auto removed = store_.remove(text);
+    ASSERT_FALSE(removed) << text;
+    EXPECT_EQ(removed.error().code, ErrorCode::kNotFound);
+    EXPECT_TRUE(removed.error().message.contains("'mine'")) << removed.error().message;
+  }
+  EXPECT_EQ(store_.find("mine")->names, std::vector<std::string>{"mine"});
+}
+
+TEST_F(ModelLibrary, RemovesNoneOfSeveralModelsByTheirRepository) {
+  const StoredModel small = add("small", "one", "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M");
+  const StoredModel large = add("large", "seven", "hf.co/Qwen/Qwen3-8B-GGUF:Q8_0");
+  const auto removed = store_.remove("hf.co/Qwen/Qwen3-8B-GGUF");
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, ErrorCode::kInvalidArgument);
+  for (const char* name : {"'small'", "'large'"}) EXPECT_TRUE(removed.error().message.contains(name)) << name;
+  EXPECT_TRUE(store_.remove("hf.co/Qwen/Qwen3-8B-GGUF:Q8_0"));
+  EXPECT_FALSE(std::filesystem::exists(large.parts.front()));
+  EXPECT_TRUE(std::filesystem::exists(small.parts.front()));
+}
+
+// Whoever pulls what is here asks for it by that name next.
+TEST_F(ModelLibrary, GivesWhatIsHereTheNameThatItIsPulledBy) {
+  const std::string source = "hf.co/Qwen/Qwen3-8B-GGUF:Q4_K_M";
+  const StoredModel one = add(source, "one", source);
+  const auto names_after = [&](const char* name) {
+    const auto pulled = store_.pull(name, {.naming = Naming::kNamesAlone});
+    EXPECT_TRUE(pulled) << pulled.error().to_string();
+    return pulled ? pulled->names : std::vector<std::string>();
+  };
+  EXPECT_EQ(names_after("hf.co/qwen/qwen3-8b-gguf"), std::vector{source});
+  EXPECT_EQ(names_after("qwen3"), (std::vector<std::string>{source, "qwen3:8b"}));
+  EXPECT_EQ(names_after("qwen3:8b-q4_k_m"), (std::vector<std::string>{source, "qwen3:8b", "qwen3:8b-q4_k_m"}));
+  ASSERT_TRUE(store_.copy("qwen3", "mine"));
+  for (const std::string& gone : {source, std::string("qwen3:8b"), std::string("qwen3:8b-q4_k_m")}) {
+    ASSERT_TRUE(store_.remove(gone)) << gone;
+  }
+  EXPECT_EQ(names_after("mine"), std::vector<std::string>{"mine"});
+  EXPECT_EQ(names_after("qwen3:8b"), (std::vector<std::string>{"mine", "qwen3:8b"}));
+  EXPECT_EQ(names_after("hf.co/Qwen/Qwen3-8B-GGUF"), (std::vector<std::string>{"mine", "qwen3:8b", source}));
+  EXPECT_EQ(store_.find("qwen3:8b")->digest, one.digest);
+  // Somebody may object to a name, and then it does not get it.
+  const PullOptions options{.naming = Naming::kNamesAlone,
+                            .may_be_called = [](const Sha256&, const std::vector<std::string>&) -> Result<void> {
+                              return fail(ErrorCode::kNoCapacity, "taken");
+                            }};
+  EXPECT_EQ(store_.pull("qwen3:8b-q4_k_m", options).error().code, ErrorCode::kNoCapacity);
+  EXPECT_EQ(store_.find("mine")->names.size(), 3U);
 }
 
 TEST_F(ModelLibrary, TakesANameFromTheModelThatHadItInAnotherSpelling) {
@@ -199,6 +257,38 @@ TEST_F(ModelLibrary, LetsOneCollectAModelAtATime) {
   const Staging mine = library_.stage("key").value();
   EXPECT_EQ(library_.stage("key").error().code, ErrorCode::kNoCapacity);
   EXPECT_TRUE(library_.stage("other"));
+}
+
+// As two pulls of one model do, and somebody who deletes it: who waits goes on in a folder of its own.
+TEST_F(ModelLibrary, LetsOneWaitWhileAnotherAdopts) {
+  Manifest manifest{.names = {"m:1"}, .source = "node a", .pulled_s = 1, .parts = {}};
+  manifest.parts.push_back({"m.gguf", 3, sha256(as_byte_span("one"))});
+  std::atomic<int> failed = 0;
+  const auto pull = [&] {
+    for (int round = 0; round < 50; ++round) {
+      auto staging = library_.stage("key");
+      while (!staging && staging.error().code == ErrorCode::kNoCapacity) staging = library_.stage("key");
+      const bool good = staging && write_file(staging->folder / "m.gguf", as_byte_span("one")) &&
+                        library_.adopt(*std::move(staging), manifest);
+      if (!good) ++failed;
+      if (round % 2 == 0) static_cast<void>(library_.remove(manifest.digest()));
+    }
+  };
+  std::thread other(pull);
+  pull();
+  other.join();
+  EXPECT_EQ(failed, 0);
+}
+
+TEST_F(ModelLibrary, LeavesNothingOfAPullBesideTheModel) {
+  const StoredModel one = add("m:1", "one");
+  EXPECT_TRUE(std::filesystem::is_empty(library_.folder() / "partial"));
+  std::vector<std::string> files;
+  for (const auto& file : std::filesystem::directory_iterator(one.parts.front().parent_path())) {
+    files.push_back(file.path().filename().string());
+  }
+  std::ranges::sort(files);
+  EXPECT_EQ(files, (std::vector<std::string>{"m.gguf", std::string(kManifestFile)}));
 }
 
 TEST(PartialFile, GoesOnWhereAnEarlierOneEnded) {

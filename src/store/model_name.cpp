@@ -112,6 +112,12 @@ bool same_name(std::string_view left, std::string_view right) {
   return without_latest(left) == without_latest(right);
 }
 
+bool is_of_repository(std::string_view model, const HubName& hub) {
+  const std::string text = ascii_lower(model);
+  const std::string whole = ascii_lower(to_string(hub));
+  return text == whole || (hub.quantisation.empty() && text.starts_with(whole + ":"));
+}
+
 std::optional<std::string> digest_digits(std::string_view text) {
   if (text.starts_with(kDigestPrefix)) text.remove_prefix(kDigestPrefix.size());
   const bool hex = std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });

@@ -55,6 +55,9 @@ std::string to_string(const ModelName& name);
 // Whether two names of models are one: whatever their case, and "x" is "x:latest", as to Ollama's clients.
 bool same_name(std::string_view left, std::string_view right);
 
+// Whether the full name of a hub's model is of this repository, whatever its case: without a quantisation all are.
+bool is_of_repository(std::string_view model, const HubName& hub);
+
 // A digest is named by at least so many of its digits.
 inline constexpr std::size_t kLeastDigestDigits = 8;
 // The first digits of a digest, in lower case, "sha256:" before them or not; nothing for any other text.

@@ -139,8 +139,7 @@ Result<StoredModel> Puller::finish(Staging staging, Manifest manifest) {
   enter(PullPhase::kFinishing);
   // Now rather than when somebody waits for an answer.
   if (const auto file = model::GgufFile::open(staging.folder / manifest.parts.front().file); !file) {
-    std::error_code ignored;
-    std::filesystem::remove_all(staging.folder, ignored);
+    library_.discard(staging);
     return fail(file.error().code, std::format("what {} gave is no model that can be used, and is thrown away: {}",
                                                progress_.from, file.error().message));
   }
@@ -177,7 +176,10 @@ Result<StoredModel> Puller::pull_files(Wanted wanted, const std::string& key) {
   // Perhaps since a moment, by another name.
   const bool knows_all = std::ranges::all_of(wanted.digests, [](const auto& digest) { return digest.has_value(); });
   if (knows_all) {
-    if (auto here = TRY(name_what_is_here(manifest.digest(), manifest.names))) return *std::move(here);
+    if (auto here = TRY(name_what_is_here(manifest.digest(), manifest.names))) {
+      library_.discard(staging);
+      return *std::move(here);
+    }
   }
   begin(manifest.source, manifest.bytes());
   // Before the first of several parts, not with the last.
@@ -309,7 +311,10 @@ Result<StoredModel> Puller::take(ModelTaker& taker, const Offer& offer, const st
   }
   TRY(check_names(digest, manifest.names));
   Staging staging = TRY(stage(digest.hex()));
-  if (auto here = TRY(name_what_is_here(digest, asked_by))) return *std::move(here);
+  if (auto here = TRY(name_what_is_here(digest, asked_by))) {
+    library_.discard(staging);
+    return *std::move(here);
+  }
   for (std::uint32_t i = 0; i < offer.parts.size(); ++i) {
     const std::filesystem::path path = staging.folder / offer.parts[i].file;
     begin_part(offer.parts[i], offer.parts[i].sha256);

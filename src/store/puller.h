@@ -23,6 +23,9 @@ class Puller {
   // Whoever of them has it; kNotFound where nobody has.
   Result<StoredModel> pull_from_members(const std::string& model);
 
+  // Where it is here already, it gets these names, too. Nothing where it is not.
+  Result<std::optional<StoredModel>> name_what_is_here(const Sha256& digest, const std::vector<std::string>& names);
+
  private:
   // What is wanted, before a byte has come.
   struct Wanted {
@@ -33,8 +36,6 @@ class Puller {
 
   Result<StoredModel> pull_files(Wanted wanted, const std::string& key);
   Result<Staging> stage(const std::string& key);
-  // Where it is here already, it gets these names, too. Nothing where it is not.
-  Result<std::optional<StoredModel>> name_what_is_here(const Sha256& digest, const std::vector<std::string>& names);
   Result<StoredModel> take(ModelTaker& taker, const Offer& offer, const std::string& called);
   Result<void> take_part(ModelTaker& taker, const Offer& offer, std::uint32_t index, const std::filesystem::path& path);
   // Whether an earlier pull has finished this part.

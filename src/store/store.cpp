@@ -24,15 +24,17 @@ struct Match {
   std::string name = {};
 };
 
-// A repository's name without a quantisation fits all that are here.
-bool is_of_repository(const StoredModel& model, const HubName& hub) {
-  const std::string whole = to_string(hub);
-  const auto fits = [&](std::string_view text) {
-    if (same_letters(text, whole)) return true;
-    return hub.quantisation.empty() && text.size() > whole.size() &&
-           same_letters(text.substr(0, whole.size() + 1), whole + ":");
-  };
+bool came_from(const StoredModel& model, const HubName& hub) {
+  const auto fits = [&](std::string_view text) { return is_of_repository(text, hub); };
   return fits(model.source) || std::ranges::any_of(model.names, fits);
+}
+
+bool came_from(const StoredModel& model, const ModelName& place) {
+  if (const auto* hub = std::get_if<HubName>(&place)) return came_from(model, *hub);
+  if (const auto* url = std::get_if<UrlName>(&place)) return model.source == url->url;
+  const auto* name = std::get_if<ShortName>(&place);
+  const auto hub = name == nullptr ? std::nullopt : find_on_hub(*name);
+  return hub && came_from(model, *hub);
 }
 
 Match find_called(const std::vector<StoredModel>& models, const std::string& text) {
@@ -57,7 +59,7 @@ Match find_by_name(const std::vector<StoredModel>& models, const ModelName& name
   Match largest;
   if (!hub) return largest;
   for (const StoredModel& model : models) {
-    if (!is_of_repository(model, *hub)) continue;
+    if (!came_from(model, *hub)) continue;
     if (largest.model == nullptr || model.bytes > largest.model->bytes) largest.model = &model;
   }
   return largest;
@@ -85,6 +87,15 @@ StoredModel plain_file(const std::string& path, std::uint64_t bytes) {
           .digest = std::nullopt,
           .source = path,
           .modified_s = 0};
+}
+
+// How a pull by this name would have called a model of ours that came from where the name leads; empty where it is
+// called so.
+std::string name_by_place(const StoredModel& model, const ModelName& name) {
+  if (const auto* given = std::get_if<ShortName>(&name)) return to_string(complete(*given));
+  const auto* hub = std::get_if<HubName>(&name);
+  if (hub == nullptr || !is_of_repository(model.source, *hub)) return {};
+  return std::ranges::contains(model.names, model.source) ? std::string() : model.source;
 }
 
 Result<ModelName> parse(std::string_view text, Naming naming) {
@@ -153,8 +164,15 @@ Result<StoredModel> Store::pull(std::string_view text, const PullOptions& option
   Puller puller(library_, options_.hub, options);
   if (!options.member.empty()) return puller.pull_from_member(options.member, std::string(text));
   const ModelName name = TRY(parse(text, options.naming));
-  auto here = find(text, options.naming);
-  if (here || here.error().code != ErrorCode::kNotFound) return here;
+  auto here = look_for(text, options.naming);
+  if (!here && here.error().code != ErrorCode::kNotFound) return std::unexpected(std::move(here.error()));
+  if (here) {
+    const bool is_ours_by_place = here->by == FoundBy::kPlace && here->model.origin == Origin::kOwn;
+    const std::string missing = is_ours_by_place ? name_by_place(here->model, name) : "";
+    if (missing.empty()) return std::move(here->model);
+    // Whoever pulls it asks for it by that name then.
+    if (auto named = TRY(puller.name_what_is_here(*here->model.digest, {missing}))) return *std::move(named);
+  }
   if (const auto* node = std::get_if<NodeName>(&name)) return puller.pull_from_member(node->node, node->model);
   if (const auto* path = std::get_if<PathName>(&name)) {
     return fail(ErrorCode::kNotFound, "there is no such file, and a path cannot be pulled", path->path);
@@ -201,14 +219,27 @@ Result<Removal> Store::plan_removal(std::string_view text, Naming naming) const 
   if (found.by == FoundBy::kName) {
     std::ranges::remove_copy(model.names, std::back_inserter(removal.names_left), removal.name);
   }
-  if (found.by == FoundBy::kPlace && model.names.size() > 1) {
-    std::string names;
-    for (const std::string& name : model.names) names += std::format("{}'{}'", names.empty() ? "" : ", ", name);
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("'{}' is where a model came from, which has several names: remove {}, each by itself", text,
-                            names));
-  }
+  if (found.by == FoundBy::kPlace) TRY(check_place_means_one(text));
   return removal;
+}
+
+// A name that somebody chose for what came from there is not taken away by another.
+Result<void> Store::check_place_means_one(std::string_view text) const {
+  const ModelName place = TRY(parse_model_name(text));
+  std::vector<std::string> names;
+  for (StoredModel& model : TRY(library_.list())) {
+    if (came_from(model, place)) std::ranges::move(model.names, std::back_inserter(names));
+  }
+  const bool is_the_place_itself = !std::holds_alternative<ShortName>(place);
+  if (is_the_place_itself && names.size() <= 1) return {};
+  std::string all;
+  for (const std::string& name : names) all += std::format("{}'{}'", all.empty() ? "" : ", ", name);
+  if (is_the_place_itself) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("from '{}' came what has several names: remove {}, each by itself", text, all));
+  }
+  return fail(ErrorCode::kNotFound,
+              std::format("no model is called '{}' here; what came from the same place is called {}", text, all));
 }
 
 Result<void> Store::remove(const Removal& removal) const {

@@ -99,8 +99,9 @@ class Store {
   Result<StoredModel> pull(std::string_view name, const PullOptions& options) const;
 
   // What remove() would do; nothing is changed. A model's own name means that name, a digest the whole model, as does
-  // what it came from (a repository, an address) where it has one name. kInvalidArgument, listing the names, where it
-  // has several; kNotFound; kRefused for another program's.
+  // where it came from (a repository, an address) where all that came from there has one name. kInvalidArgument,
+  // listing the names, where it has several; kNotFound, also for a short name that only stands for such a repository;
+  // kRefused for another program's.
   Result<Removal> plan_removal(std::string_view name, Naming naming = Naming::kAnything) const;
   // Takes the name away and, where it was the last, the files. Errors as above.
   Result<void> remove(const Removal& removal) const;
@@ -118,6 +119,7 @@ class Store {
     std::string name = {};  // of the model's own, where it was found by that
   };
   Result<Found> look_for(std::string_view text, Naming naming) const;
+  Result<void> check_place_means_one(std::string_view text) const;
 
   StoreOptions options_;
   Library library_;

@@ -11,7 +11,8 @@
 namespace baton::text {
 
 // What belongs to the rule 'root', in UTF-8, as an expression of the language, which is not closed yet. Errors are
-// kInvalidArgument and begin with the line: what is no grammar, what is too large (32 KiB, 500 rules, 48 levels), a
+// kInvalidArgument and begin with the line: what is no grammar, what is too large (32 KiB, 500 rules, 48 groups
+// or repetitions in each other), a
 // rule that is not there, one that begins with itself, and one that no text ends. They are found before anything is
 // walked.
 Result<ByteLanguage::Node> compile_grammar(std::string_view grammar, ByteLanguage& language);

@@ -134,13 +134,17 @@ class GrammarReader {
   }
 
   Result<std::size_t> read_choice(Lines lines, std::size_t level) {
-    if (level > kMostLevels) return wrong(std::format("more than {} groups in each other are too many", kMostLevels));
+    if (level > kMostLevels) return too_deep();
     Expression choice{.kind = Kind::kChoice};
     do {
       skip(Lines::kOver);
       choice.parts.push_back(TRY(read_sequence(lines, level)));
     } while (take_bar());
     return choice.parts.size() == 1 ? choice.parts.front() : add(std::move(choice));
+  }
+
+  std::unexpected<Error> too_deep() const {
+    return wrong(std::format("more than {} groups or repetitions in each other are too many", kMostLevels));
   }
 
   // Another alternative, perhaps at the beginning of a later line.
@@ -155,11 +159,11 @@ class GrammarReader {
   Result<std::size_t> read_sequence(Lines lines, std::size_t level) {
     Expression sequence{.kind = Kind::kSequence};
     while (true) {
-      // An empty alternative does not begin with what follows on the next line.
+      // Behind a rule's last item the next line is the next rule's.
       skip(lines);
       std::optional<std::size_t> item = TRY(read_item(level));
       if (!item) break;
-      sequence.parts.push_back(TRY(read_repetitions(*item, lines)));
+      sequence.parts.push_back(TRY(read_repetitions(*item, lines, level)));
     }
     return sequence.parts.size() == 1 ? sequence.parts.front() : add(std::move(sequence));
   }
@@ -192,8 +196,9 @@ class GrammarReader {
     return inner;
   }
 
-  Result<std::size_t> read_repetitions(std::size_t item, Lines lines) {
-    while (true) {
+  // Signs may follow signs, each of which repeats what the one before made: as deep as a group within a group.
+  Result<std::size_t> read_repetitions(std::size_t item, Lines lines, std::size_t level) {
+    for (;; ++level) {
       const std::size_t before = at_;
       skip(lines);
       std::uint32_t least = 0;
@@ -213,6 +218,7 @@ class GrammarReader {
         at_ = before;
         return item;
       }
+      if (level > kMostLevels) return too_deep();
       item = add({.kind = Kind::kRepeat, .parts = {item}, .least = least, .most = most});
     }
   }

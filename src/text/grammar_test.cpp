@@ -84,6 +84,15 @@ TEST(Grammar, CountsRepetitions) {
       .expect({"aabg", "aabbccdeffgg", "aabccg"}, {"abg", "aag", "aabcccg", "aabdg", "aab"});
 }
 
+TEST(Grammar, RepeatsWhatIsRepeatedAlready) {
+  Walk("root ::= \"a\"{2}{1,2} \"b\"+? \"c\" * + ?").expect({"aa", "aaaabbccc", "aac"}, {"", "a", "aaa", "aaaaaa"});
+}
+
+TEST(Grammar, GoesOnInTheNextLineBehindAnOpenAlternative) {
+  Walk("root ::=\n  \"a\" |\n  b\nb ::= \"b\"\n  \n  | c\nc ::= \"c\"").expect({"a", "b", "c"}, {"", "ab", "bc"});
+  EXPECT_EQ(refused("root ::= \"a\"\n\"b\""), "line 2: a rule begins with its name, and '\"' stands here");
+}
+
 TEST(Grammar, TakesCharactersAndNotBytes) {
   Walk walk("root ::= [а-яé] [^a-z\\n] . [\\]\\-x]");
   walk.expect({"ж1жx", "é€\n]", "яA\xF0\x9F\x98\x80-"},
@@ -145,6 +154,13 @@ TEST(Grammar, RefusesWhatBeginsWithItselfOrNeverEnds) {
 TEST(Grammar, CostsLittleHoweverHostile) {
   EXPECT_TRUE(refused(std::string(40'000, ' ')).contains("32768 are the most"));
   EXPECT_TRUE(refused("root ::= " + std::string(60, '(')).contains("in each other"));
+  // As many levels as bytes would be more than a thread's stack.
+  for (const char sign : {'+', '*', '?'}) {
+    EXPECT_TRUE(refused("root ::= \"a\"" + std::string(32'700, sign)).contains("in each other")) << sign;
+  }
+  std::string counted = "root ::= \"a\"";
+  for (int level = 0; level < 100; ++level) counted += "{1}";
+  EXPECT_TRUE(refused(counted).contains("in each other"));
   EXPECT_TRUE(refused("root ::= \"a\"{1001}").contains("too many"));
   std::string rules = "root ::= \"a\"\n";
   for (int rule = 0; rule < 600; ++rule) rules += std::format("r{} ::= \"a\"\n", rule);

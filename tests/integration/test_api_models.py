@@ -183,6 +183,42 @@ class Changes(Served):
         self.assertIn("mine", answer["error"])
         self.assertEqual((self.names(server), self.files()), (["tiny", NAME, "mine"], ["tiny-F16.gguf"]))
 
+    def test_what_was_pulled_is_served_by_the_name_it_was_pulled_by(self):
+        repository = "Qwen/Qwen3-8B-GGUF"
+        self.hub.add(repository, "Qwen3-8B-F16.gguf", self.content)
+        server = self.serve()
+        self.pull(server, f"hf.co/{repository}")
+        text = self.text(server, f"hf.co/{repository}")
+        # No model is called so yet, but the store understands it, and so do the models that are served.
+        self.assertEqual(self.text(server, "qwen3:8b"), text)
+        self.assertEqual(self.change(server, "POST", "/api/copy", source="qwen3:8b", destination="mine"), (200, b""))
+        self.assertEqual(self.change(server, "DELETE", "/api/delete", model=f"hf.co/{repository}:F16"), (200, b""))
+        status, answer = self.change(server, "DELETE", "/api/delete", model="qwen3:8b")
+        self.assertEqual(status, 404, answer)
+        self.assertIn("'mine'", answer["error"])
+        self.assertEqual(self.names(server), ["tiny", "mine"])
+        for name, called in (("qwen3:8b", "qwen3:8b"), (f"hf.co/{repository}", f"hf.co/{repository}:F16")):
+            self.pull(server, name)
+            self.assertIn(called, self.names(server))
+            self.assertEqual(self.text(server, name), text)
+        self.assertEqual(len(self.hub.downloads()), 1)
+
+    def test_what_was_said_with_a_model_goes_with_it(self):
+        kept = self.cluster.home("local") / "kept-texts"
+        others = kept / hashlib.sha256(b"another model").hexdigest() / "x.kept"
+        for is_served in (True, False):
+            server = self.serve()
+            self.pull(server)
+            if not is_served:
+                server.__exit__()
+                server = self.serve()
+            for file in (kept / self.digest / "x.kept", others):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"private")
+            self.assertEqual(self.change(server, "DELETE", "/api/delete", model=NAME), (200, b""))
+            self.assertEqual([path.name for path in kept.iterdir()], [others.parent.name], is_served)
+            server.__exit__()
+
     def test_what_cannot_be_deleted_is_served_still(self):
         server = self.serve()
         self.pull(server)
@@ -301,6 +337,7 @@ class Interrupted(Served):
         self.assertEqual(len(self.hub.downloads()), 1)
         self.assertEqual(sorted(self.names(server)), [f"hf.co/other/copy-GGUF:F16", NAME, "tiny"])
         self.assertEqual(self.files(), ["tiny-F16.gguf"])
+        self.assertEqual(list(self.folder.glob("models/partial/*")), [])
 
     def test_who_waits_for_anothers_pull_goes_on_where_that_stops(self):
         self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)

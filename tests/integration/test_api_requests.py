@@ -92,6 +92,8 @@ class Requests(ServedModel):
         self.assertEqual((status, answer["state"], answer["error"]["code"]), (200, "cancelled", "cancelled"))
         refused = queued.getresponse()
         self.assertEqual(refused.status, 503)
+        # Clients that ask again by themselves are told not to.
+        self.assertEqual((refused.getheader("x-should-retry"), refused.getheader("Retry-After")), ("false", None))
         self.assertIn("cancelled", json.loads(refused.read())["error"]["message"])
         status, _, answer = self.cancel(first["id"])
         self.assertEqual((status, answer["state"]), (200, "cancelled"))
@@ -111,7 +113,10 @@ class Requests(ServedModel):
         self.assertEqual(first["request"], second["request"])
         self.assertEqual(first["request"], first["id"])
         self.assertEqual(self.cancel(second["id"])[0], 200)
-        wait_for(lambda: self.row(first["id"])["state"] == "cancelled", "the other ends, too", 10)
+        # The other ends, too, and says why.
+        for row in (first, second):
+            ended = self.row(row["id"])
+            self.assertEqual((ended["state"], ended["error"]["message"]), ("cancelled", "somebody has cancelled the request"))
 
     def test_nobodys_words_are_told(self):
         status, _, answer = self.server.post("/v1/chat/completions", max_tokens=8,

@@ -3,6 +3,7 @@ import os
 import pathlib
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -115,7 +116,27 @@ class Commands(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             return result.stdout
 
-        self.assertEqual(answer(input="hello"), answer("-p", "hello"))
+        expected = answer("-p", "hello")
+        self.assertEqual(answer(input="hello"), expected)
+        # As Node.js gives it to its children.
+        ours, its = socket.socketpair()
+        with ours, its:
+            ours.sendall(b"hello")
+            ours.shutdown(socket.SHUT_WR)
+            self.assertEqual(answer(stdin=its), expected)
+
+    def test_standard_input_that_is_closed_is_empty_and_one_that_fails_says_so(self):
+        def run(stdin):
+            return subprocess.run(["sh", "-c", f'"$@" {stdin}', "sh", str(BATON), "run", str(self.model), "--home",
+                                   str(self.cluster.home("local"))], capture_output=True, text=True, timeout=60)
+
+        for stdin in ("<&-", "</"):
+            result = run(stdin)
+            self.assertEqual(result.returncode, 2, (stdin, result.stderr))
+            self.assertIn("there is no prompt", result.stderr)
+        failed = run("0>/dev/null")
+        self.assertEqual(failed.returncode, 6, failed.stderr)
+        self.assertIn("standard input: cannot read", failed.stderr)
 
     def test_a_prompt_longer_than_the_models_context_is_refused_unless_ctx_asks_for_it(self):
         path = self.cluster.folder / "short.gguf"

@@ -1,7 +1,11 @@
 """'baton run' without a model file: it asks the node that 'baton up' runs with the same data folder."""
 
+import os
+import pty
 import signal
+import socket
 import subprocess
+import time
 import unittest
 
 from api_server import ApiServer, ServedModel
@@ -9,6 +13,19 @@ from cluster import BATON
 from test_chat import talk
 
 SAME = ["--threads", "1", "--chunk", "16", "--device", "CPU"]
+
+
+def exit_status(child, timeout_s):
+    """None where it has to be killed."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 class ARunningNode(ServedModel):
@@ -39,6 +56,23 @@ class ARunningNode(ServedModel):
                                   (rb"then\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000")
         self.assertEqual(status, 0, shown)
         self.server.wait_for_metric("baton_answers_running", 0)
+
+    def test_a_signal_ends_a_dialogue_whose_node_says_nothing(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with socket.create_server(("127.0.0.1", 0)) as silent:
+                silent.settimeout(60)
+                child, terminal = pty.fork()
+                if child == 0:
+                    # Whoever runs the tests in the background may have had it ignored.
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
+                    os.execv(BATON, [BATON, "run", "--api", f"127.0.0.1:{silent.getsockname()[1]}",
+                                     "--home", str(self.cluster.home("local"))])
+                asked, _ = silent.accept()
+                with asked:
+                    self.assertTrue(asked.recv(1))
+                    os.kill(child, number)
+                    self.assertEqual(exit_status(child, 10), 130, number)
+                os.close(terminal)
 
     def test_what_a_question_fails_with_is_said_and_the_dialogue_goes_on(self):
         shown, status = self.talk((rb"> ", b"no\n"), (rb"never say no.*\n> ", b"Why?\n"), (rb"\n> ", b"/bye\n"))
