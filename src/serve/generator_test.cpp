@@ -33,11 +33,14 @@ class Ends : public AnswerSink {
 class GeneratorOfOne : public node::test::Cluster {
  protected:
   static constexpr std::size_t kAnswers = 3;
+  enum class Pace { kNative, kSlow };
 
   // How answers end whose groups are these. `look` is called every few milliseconds meanwhile.
-  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups,
+  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups, Pace pace = Pace::kSlow,
                                      Duration waiting_time = std::chrono::milliseconds(20),
                                      const std::function<void(Generator&)>& look = {}) {
+    // A step takes 2 ms on any machine: an answer a second, longer than anybody waits for it.
+    constexpr engine::EmulatedDevice kSlow{.teraflops = 1, .gigabytes_per_second = 0.9};
     const auto identity = net::Identity::load_or_create(folder_->path() / "key-A").value();
     node::Node& node = *nodes_.emplace_back(node::Node::create(*loop_, identity, {}).value());
     node::PoolOptions options;
@@ -45,6 +48,7 @@ class GeneratorOfOne : public node::test::Cluster {
     options.engine.threads = 1;
     options.engine.context_tokens = 512;
     options.engine.max_chunk_tokens = node::test::kChunk;
+    if (pace == Pace::kSlow) options.engine.emulation = kSlow;
     options.measure = [](engine::Executor&, const Sha256&) { return node::DeviceRates(); };
     const auto device = std::make_shared<engine::DeviceThread>();
     node::ModelPool pool(*loop_, node, device, options, {{.name = "model", .file = model_}});
@@ -127,7 +131,7 @@ TEST_F(GeneratorOfOne, ShowsWhatRunsAndWaitsAndCancelsBoth) {
     ASSERT_EQ(generator.answers().size(), 1);
     EXPECT_EQ(generator.answers().front().id, 1);
   };
-  const auto ends = run({1, 2, 3}, std::chrono::minutes(1), look);
+  const auto ends = run({1, 2, 3}, Pace::kSlow, std::chrono::minutes(1), look);
   ASSERT_EQ(ends.size(), kAnswers);
   EXPECT_TRUE(cancelled);
   EXPECT_EQ(ends[0].error().code, ErrorCode::kCancelled);
@@ -141,7 +145,7 @@ TEST_F(GeneratorOfOne, ShowsWhatRunsAndWaitsAndCancelsBoth) {
 }
 
 TEST_F(GeneratorOfOne, LetsAnswersToOneRequestWaitForEachOther) {
-  const auto ends = run({1, 1, 1});
+  const auto ends = run({1, 1, 1}, Pace::kNative);
   ASSERT_EQ(ends.size(), kAnswers);
   for (const auto& end : ends) EXPECT_TRUE(end) << end.error().to_string();
 }
