@@ -6,12 +6,14 @@ import unittest
 
 from api_server import ApiServer, ServedModel
 from cluster import BATON
-from test_chat import talk
+from test_chat import SLOW, talk
 
 SAME = ["--threads", "1", "--chunk", "16", "--device", "CPU"]
 
 
 class ARunningNode(ServedModel):
+    FLAGS = (*ServedModel.FLAGS, *SLOW)
+
     def run_baton(self, *arguments, home="local"):
         return subprocess.run([BATON, "run", *map(str, arguments), "--home", str(self.cluster.home(home))],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
