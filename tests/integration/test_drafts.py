@@ -9,8 +9,8 @@ from cluster import ROOT, Cluster, RunFailed, finish
 
 # A step takes about 30 ms on any machine, so that guesses gain time and there is time to do harm.
 SLOW_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.02"]
-# About 60 ms: then the text takes a second with guesses, for harm that may come late.
-SLOWER_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.01"]
+# About 45 ms: then the text takes 0.7 s with guesses, for harm that may come late.
+SLOWER_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.015"]
 NEW_TOKENS = 100
 
 # A small model with a vocabulary.
@@ -52,7 +52,7 @@ class DraftsElsewhere(unittest.TestCase):
             node = self.node()
             running = self.start(node, "--prefill-on", node.address, steps=SLOWER_STEPS)
             node.wait_for_log("guesses at")
-            time.sleep(0.2)
+            time.sleep(0.1)
             node.signal(harm)
             drafted = finish(running)
             self.assertEqual(drafted["tokens"], plain, harm)
