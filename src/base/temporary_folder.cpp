@@ -25,12 +25,15 @@ TemporaryFolder& TemporaryFolder::operator=(TemporaryFolder&& other) noexcept {
 
 void TemporaryFolder::remove() const {
   if (path_.empty()) return;
-  // Another thread may still add a file to what is being emptied; once the folder is gone it cannot.
-  constexpr int kAttempts = 10;
+  // Another thread may still add files by the name that it knows; under another one hardly any comes, and it stays
+  // empty. Who makes folders that are missing makes it anew, so this ends once nothing is there.
+  const std::filesystem::path removed = path_.string() + ".removed";
+  constexpr int kAttempts = 100;
+  std::error_code error;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-    if (!error) return;
+    std::filesystem::rename(path_, removed, error);
+    std::filesystem::remove_all(removed, error);
+    if (!std::filesystem::exists(path_, error) && !std::filesystem::exists(removed, error)) return;
   }
 }
 

@@ -220,7 +220,7 @@ TEST_F(HostilePeer, ThatDoesEverythingRightIsNoHostilePeer) {
 
 TEST_F(HostilePeer, ThatSaysNothingIsClosedAndCannotKeepOthersOut) {
   server_.listen([&](const Fingerprint& seen) { return seen == friend_.identity.fingerprint(); },
-                 {.is_trusted = {}, .max_handshakes = 4, .handshake_timeout = milliseconds(50)});
+                 {.is_trusted = {}, .max_handshakes = 4, .handshake_timeout = milliseconds(700)});
   const std::uint16_t port = server_.listener->endpoint().port;
   std::vector<std::unique_ptr<RawSocket>> silent;
   for (int i = 0; i < 12; ++i) silent.push_back(std::make_unique<RawSocket>(port));

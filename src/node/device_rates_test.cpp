@@ -2,7 +2,14 @@
 #include "node/device_rates.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
 
+#include <cmath>
+#include <thread>
+
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/temporary_folder.h"
 #include "engine/test_model.h"
@@ -26,8 +33,8 @@ class Rates : public testing::Test {
     engine::EngineOptions options;
     options.device = "CPU";
     options.threads = 1;
-    options.context_tokens = 1024;
-    options.max_chunk_tokens = 128;
+    options.context_tokens = 512;
+    options.max_chunk_tokens = 64;
     options.emulation = device;
     return engine::Engine::create(model_, options).value();
   }
@@ -43,15 +50,64 @@ class Rates : public testing::Test {
 std::optional<TemporaryFolder> Rates::folder_;
 std::shared_ptr<const engine::Model> Rates::model_;
 
+// Whether they are kDevice's, but for so large a part.
+bool are_near(const DeviceRates& found, double part) {
+  return std::abs(found.rates.flops_per_second / 1.6e9 - 1) < part &&
+         std::abs(found.rates.bytes_per_second / 0.2e9 - 1) < part && std::abs(found.rates.attention_factor - 1) < 0.5;
+}
+
 TEST_F(Rates, AreThoseOfTheDeviceThatIsEmulated) {
   const auto engine = make_engine();
-  const auto found = measure_rates(*engine);
-  ASSERT_TRUE(found) << found.error().to_string();
-  EXPECT_NEAR(found->rates.flops_per_second / 1.6e9, 1, 0.15);
-  EXPECT_NEAR(found->rates.bytes_per_second / 0.2e9, 1, 0.15);
-  EXPECT_NEAR(found->rates.attention_factor, 1, 0.5);
-  EXPECT_GT(found->prefill_tokens_per_s, found->decode_tokens_per_s);
-  EXPECT_EQ(engine->free_cells(), engine->options().context_tokens);
+  DeviceRates found;
+  // Other work on this machine may disturb some measurements.
+  for (int attempt = 0; attempt < 6 && !are_near(found, 0.15); ++attempt) {
+    const auto measured = measure_rates(*engine);
+    ASSERT_TRUE(measured) << measured.error().to_string();
+    found = *measured;
+    EXPECT_LT(found.rates.flops_per_second / 1.6e9, 1.15);
+    EXPECT_LT(found.rates.bytes_per_second / 0.2e9, 1.15);
+    EXPECT_GT(found.prefill_tokens_per_s, found.decode_tokens_per_s);
+    EXPECT_EQ(engine->free_cells(), engine->options().context_tokens);
+  }
+  EXPECT_TRUE(are_near(found, 0.15)) << found.rates.flops_per_second << ", " << found.rates.bytes_per_second << ", "
+                                     << found.rates.attention_factor;
+}
+
+// What holds a busy machine's thread up, whatever it is doing.
+void stall(int) {
+  const timespec time{.tv_sec = 0, .tv_nsec = 100'000'000};
+  ::nanosleep(&time, nullptr);
+}
+
+DeviceRates measure_stalled(engine::Engine& engine, Duration after) {
+  const pthread_t measuring = ::pthread_self();
+  const std::jthread disturber([&] {
+    std::this_thread::sleep_for(after);
+    ::pthread_kill(measuring, SIGUSR1);
+  });
+  return measure_rates(engine).value();
+}
+
+TEST_F(Rates, AreNotThoseOfAMomentInWhichTheMachineStalled) {
+  const auto engine = make_engine();
+  struct sigaction stalling{};
+  struct sigaction before{};
+  stalling.sa_handler = stall;
+  ::sigaction(SIGUSR1, &stalling, &before);
+  const TimePoint began = now();
+  ASSERT_TRUE(measure_rates(*engine));
+  const Duration all = now() - began;
+  constexpr int kMoments = 8;
+  for (int moment = 0; moment < kMoments; ++moment) {
+    DeviceRates found;
+    // It may be disturbed by more than this.
+    for (int attempt = 0; attempt < 4 && !are_near(found, 0.3); ++attempt) {
+      found = measure_stalled(*engine, all * moment / kMoments);
+    }
+    EXPECT_TRUE(are_near(found, 0.3)) << "at " << moment << " of " << kMoments << ": " << found.rates.flops_per_second
+                                      << ", " << found.rates.bytes_per_second << ", " << found.rates.attention_factor;
+  }
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_F(Rates, AreMeasuredOnceAndRemembered) {

@@ -111,7 +111,7 @@ TEST_F(Prefixes, ANodeThatDoesAllGoesOnFromWhatItWroteItself) {
     const auto first = finish(local, turn(elsewhere, first_prompt(), determinism));
     ASSERT_TRUE(*first->report) << first->report->error().to_string();
     EXPECT_EQ(report_of(first).cached_tokens, 0U);
-    run_loop_for(std::chrono::milliseconds(100));
+    expect_settled();
     const auto all = joined(joined(first_prompt(), first->tokens), question(9));
     auto second_turn = turn(elsewhere, all, determinism);
     const auto second = finish(local, second_turn);
@@ -139,7 +139,7 @@ TEST_F(Prefixes, ANodeThatWritesAloneKeepsWhatOthersReadForIt) {
     add_node(keeping("B"));
     const auto first = finish(local, turn(plan_text(prefill, "A:0-6"), first_prompt()));
     ASSERT_TRUE(*first->report) << first->report->error().to_string();
-    run_loop_for(std::chrono::milliseconds(100));
+    expect_settled();
     const auto all = joined(joined(first_prompt(), first->tokens), question(9));
     auto second_turn = turn(plan_text("A:0-6", "A:0-6"), all);
     second_turn.kept_elsewhere = kPromptTokens + kNewTokens - 1;
@@ -221,7 +221,7 @@ TEST_F(Prefixes, WhatACancelledRequestHadComputedIsKept) {
     if (tokens == 2 * kChunk) loop_->post([&] { cancelled->cancel(); });
   };
   wait_for(observer);
-  run_loop_for(std::chrono::milliseconds(50));
+  expect_settled();
   const auto options = turn(kAlone, first_prompt());
   const auto whole = finish(local, options);
   EXPECT_GE(report_of(whole).cached_tokens, 2 * kChunk);
@@ -254,7 +254,7 @@ TEST_F(Prefixes, KeptTextsMakeRoomForRequestsThatTakeNone) {
       const auto answered = finish(local, turn(plan, prompt));
       ASSERT_TRUE(*answered->report) << plan << ": " << answered->report->error().to_string();
       EXPECT_TRUE(answered->recoveries.empty()) << plan;
-      run_loop_for(std::chrono::milliseconds(50));
+      expect_settled();
     }
   }
 }
@@ -268,8 +268,7 @@ TEST_F(Prefixes, KeptTextsMakeRoomForRequests) {
     const auto answered = finish(local, options);
     ASSERT_TRUE(*answered->report) << answered->report->error().to_string();
     EXPECT_EQ(answered->tokens, reference(options)->tokens);
-    run_loop_for(std::chrono::milliseconds(5));
-    EXPECT_EQ(model_of(local).room().cells, model_of(local).executor().engine().options().context_tokens);
+    expect_settled();
   }
 }
 

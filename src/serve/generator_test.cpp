@@ -32,12 +32,16 @@ class Ends : public AnswerSink {
 class GeneratorOfOne : public test::PooledModelTest {
  protected:
   static constexpr std::size_t kAnswers = 3;
+  enum class Pace { kNative, kSlow };
 
   // How answers end whose groups are these. `look` is called every few milliseconds meanwhile.
-  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups,
+  std::vector<Result<AnswerEnd>> run(const std::array<std::uint64_t, kAnswers>& groups, Pace pace = Pace::kSlow,
                                      Duration waiting_time = std::chrono::milliseconds(20),
                                      const std::function<void(Generator&)>& look = {}) {
-    node::PooledModel& model = pooled_model(Weights::kLoaded);
+    // A step takes 2 ms on any machine: an answer a second, longer than anybody waits for it.
+    constexpr engine::EmulatedDevice kSlow{.teraflops = 1, .gigabytes_per_second = 0.9};
+    node::PooledModel& model =
+        pace == Pace::kSlow ? pooled_model(Weights::kLoaded, kSlow) : pooled_model(Weights::kLoaded);
     const auto vocabulary = text::Vocabulary::create(model::read_vocabulary(model_->file()).value()).value();
     Metrics metrics;
     std::vector<Result<AnswerEnd>> ends;
@@ -113,7 +117,7 @@ TEST_F(GeneratorOfOne, ShowsWhatRunsAndWaitsAndCancelsBoth) {
     ASSERT_EQ(generator.answers().size(), 1);
     EXPECT_EQ(generator.answers().front().id, 1);
   };
-  const auto ends = run({1, 2, 3}, std::chrono::minutes(1), look);
+  const auto ends = run({1, 2, 3}, Pace::kSlow, std::chrono::minutes(1), look);
   ASSERT_EQ(ends.size(), kAnswers);
   EXPECT_TRUE(cancelled);
   EXPECT_EQ(ends[0].error().code, ErrorCode::kCancelled);
@@ -127,7 +131,7 @@ TEST_F(GeneratorOfOne, ShowsWhatRunsAndWaitsAndCancelsBoth) {
 }
 
 TEST_F(GeneratorOfOne, LetsAnswersToOneRequestWaitForEachOther) {
-  const auto ends = run({1, 1, 1});
+  const auto ends = run({1, 1, 1}, Pace::kNative);
   ASSERT_EQ(ends.size(), kAnswers);
   for (const auto& end : ends) EXPECT_TRUE(end) << end.error().to_string();
 }

@@ -15,7 +15,7 @@ class PooledModelTest : public node::test::Cluster {
   enum class Weights { kLoaded, kNotLoaded };
 
   // Once a test. It goes after what the test itself holds, and before its node.
-  node::PooledModel& pooled_model(Weights weights) {
+  node::PooledModel& pooled_model(Weights weights, std::optional<engine::EmulatedDevice> emulation = {}) {
     const auto identity = net::Identity::load_or_create(folder_->path() / "key-A").value();
     node::Node& node = *nodes_.emplace_back(node::Node::create(*loop_, identity, {}).value());
     node::PoolOptions options;
@@ -23,6 +23,7 @@ class PooledModelTest : public node::test::Cluster {
     options.engine.threads = 1;
     options.engine.context_tokens = 512;
     options.engine.max_chunk_tokens = node::test::kChunk;
+    options.engine.emulation = emulation;
     options.measure = [](engine::Executor&, const Sha256&) { return node::DeviceRates(); };
     const auto device = std::make_shared<engine::DeviceThread>();
     pool_.emplace(*loop_, node, device, options, std::vector<node::KnownModel>{{.name = "model", .file = model_}});

@@ -24,11 +24,14 @@ class ApiServer:
                    "--home", str(cluster.home("local")), "--device", "CPU", "--threads", "1", "--chunk", "16", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = []
-        threading.Thread(target=self._read_log, daemon=True).start()
+        log_reader = threading.Thread(target=self._read_log, daemon=True)
+        log_reader.start()
         line = queue.Queue()
         threading.Thread(target=lambda: line.put(self.process.stdout.readline()), daemon=True).start()
         self.url = line.get(timeout=START_TIMEOUT_S).strip()
         if not self.url.startswith("http://"):
+            self.__exit__()
+            log_reader.join()
             raise RuntimeError(f"the server did not start: {''.join(self.log)}")
         self.port = int(self.url.rsplit(":", 1)[1])
 

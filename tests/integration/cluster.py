@@ -1,5 +1,6 @@
 """Real baton processes for the integration tests: a small model, nodes on loopback ports, a proxy that misbehaves."""
 
+import errno
 import json
 import os
 import pathlib
@@ -18,7 +19,13 @@ BATON = os.environ.get("BATON", str(ROOT / "build/release/bin/baton"))
 
 LAYERS = 8
 CHUNK = 16
-PROMPT = ",".join(str(300 + (i * 37) % 90) for i in range(5 * CHUNK))
+
+
+def prompt_of(chunks):
+    return ",".join(str(300 + (i * 37) % 90) for i in range(chunks * CHUNK))
+
+
+PROMPT = prompt_of(5)
 NEW_TOKENS = 12
 # Where nothing else is said: most tests compare texts that are the same to the last bit on one kind of device only.
 DEVICE = ["--device", "CPU"]
@@ -32,6 +39,19 @@ CHUNK_S = 0.2
 
 def on_a_device(flags):
     return list(flags) if "--device" in flags else [*DEVICE, *flags]
+
+
+def where_it_was(start):
+    """What `start` gives, which listens again at a port that was let go of; meanwhile another program may have taken it
+    for one of its connections."""
+    for patience in (2, 1, 0):
+        try:
+            return start()
+        except (RuntimeError, OSError) as error:
+            is_taken = "cannot listen at" in str(error) or getattr(error, "errno", None) == errno.EADDRINUSE
+            if not (is_taken and patience):
+                raise
+            time.sleep(1)
 
 
 class Node:
@@ -56,6 +76,7 @@ class Node:
         threading.Thread(target=lambda: result.put(self.process.stdout.readline()), daemon=True).start()
         line = result.get(timeout=START_TIMEOUT_S).strip()
         if "#" not in line:
+            self.stop()
             raise RuntimeError(f"node {self.name} did not start: {''.join(self.log)}")
         return line
 
@@ -130,7 +151,7 @@ class Cluster:
         """Starts a node that trusts the local machine and every name used in these tests."""
         if trust is None:
             trust = [self.local_fingerprint] + [self.fingerprint(other) for other in ("A", "B") if other != name]
-        node = Node(self, name, flags, model, trust, context, port)
+        node = where_it_was(lambda: Node(self, name, flags, model, trust, context, port))
         self.nodes.append(node)
         return node
 

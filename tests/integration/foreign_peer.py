@@ -8,6 +8,8 @@ import struct
 import subprocess
 import threading
 
+from cluster import where_it_was
+
 # What a listener says first to a peer that it lets in: an empty frame.
 READY = bytes(4)
 WORK, MEMBERSHIP = "baton/1", "baton-cluster/1"
@@ -120,7 +122,7 @@ class ForeignPeer:
         self.context = tls(ssl.PROTOCOL_TLS_SERVER, identity, trusted, protocol)
         self.hello = frame_of(HELLO[protocol](*versions))
         self.calls, self.failures = [], []
-        self.listener = socket.create_server(("127.0.0.1", port))
+        self.listener = where_it_was(lambda: socket.create_server(("127.0.0.1", port)))
         self.port = self.listener.getsockname()[1]
         self.acceptor = threading.Thread(target=self._accept)
         self.servers = []

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import subprocess
 
+from cluster import BATON, CHUNK, DEVICE, finish
 from test_cluster import Processes, call, wait_for
 
 
@@ -17,8 +19,9 @@ class PlannedProcesses(Processes):
 
     def wait_until_linked(self, machine, *peers):
         for peer in peers:
-            wait_for(lambda: machine.status(peer) == "alive", f"{machine.name} sees {peer}", 10)
-            wait_for(lambda: self.linked(machine, peer), f"the link of {machine.name} and {peer} is measured", 60)
+            wait_for(lambda: machine.status(peer) == "alive", f"{machine.name} sees {peer}", 30)
+            # A measurement that fails is made again after half a minute.
+            wait_for(lambda: self.linked(machine, peer), f"the link of {machine.name} and {peer} is measured", 90)
 
     def request(self, machine, method, path, body=None):
         connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
@@ -53,11 +56,29 @@ class PlannedProcesses(Processes):
         finally:
             connection.close()
 
+    def run_command(self, prompt, tokens):
+        return [BATON, "run", str(self.model), "--json", "--ignore-eos", "--tokens", ",".join(map(str, prompt)), "-n", str(tokens),
+                "--threads", "1", "--chunk", str(CHUNK), *DEVICE]
+
+    def text_alone(self, prompt, tokens):
+        """What one machine writes by itself: how fast it is emulated to be makes no difference to the text."""
+        return finish(subprocess.Popen([*self.run_command(prompt, tokens), "--plan", "prefill=local:0-8;decode=local:0-8"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
     def ask(self, machine, prompt, tokens=8):
         return self.answer(machine, prompt, tokens)["choices"][0]["text"]
 
     def last(self, machine):
         return self.request(machine, "GET", "/api/plan")[1]["answers"][-1]
+
+    def metrics(self, machine):
+        connection = http.client.HTTPConnection(machine.api.removeprefix("http://"), timeout=60)
+        try:
+            connection.request("GET", "/metrics")
+            lines = [line.split() for line in connection.getresponse().read().decode().splitlines() if not line.startswith("#")]
+            return {line[0]: float(line[1]) for line in lines}
+        finally:
+            connection.close()
 
     def linked(self, machine, peer):
         """Whether what the link to the peer carries is known."""

@@ -11,7 +11,7 @@ import unittest
 
 import npm
 from api_server import ApiServer, ServedModel, status_of
-from cluster import BATON, Cluster
+from cluster import BATON, Cluster, where_it_was
 from test_chat import GOLDEN, TEMPLATE, with_template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -305,7 +305,8 @@ class SlowTemplates(unittest.TestCase):
 class Hostile(ServedModel):
     """Bytes that no client of good will sends. The server answers what it can, and goes on serving."""
 
-    FLAGS = ("--ctx", "2048", "--parallel", "1", "--queue", "1")
+    # A token takes some 20 ms, on any machine, so that an answer of many can be caught at its work.
+    FLAGS = ("--ctx", "2048", "--parallel", "1", "--queue", "1", "--emulate-tflops", "1", "--emulate-gbps", "0.4", "--speculate", "off")
 
     def tearDown(self):
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
@@ -505,7 +506,7 @@ class Doors(unittest.TestCase):
             probe.close()
             model = machines.folder / "chat.gguf"
             with_template(GOLDEN, model, TEMPLATE)
-            with ApiServer(machines, model, "--ollama-port", str(port)) as server:
+            with where_it_was(lambda: ApiServer(machines, model, "--ollama-port", str(port))) as server:
                 first = server.request("GET", "/api/tags")[2]
                 server.port = port
                 self.assertEqual(server.request("GET", "/api/tags")[2], first)

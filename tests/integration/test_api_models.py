@@ -21,7 +21,8 @@ from test_cluster import Processes, call, wait_for
 
 REPOSITORY = "owner/tiny-GGUF"
 NAME = f"hf.co/{REPOSITORY}:F16"
-SLOW_BYTES_PER_S = 400_000
+COPY = "hf.co/other/copy-GGUF"  # the same file in another repository
+SLOW_BYTES_PER_S = 150_000
 OWN_ENVIRONMENT = dict(os.environ)
 
 
@@ -299,10 +300,15 @@ class Interrupted(Served):
         server = self.serve()
         self.hub.bytes_per_second = SLOW_BYTES_PER_S
         self.leave(*self.begin(server))
-        time.sleep(0.5)
-        size = self.part().stat().st_size
-        time.sleep(0.5)
-        self.assertEqual(self.part().stat().st_size, size)
+        sizes = [-1]
+
+        def has_stopped():
+            time.sleep(0.5)  # in which some pieces of a pull that goes on would come
+            sizes.append(self.part().stat().st_size)
+            return sizes[-1] == sizes[-2]
+
+        wait_for(has_stopped, "the pull stops", 20)
+        size = sizes[-1]
         self.assertLess(size, len(self.content))
         self.hub.bytes_per_second = None
         self.pull(server)
@@ -316,43 +322,43 @@ class Interrupted(Served):
         second = self.begin(server)
         self.leave(*first)
         self.text(server, "tiny")
+        self.hub.bytes_per_second = None
         rest = [json.loads(line) for line in second[1].read().splitlines()]
         second[0].close()
         self.assertEqual(rest[-1], {"status": "success"})
         self.assertEqual(len(self.hub.downloads()), 1)
 
-    def test_one_model_by_two_names_comes_once(self):
+    @contextlib.contextmanager
+    def begun_by_two_names(self):
+        """A server, a pull that is slow, and one of the same model by another name that waits for it."""
         self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)
         server = self.serve()
         self.hub.bytes_per_second = SLOW_BYTES_PER_S
         first = self.begin(server)
-        second = server.connect()
-        with contextlib.closing(second):
-            second.request("POST", "/api/pull", json.dumps({"model": "hf.co/other/copy-GGUF"}))
-            lines = [json.loads(line) for line in second.getresponse().read().splitlines()]
-        self.assertEqual(lines[-1], {"status": "success"})
-        self.assertIn("trying again soon: the same model is being pulled already", [line["status"] for line in lines])
-        self.assertEqual(json.loads(first[1].read().splitlines()[-1]), {"status": "success"})
-        first[0].close()
+        connection = server.connect()
+        with contextlib.closing(connection):
+            connection.request("POST", "/api/pull", json.dumps({"model": COPY}))
+            second = connection.getresponse()
+            while json.loads(second.readline())["status"] != "trying again soon: the same model is being pulled already":
+                pass
+            yield server, first, second
+
+    def test_one_model_by_two_names_comes_once(self):
+        with self.begun_by_two_names() as (server, first, second):
+            self.hub.bytes_per_second = None
+            self.assertEqual(json.loads(second.read().splitlines()[-1]), {"status": "success"})
+            self.assertEqual(json.loads(first[1].read().splitlines()[-1]), {"status": "success"})
+            first[0].close()
         self.assertEqual(len(self.hub.downloads()), 1)
-        self.assertEqual(sorted(self.names(server)), [f"hf.co/other/copy-GGUF:F16", NAME, "tiny"])
+        self.assertEqual(sorted(self.names(server)), [f"{COPY}:F16", NAME, "tiny"])
         self.assertEqual(self.files(), ["tiny-F16.gguf"])
         self.assertEqual(list(self.folder.glob("models/partial/*")), [])
 
     def test_who_waits_for_anothers_pull_goes_on_where_that_stops(self):
-        self.hub.add("other/copy-GGUF", "copy-F16.gguf", self.content)
-        server = self.serve()
-        self.hub.bytes_per_second = SLOW_BYTES_PER_S
-        first = self.begin(server)
-        second = server.connect()
-        with contextlib.closing(second):
-            second.request("POST", "/api/pull", json.dumps({"model": "hf.co/other/copy-GGUF"}))
-            response = second.getresponse()
-            while "trying again" not in json.loads(response.readline())["status"]:
-                pass
+        with self.begun_by_two_names() as (server, first, second):
             self.leave(*first)
-            self.assertEqual(json.loads(response.read().splitlines()[-1]), {"status": "success"})
-        self.assertEqual(self.names(server), ["tiny", "hf.co/other/copy-GGUF:F16"])
+            self.assertEqual(json.loads(second.read().splitlines()[-1]), {"status": "success"})
+        self.assertEqual(self.names(server), ["tiny", f"{COPY}:F16"])
 
     def test_a_pull_and_a_deletion_at_once_leave_all_of_it_or_nothing(self):
         server = self.serve()
@@ -377,7 +383,7 @@ class Interrupted(Served):
         self.assertEqual((self.names(server), self.files()), (["tiny"], []))
 
     def test_so_many_at_once_and_no_more(self):
-        self.hub.bytes_per_second = SLOW_BYTES_PER_S / 4
+        self.hub.bytes_per_second = SLOW_BYTES_PER_S
         for number in range(5):
             self.hub.add(f"owner/m{number}-GGUF", f"m{number}-F16.gguf", self.content + bytes([number]))
         server = self.serve()
@@ -393,12 +399,12 @@ class Interrupted(Served):
 
     def test_the_server_ends_soon_with_a_pull_under_way(self):
         server = self.serve()
-        self.hub.bytes_per_second = SLOW_BYTES_PER_S / 10
+        self.hub.bytes_per_second = SLOW_BYTES_PER_S / 4
         connection = server.connect()
         connection.request("POST", "/api/pull", json.dumps({"model": NAME}))
         wait_for(lambda: self.part() is not None, "it has begun", 20)
         server.process.terminate()
-        self.assertEqual(server.process.wait(timeout=10), 0)
+        self.assertEqual(server.process.wait(timeout=20), 0)
         self.assertIsNotNone(self.part())
         connection.close()
 

@@ -16,6 +16,8 @@ GOLDEN = cluster.ROOT / "tests/reference/golden/text-llama.gguf"
 TEMPLATE = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' and m.content == 'no' %}"
             "{{ raise_exception('never say no') }}{% endif %}[{{ m.role }}] {{ m.content | trim }}{% endfor %}"
             "{% if add_generation_prompt %}[assistant]{% endif %}{{ ' quietly' if quiet else '' }}")
+# A token takes some 5 ms, on any machine, so that a long answer can be caught at its work.
+SLOW = ["--emulate-tflops", "1", "--emulate-gbps", "1.6", "--speculate", "off"]
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
@@ -127,8 +129,8 @@ class Chat(unittest.TestCase):
         self.assertIn(b"never say no", refused.stderr)
         self.assertIn(b"NAME=JSON", self.call("--chat", "-p", "x", "--set", "y").stderr)
 
-    def dialogue(self, *steps, predict="8", model=None):
-        return talk(self, ["run", model or self.model, "--home", self.cluster.home("local"), "-n", predict], *steps)
+    def dialogue(self, *steps, predict="8", model=None, flags=()):
+        return talk(self, ["run", model or self.model, "--home", self.cluster.home("local"), "-n", predict, *flags], *steps)
 
     def test_a_terminal_gets_a_dialogue_of_several_turns(self):
         shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"\n> ", b"And then?\n"), (rb"\n> ", b"/bye\n"))
@@ -183,7 +185,8 @@ class Chat(unittest.TestCase):
 
     def test_an_interrupt_ends_the_answer_and_not_the_dialogue(self):
         shown, status = self.dialogue((rb"> ", b"Why?\n"), (rb"Why\?\r\n.{20}", b"\x03"),
-                                      (rb"\n> ", b"And then?\n"), (rb"then\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000")
+                                      (rb"\n> ", b"And then?\n"), (rb"then\?\r\n.{20}", b"\x03"), (rb"\n> ", b"/bye\n"), predict="3000",
+                                      flags=SLOW)
         self.assertEqual(status, 0, shown)
 
     def test_an_interrupt_at_the_prompt_ends_the_program(self):

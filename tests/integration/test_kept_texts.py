@@ -8,7 +8,7 @@ import unittest
 from api_server import ApiServer
 from cluster import Cluster
 from test_chat import TEMPLATE, with_template
-from test_cluster import call
+from test_cluster import call, wait_for
 
 NEXT_QUESTION = {"role": "user", "content": "And the ships?"}
 
@@ -116,7 +116,7 @@ class KeptTexts(unittest.TestCase):
         with self.served("--keep-on-disk", "1GB") as server:
             text, _, kept = self.chat(server, *turn)
             self.assertEqual((text, kept), (expected, 0))
-            self.assertIn(file.name, "".join(line for line in server.log if "is removed" in line))
+            wait_for(lambda: any("is removed" in line and file.name in line for line in list(server.log)), "it is named", 20)
 
     def test_nothing_is_written_unless_it_is_asked_for(self):
         with self.served() as server:

@@ -228,7 +228,7 @@ class Faults(ModelTest):
         self.assertEqual(self.hub.tokens("/storage/"), [None])  # which has another name
 
     def test_an_interrupted_pull_goes_on(self):
-        self.hub.bytes_per_second = 400_000
+        self.hub.bytes_per_second = 150_000
         process = self.machine.start("pull", NAME)
         wait_for(lambda: any(part.stat().st_size > 50_000 for part in self.machine.parts()), "some has come", 20)
         process.send_signal(signal.SIGINT)
@@ -242,7 +242,7 @@ class Faults(ModelTest):
         self.assertEqual(self.hub.downloads()[-1], f"bytes={here}-")
 
     def test_a_killed_pull_goes_on_and_two_do_not_meet(self):
-        self.hub.bytes_per_second = 400_000
+        self.hub.bytes_per_second = 150_000
         process = self.machine.start("pull", NAME)
         wait_for(lambda: any(part.stat().st_size > 50_000 for part in self.machine.parts()), "some has come", 20)
         second = self.pull()

@@ -10,7 +10,7 @@ import unittest
 
 from api_server import ApiServer, ServedModel
 from cluster import BATON
-from test_chat import talk
+from test_chat import SLOW, talk
 
 SAME = ["--threads", "1", "--chunk", "16", "--device", "CPU"]
 
@@ -29,6 +29,8 @@ def exit_status(child, timeout_s):
 
 
 class ARunningNode(ServedModel):
+    FLAGS = (*ServedModel.FLAGS, *SLOW)
+
     def run_baton(self, *arguments, home="local"):
         return subprocess.run([BATON, "run", *map(str, arguments), "--home", str(self.cluster.home(home))],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)

@@ -90,7 +90,7 @@ class OfACluster(PlannedProcesses):
         problem = (f"the peer speaks membership versions {versions[0]} to {versions[1]}, this baton version {OURS[1]}: "
                    "update the older one")
         # It is called every five seconds.
-        wait_for(lambda: machine.nodes()["b"]["problem"] == problem, "b is seen to be of another version", 15)
+        wait_for(lambda: machine.nodes()["b"]["problem"] == problem, "b is seen to be of another version", 30)
         self.assertEqual(machine.status("b"), "incompatible")
         shown = next(line for line in machine.must("nodes").splitlines() if line.startswith("b "))
         self.assertIn("incompatible", shown)
@@ -100,7 +100,7 @@ class OfACluster(PlannedProcesses):
         a = self.machine("a")
         a.up()
         b = self.join(a, "b")
-        wait_for(lambda: a.status("b") == "alive", "a sees b", 10)
+        wait_for(lambda: a.status("b") == "alive", "a sees b", 30)
         identity, port = b.data / "identity.pem", b.port
         b.kill()
         trusted = foreign_peer.certificate_shown(a.port, identity, MEMBERSHIP, a.address.split("#")[1], self.folder / "a.pem")
@@ -120,7 +120,7 @@ class OfACluster(PlannedProcesses):
                 self.assertEqual([foreign_peer.versions_in(frame, MEMBERSHIP) for frame in frames], [OURS])
         # Once it is of this version again, it is used as before.
         b.up()
-        wait_for(lambda: a.status("b") == "alive", "a sees b", 10)
+        wait_for(lambda: a.status("b") == "alive", "a sees b", 30)
         self.assertEqual(a.run_on("b")["recoveries"], 0)
 
 

@@ -92,7 +92,7 @@ class Windows(unittest.TestCase):
         a = self.cluster.node("A")
         fast = self.cluster.run("--peer", a.peer(), "--prefill-on", "A")["transfer"]
         a.stop()
-        a = self.cluster.node("A", "--emulate-link", "0.02")
+        a = self.cluster.node("A", "--emulate-link", "0.002")
         result = self.cluster.run("--peer", a.peer(), "--prefill-on", "A")
         self.assertEqual(result["tokens"], self.reference)
         self.assertEqual(result["recoveries"], 0, result["stderr"])
