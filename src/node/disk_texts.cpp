@@ -35,29 +35,28 @@ bool DiskTexts::has(const KeptText& text) const {
   });
 }
 
-std::optional<KeptHeader> DiskTexts::header_to_write(const KeptText& text, Workspace& workspace) const {
-  auto header = kept_header(*shape_, text, workspace);
-  if (header && !folder_->has_place_for(kept_file_bytes(*shape_, *header))) header.reset();
+std::optional<KeptHeader> DiskTexts::header_to_write(const Held& held) const {
+  auto header = kept_header(*shape_, held.text, *held.workspace);
+  if (header && !folder_->has_place_for(kept_file_bytes(*shape_, *header), held.used_at)) header.reset();
   return header;
 }
 
-std::unique_ptr<LentRows> DiskTexts::write(const KeptText& text, const std::shared_ptr<Workspace>& workspace,
-                                           Done done) {
-  auto header = header_to_write(text, *workspace);
+std::unique_ptr<LentRows> DiskTexts::write(const Held& held, Done done) {
+  auto header = header_to_write(held);
   if (!header) return nullptr;
-  auto lent = std::make_unique<LentRows>(workspace);
+  auto lent = std::make_unique<LentRows>(held.workspace);
   FillPiece fill = [rows = lent->shared(), &engine = engine_, header = *header](
                        const KeptPiece& piece, std::span<std::byte> bytes) -> Result<void> {
     const std::lock_guard lock(rows->mutex);
     if (rows->workspace == nullptr) return fail(ErrorCode::kCancelled, "the text is wanted");
     return copy_from(engine, *rows->workspace, header, piece, bytes);
   };
-  folder_->write(shape_, *std::move(header), std::move(fill), std::move(done));
+  folder_->write(shape_, *std::move(header), held.used_at, std::move(fill), std::move(done));
   return lent;
 }
 
-void DiskTexts::write_copy(const KeptText& text, Workspace& workspace) {
-  auto header = header_to_write(text, workspace);
+void DiskTexts::write_copy(const Held& held) {
+  auto header = header_to_write(held);
   const std::uint64_t size = header ? kept_file_bytes(*shape_, *header) : 0;
   if (!header || size > kMostCopiedAtOnce || *copied_bytes_ + size > kMostCopied) return;
   const auto copied = std::make_shared<Bytes>();
@@ -65,7 +64,7 @@ void DiskTexts::write_copy(const KeptText& text, Workspace& workspace) {
   const auto done = for_each_piece(*shape_, *header, [&](const KeptPiece& piece) -> Result<void> {
     const std::size_t before = copied->size();
     copied->resize(before + piece.bytes());
-    return copy_from(engine_, workspace, *header, piece, std::span(*copied).subspan(before));
+    return copy_from(engine_, *held.workspace, *header, piece, std::span(*copied).subspan(before));
   });
   if (!done) return;
   *copied_bytes_ += size;
@@ -74,18 +73,18 @@ void DiskTexts::write_copy(const KeptText& text, Workspace& workspace) {
     next += piece.bytes();
     return Result<void>();
   };
-  folder_->write(shape_, *std::move(header), std::move(fill),
+  folder_->write(shape_, *std::move(header), held.used_at, std::move(fill),
                  [copied_bytes = copied_bytes_, size](const Result<void>&) { *copied_bytes -= size; });
 }
 
-void DiskTexts::write_last(const KeptText& text, const std::shared_ptr<Workspace>& workspace) {
-  auto header = header_to_write(text, *workspace);
+void DiskTexts::write_last(const Held& held) {
+  auto header = header_to_write(held);
   if (!header) return;
-  FillPiece fill = [workspace, &engine = engine_, header = *header](const KeptPiece& piece,
-                                                                    std::span<std::byte> bytes) {
+  FillPiece fill = [workspace = held.workspace, &engine = engine_, header = *header](const KeptPiece& piece,
+                                                                                     std::span<std::byte> bytes) {
     return copy_from(engine, *workspace, header, piece, bytes);
   };
-  folder_->write(shape_, *std::move(header), std::move(fill), [](const Result<void>&) {});
+  folder_->write(shape_, *std::move(header), held.used_at, std::move(fill), [](const Result<void>&) {});
 }
 
 std::optional<DiskTexts::Find> DiskTexts::find(const std::function<std::uint32_t(const KeptHeader&)>& wanted,

@@ -48,12 +48,18 @@ class DiskTexts {
   bool has(const KeptText& text) const;
 
   using Done = std::move_only_function<void(const Result<void>&)>;
-  // Writes a text while its rows are lent; null where it cannot be.
-  std::unique_ptr<LentRows> write(const KeptText& text, const std::shared_ptr<Workspace>& workspace, Done done);
+  // A text that is in memory.
+  struct Held {
+    const KeptText& text;
+    const std::shared_ptr<Workspace>& workspace;
+    KeptFolder::UsedAt used_at;
+  };
+  // Writes a text while its rows are lent; null where it cannot be, or all room is taken by what was used after it.
+  std::unique_ptr<LentRows> write(const Held& held, Done done);
   // Copies the rows at once, for a workspace that goes; nothing happens where they are too many for that.
-  void write_copy(const KeptText& text, Workspace& workspace);
+  void write_copy(const Held& held);
   // Writes a text whose workspace nobody will use any more.
-  void write_last(const KeptText& text, const std::shared_ptr<Workspace>& workspace);
+  void write_last(const Held& held);
 
   struct Find {
     std::string name;
@@ -70,7 +76,7 @@ class DiskTexts {
 
  private:
   // Nothing where the text cannot be written.
-  std::optional<KeptHeader> header_to_write(const KeptText& text, Workspace& workspace) const;
+  std::optional<KeptHeader> header_to_write(const Held& held) const;
 
   const std::shared_ptr<KeptFolder> folder_;
   engine::Engine& engine_;

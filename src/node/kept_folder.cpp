@@ -83,6 +83,26 @@ std::optional<double> time_reading(const std::filesystem::path& path) {
   return static_cast<double>(total) / took_s;
 }
 
+using Writing = KeptFolder::Writing;
+
+Result<void> write_unless_given_up(const std::filesystem::path& path, const KeptShape& shape, const KeptHeader& header,
+                                   std::atomic<Writing>& writing, const FillPiece& fill) {
+  const auto given_up = [] { return fail(ErrorCode::kCancelled, "its room is needed"); };
+  if (writing == Writing::kGivenUp) return given_up();
+  // A private folder in a private folder.
+  std::error_code error;
+  if (std::filesystem::create_directory(path.parent_path(), error)) {
+    std::filesystem::permissions(path.parent_path(), kOwnerAlone, error);
+  }
+  TRY(write_kept_file(path, shape, header, [&](const KeptPiece& piece, std::span<std::byte> bytes) -> Result<void> {
+    if (writing == Writing::kGivenUp) return given_up();
+    return fill(piece, bytes);
+  }));
+  if (writing.exchange(Writing::kDone) != Writing::kGivenUp) return {};
+  remove_kept_file(path);
+  return given_up();
+}
+
 }  // namespace
 
 KeptFolder::KeptFolder(std::filesystem::path path, std::uint64_t most_bytes, Post post)
@@ -108,8 +128,9 @@ void KeptFolder::list_files() {
   auto listed = list_kept_files(path_, remove_file);
   std::ranges::sort(listed, std::ranges::greater(), &ListedFile::used_at);
   for (ListedFile& file : listed) {
-    bytes_ += file.bytes;
-    files_.push_back({.model = file.model, .name = file.path.filename().string(), .bytes = file.bytes});
+    // A clock that was set back since must not keep it for ever.
+    const UsedAt used_at = std::min(file.used_at, UsedAt::clock::now());
+    insert({.model = file.model, .name = file.path.filename().string(), .bytes = file.bytes, .used_at = used_at});
   }
   make_room(0);
   log::info("{} kept texts on disk, {:.2f} of {:.2f} GB", files_.size(), static_cast<double>(bytes_) / 1e9,
@@ -189,78 +210,102 @@ void KeptFolder::on_looked_up(const Sha256& model, std::vector<Found> found, std
   for (const Found& each : found) {
     const auto file = find(model, each.name);
     if (file == files_.end() || !file->header) continue;
-    for (const std::string& name : beginnings_of(model, file->header->text)) remove(model, name);
+    for (const std::string& name : beginnings_of(model, file->header->text)) drop(find(model, name));
   }
 }
 
 std::vector<const KeptFolder::File*> KeptFolder::texts_of(const Sha256& model) const {
   std::vector<const File*> texts;
   for (const File& file : files_) {
-    if (file.model == model && file.header) texts.push_back(&file);
+    if (file.model == model && file.header && !file.writing) texts.push_back(&file);
   }
   return texts;
 }
 
 std::list<KeptFolder::File>::iterator KeptFolder::find(const Sha256& model, const std::string& name) {
-  return std::ranges::find_if(files_, [&](const File& file) { return file.model == model && file.name == name; });
+  return std::ranges::find_if(
+      files_, [&](const File& file) { return file.model == model && file.name == name && !file.writing; });
+}
+
+void KeptFolder::insert(File file) {
+  bytes_ += file.bytes;
+  const auto older = std::ranges::find_if(files_, [&](const File& other) { return other.used_at <= file.used_at; });
+  files_.insert(older, std::move(file));
+}
+
+void KeptFolder::erase(std::list<File>::iterator file) {
+  bytes_ -= file->bytes;
+  files_.erase(file);
 }
 
 void KeptFolder::drop(std::list<File>::iterator file) {
-  bytes_ -= file->bytes;
-  writing_.submit([path = path_of(file->model, file->name)] { remove_kept_file(path); });
-  files_.erase(file);
+  if (!file->writing || file->writing->exchange(Writing::kGivenUp) == Writing::kDone) {
+    writing_.submit([path = path_of(file->model, file->name)] { remove_kept_file(path); });
+  }
+  erase(file);
+}
+
+void KeptFolder::drop_if(const std::function<bool(const File&)>& is_wanted) {
+  for (auto file = files_.begin(); file != files_.end();) {
+    const auto next = std::next(file);
+    if (is_wanted(*file)) drop(file);
+    file = next;
+  }
+}
+
+bool KeptFolder::has_place_for(std::uint64_t bytes, UsedAt used_at) const {
+  for (const File& file : files_) {
+    if (file.used_at > used_at) bytes += file.bytes;
+  }
+  return bytes <= most_bytes_;
 }
 
 void KeptFolder::make_room(std::uint64_t bytes) {
   while (!files_.empty() && bytes_ + bytes > most_bytes_) drop(std::prev(files_.end()));
 }
 
-void KeptFolder::remove(const Sha256& model, const std::string& name) {
-  if (const auto file = find(model, name); file != files_.end()) drop(file);
-}
-
 void KeptFolder::forget(const Sha256& model) {
-  for (auto file = files_.begin(); file != files_.end();) {
-    const auto next = std::next(file);
-    if (file->model == model) drop(file);
-    file = next;
-  }
+  drop_if([&](const File& file) { return file.model == model; });
 }
 
-void KeptFolder::write(std::shared_ptr<const KeptShape> shape, KeptHeader header, FillPiece fill, Done done) {
-  File file{.model = shape->model, .name = kept_file_name(header.text), .bytes = kept_file_bytes(*shape, header)};
-  remove(file.model, file.name);
+void KeptFolder::write(std::shared_ptr<const KeptShape> shape, KeptHeader header, UsedAt used_at, FillPiece fill,
+                       Done done) {
+  File file{.model = shape->model,
+            .name = kept_file_name(header.text),
+            .bytes = kept_file_bytes(*shape, header),
+            .used_at = used_at,
+            .header = header,
+            .writing = std::make_shared<std::atomic<Writing>>(Writing::kUnderWay)};
+  // Also one that is being written: of two writings of a name the later one counts.
+  drop_if([&](const File& other) { return other.model == file.model && other.name == file.name; });
   make_room(file.bytes);
-  bytes_ += file.bytes;
   // What goes on from them says the same, and more.
   auto beginnings = beginnings_of(file.model, header.text);
-  file.header = std::move(header);
-  writing_.submit([this, beginnings = std::move(beginnings), shape = std::move(shape), file = std::move(file),
+  writing_.submit([this, path = path_of(file.model, file.name), writing = file.writing, used_at,
+                   beginnings = std::move(beginnings), shape = std::move(shape), header = std::move(header),
                    fill = std::move(fill), done = std::move(done)]() mutable {
     const TimePoint began = now();
-    const std::filesystem::path path = path_of(file.model, file.name);
-    // A private folder in a private folder.
-    std::error_code error;
-    if (std::filesystem::create_directory(path.parent_path(), error)) {
-      std::filesystem::permissions(path.parent_path(), kOwnerAlone, error);
-    }
-    const auto written = write_kept_file(path, *shape, *file.header, fill);
+    auto written = write_unless_given_up(path, *shape, header, *writing, fill);
     fill = nullptr;
-    for (const std::string& name : beginnings) {
-      if (written) remove_file(path.parent_path() / name);
+    if (written) {
+      std::error_code unknown;
+      std::filesystem::last_write_time(path, used_at, unknown);
+      for (const std::string& name : beginnings) remove_file(path.parent_path() / name);
     }
-    post([beginnings = std::move(beginnings), file = std::move(file), took_s = seconds(now() - began), written,
+    post([writing, beginnings = std::move(beginnings), took_s = seconds(now() - began), written = std::move(written),
           done = std::move(done)](KeptFolder& self) mutable {
-      self.on_written(std::move(file), beginnings, took_s, written);
+      self.on_written(writing.get(), beginnings, took_s, written);
       done(written);
     });
   });
+  insert(std::move(file));
 }
 
-void KeptFolder::on_written(File file, const std::vector<std::string>& beginnings, double took_s,
-                            const Result<void>& result) {
+void KeptFolder::on_written(const std::atomic<Writing>* writing, const std::vector<std::string>& beginnings,
+                            double took_s, const Result<void>& result) {
+  const auto file = std::ranges::find(files_, writing, [](const File& each) { return each.writing.get(); });
   if (!result) {
-    bytes_ -= file.bytes;
+    if (file != files_.end()) erase(file);
     if (result.error().code == ErrorCode::kCancelled) return;
     // A full disk, most likely: said once.
     if (!std::exchange(said_failure_, true)) {
@@ -269,9 +314,13 @@ void KeptFolder::on_written(File file, const std::vector<std::string>& beginning
     return;
   }
   said_failure_ = false;
-  if (file.bytes >= kLeastTimedBytes && took_s > 0) write_rate_ = static_cast<double>(file.bytes) / took_s;
-  files_.push_front(std::move(file));
-  for (const std::string& name : beginnings) remove(files_.front().model, name);
+  if (file == files_.end()) return;
+  if (file->bytes >= kLeastTimedBytes && took_s > 0) write_rate_ = static_cast<double>(file->bytes) / took_s;
+  file->writing = nullptr;
+  // Their files have gone already.
+  for (const std::string& name : beginnings) {
+    if (const auto beginning = find(file->model, name); beginning != files_.end()) erase(beginning);
+  }
 }
 
 std::vector<std::string> KeptFolder::beginnings_of(const Sha256& model, const KeptText& text) const {
@@ -284,7 +333,11 @@ std::vector<std::string> KeptFolder::beginnings_of(const Sha256& model, const Ke
 }
 
 void KeptFolder::use(const Sha256& model, const std::string& name) {
-  if (const auto file = find(model, name); file != files_.end()) files_.splice(files_.begin(), files_, file);
+  const auto file = find(model, name);
+  if (file == files_.end()) return;
+  // It stays the first also where the clock was set back.
+  file->used_at = std::max(UsedAt::clock::now(), files_.front().used_at);
+  files_.splice(files_.begin(), files_, file);
 }
 
 bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take,

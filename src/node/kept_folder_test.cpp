@@ -66,6 +66,25 @@ class KeptTexts : public PrefixFixture {
     return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr);
   }
 
+  // A text on its way to disk, which waits at its first piece.
+  struct SlowWriting {
+    std::string name;
+    std::shared_ptr<std::promise<void>> go_on = std::make_shared<std::promise<void>>();
+    std::shared_ptr<std::optional<Result<void>>> result = std::make_shared<std::optional<Result<void>>>();
+  };
+  SlowWriting begin_writing(const std::vector<Token>& tokens, KeptFolder::UsedAt used_at) {
+    const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+    SlowWriting writing{.name = kept_file_name({tokens, all(), {}, 0})};
+    FillPiece fill = [may_go_on = writing.go_on->get_future().share()](const KeptPiece&, std::span<std::byte>) {
+      may_go_on.wait();
+      return Result<void>();
+    };
+    KeptHeader header{.text = {tokens, all(), {}, 0}, .state_positions = {}};
+    folder_->write(shape, std::move(header), used_at, std::move(fill),
+                   [result = writing.result](const Result<void>& written) { *result = written; });
+    return writing;
+  }
+
   std::vector<fs::path> files() const {
     std::vector<fs::path> found;
     for (const auto& entry : fs::recursive_directory_iterator(path_)) {
@@ -191,6 +210,72 @@ TEST_F(KeptTexts, WhatWasUsedLongestAgoGoesWhenTheSizeIsReached) {
   EXPECT_LE(folder_->bytes(), 3 * one + one / 2);
   EXPECT_TRUE(read_back(text(201, 2))->ended) << "that one went";
   for (const std::uint32_t seed : {1U, 3U, 4U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, OnlyWhatWasUsedLastIsWrittenWhereThereIsNoRoomForMore) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(2 * one + one / 2);
+  for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
+  stop();
+  EXPECT_EQ(files().size(), 2U) << "no more than there is room for, not even for a moment";
+  start(2 * one + one / 2);
+  for (const std::uint32_t seed : {1U, 2U}) EXPECT_TRUE(read_back(text(201, seed))->ended) << seed;
+  for (const std::uint32_t seed : {3U, 4U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, TheOrderOfTheirUseOutlivesTheNode) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(2 * one + one / 2);
+  EXPECT_TRUE(read_back(text(201, 1))->ended) << "what was used longest ago went";
+  for (const std::uint32_t seed : {2U, 3U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, OneThatIsBeingWrittenGoesForOneThatWasUsedAfterIt) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(one + one / 2);
+  const SlowWriting first = begin_writing(text(200, 2), KeptFolder::UsedAt::clock::now());
+  EXPECT_EQ(folder_->bytes(), one) << "the text that was there has gone for it";
+  const auto later = KeptFolder::UsedAt::clock::now();
+  EXPECT_FALSE(folder_->has_place_for(one, later - std::chrono::hours(1)));
+  ASSERT_TRUE(folder_->has_place_for(one, later));
+  const SlowWriting second = begin_writing(text(200, 3), later);
+  EXPECT_EQ(folder_->bytes(), one);
+  first.go_on->set_value();
+  second.go_on->set_value();
+  settle();
+  EXPECT_EQ((*first.result)->error().code, ErrorCode::kCancelled);
+  EXPECT_TRUE(**second.result);
+  ASSERT_EQ(files().size(), 1U);
+  EXPECT_EQ(files().front().filename().string(), second.name);
+  EXPECT_EQ(folder_->bytes(), one);
+}
+
+TEST_F(KeptTexts, ATextIsListedOnceThoughItIsWrittenTwiceAtOnce) {
+  const SlowWriting first = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
+  const SlowWriting second = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
+  first.go_on->set_value();
+  second.go_on->set_value();
+  settle();
+  EXPECT_TRUE(**second.result);
+  EXPECT_EQ(folder_->texts_of(digest_).size(), 1U);
+  EXPECT_EQ(folder_->bytes(), size_of_one());
+  folder_->forget(digest_);
+  EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, OneOfARemovedModelIsNotWrittenToItsEnd) {
+  const SlowWriting writing = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
+  folder_->forget(digest_);
+  writing.go_on->set_value();
+  settle();
+  EXPECT_TRUE(files().empty());
+  EXPECT_EQ(folder_->bytes(), 0U);
 }
 
 TEST_F(KeptTexts, AFolderThatIsTooFullAtTheStartIsMadeSmaller) {

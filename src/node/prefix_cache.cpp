@@ -70,7 +70,7 @@ PrefixCache::Room PrefixCache::take(const PrefixNeed& need, const Common& common
   const HeldTokens held{prefix, same_shape ? std::min(best->text.exact_tokens, prefix) : 0};
   // Another conversation with the same beginning: that one goes on, too.
   if (prefix < best->text.tokens.size() / 2) {
-    entries_.splice(entries_.begin(), entries_, best);
+    use(best);
     auto copied = copy(*best, held, need.tokens);
     if (copied) return copied;
     // A state that has moved on cannot be copied; that text is worth more than its beginning.
@@ -136,7 +136,7 @@ bool PrefixCache::give_up_oldest(const Entry* spared) {
     --entry;
     if (!entry->idle() || &*entry == spared) continue;
     entry->lent.reset();
-    if (disk_ != nullptr && !on_disk(*entry)) disk_->write_copy(entry->text, *entry->workspace);
+    if (disk_ != nullptr && !on_disk(*entry)) disk_->write_copy(entry->held());
     entries_.erase(entry);
     return true;
   }
@@ -150,9 +150,14 @@ void PrefixCache::keep(std::shared_ptr<Workspace> workspace, KeptText text) {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (!entry->idle() || !begins(text, entry->text)) continue;
     if (entry->workspace->last_position_to_continue(text.layers, length) != length) continue;
-    return entries_.splice(entries_.begin(), entries_, entry);
+    return use(entry);
   }
   entries_.push_front({.text = std::move(text), .workspace = std::move(workspace)});
+}
+
+void PrefixCache::use(std::list<Entry>::iterator entry) {
+  entry->used_at = KeptFolder::UsedAt::clock::now();
+  entries_.splice(entries_.begin(), entries_, entry);
 }
 
 bool PrefixCache::on_disk(Entry& entry) const {
@@ -203,10 +208,10 @@ void PrefixCache::write_ahead() {
   }
   if (next == nullptr || cells >= engine_.options().context_tokens / 2) return;
   next->writing = ++writings_;
-  next->lent = disk_->write(next->text, next->workspace,
-                            [weak = weak_from_this(), writing = next->writing](const Result<void>& written) {
-                              if (const auto self = weak.lock()) self->on_written(writing, written);
-                            });
+  next->lent =
+      disk_->write(next->held(), [weak = weak_from_this(), writing = next->writing](const Result<void>& written) {
+        if (const auto self = weak.lock()) self->on_written(writing, written);
+      });
   if (next->lent == nullptr) next->on_disk = OnDisk::kCannotBe;
 }
 
@@ -219,10 +224,10 @@ void PrefixCache::on_written(std::uint64_t writing, const Result<void>& written)
 
 std::shared_future<void> PrefixCache::write_all() {
   if (disk_ == nullptr) return {};
-  // What was used last is written last, and so is the last to go from the disk.
-  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
-    entry->lent.reset();
-    if (entry->idle() && !on_disk(*entry)) disk_->write_last(entry->text, entry->workspace);
+  // What was used last has the first right to the room on disk.
+  for (Entry& entry : entries_) {
+    entry.lent.reset();
+    if (entry.idle() && !on_disk(entry)) disk_->write_last(entry.held());
   }
   entries_.clear();
   return disk_->when_quiet();

@@ -58,8 +58,8 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Writes the text that would go next to disk, unless half of all cells could be had without losing anything. Call it
   // now and then.
   void write_ahead();
-  // Forgets all texts, and writes those that are not on disk yet, but for what a pass or a connection still uses. The
-  // engine must be there until that is over.
+  // Forgets all texts, and writes those that are not on disk yet, what was used last first, but for what a pass or a
+  // connection still uses. The engine must be there until that is over.
   std::shared_future<void> write_all();
 
  private:
@@ -67,12 +67,14 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   struct Entry {
     KeptText text;
     std::shared_ptr<Workspace> workspace;
+    KeptFolder::UsedAt used_at = KeptFolder::UsedAt::clock::now();
     bool trimmed = false;
     OnDisk on_disk = OnDisk::kNo;
     std::uint64_t writing = 0;                 // the number of its writing
     std::unique_ptr<LentRows> lent = nullptr;  // while it is being written; last: it ends before the rest
     // Else a pass or a connection still uses it.
     bool idle() const { return workspace.use_count() == (lent ? 2 : 1); }
+    DiskTexts::Held held() const { return {text, workspace, used_at}; }
   };
   using Room = Result<std::shared_ptr<Workspace>>;
   // Tokens at the beginning of a text that are wanted.
@@ -89,6 +91,7 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   Room with_room(const std::function<Room()>& attempt, const Entry* spared);
   bool give_up_oldest(const Entry* spared);
   void trim();
+  void use(std::list<Entry>::iterator entry);
   bool on_disk(Entry& entry) const;
   void on_written(std::uint64_t writing, const Result<void>& written);
 
