@@ -201,10 +201,9 @@ void KeptFolder::on_looked_up(const Sha256& model, std::vector<Found> found, std
       file->header = std::move(*each.header);
       continue;
     }
-    const Error why = each.header ? Error{ErrorCode::kCorrupt, "its name is not its text's", path_of(model, each.name)}
-                                  : each.header.error();
-    if (why.code != ErrorCode::kNotFound) log::warning("a kept text is removed: {}", why.to_string());
-    drop(file);
+    on_unreadable(file, each.header
+                            ? Error{ErrorCode::kCorrupt, "its name is not its text's", path_of(model, each.name)}
+                            : each.header.error());
   }
   // As left by a node that was killed between the two.
   for (const Found& each : found) {
@@ -340,6 +339,19 @@ void KeptFolder::use(const Sha256& model, const std::string& name) {
   files_.splice(files_.begin(), files_, file);
 }
 
+void KeptFolder::on_unreadable(std::list<File>::iterator file, const Error& why) {
+  if (why.code == ErrorCode::kNotFound) return erase(file);
+  if (why.code == ErrorCode::kCorrupt) {
+    log::warning("a kept text is removed: {}", why.to_string());
+    return drop(file);
+  }
+  // What is wrong may pass, such as too many open files: it stays, and is looked at when its model is loaded again.
+  file->header.reset();
+  if (!std::exchange(said_unreadable_, true)) {
+    log::warning("a kept text cannot be read for now, and stays on disk: {}", why.to_string());
+  }
+}
+
 bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take,
                       Done done) {
   const auto file = find(shape->model, name);
@@ -348,31 +360,32 @@ bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::
                    done = std::move(done)]() mutable {
     const TimePoint began = now();
     const std::filesystem::path path = path_of(model, name);
-    const auto result = read_kept_rows(path, *shape, header, take);
+    bool is_taken = true;
+    const auto result = read_kept_rows(path, *shape, header, [&](const KeptPiece& piece, ByteSpan bytes) {
+      auto taken = take(piece, bytes);
+      is_taken = taken.has_value();
+      return taken;
+    });
     take = nullptr;
     const double took_s = seconds(now() - began);
     // So that the order survives this process.
     if (result) ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
-    post([model, name, took_s, result, done = std::move(done)](KeptFolder& self) mutable {
-      self.on_read(model, name, took_s, result);
+    post([header = std::move(header), model, name, took_s, is_taken, result,
+          done = std::move(done)](KeptFolder& self) mutable {
+      const auto read = self.find(model, name);
+      // Another text may have taken its place.
+      const bool is_there = read != self.files_.end() && read->header == header;
+      if (is_there && is_taken) self.on_read(read, took_s, result);
       done(result);
     });
   });
   return true;
 }
 
-void KeptFolder::on_read(const Sha256& model, const std::string& name, double took_s, const Result<void>& result) {
-  const auto file = find(model, name);
-  if (file == files_.end()) return;
-  if (result) {
-    if (file->bytes >= kLeastTimedBytes && took_s > 0) read_rate_ = static_cast<double>(file->bytes) / took_s;
-    return;
-  }
-  if (result.error().code == ErrorCode::kCancelled) return;
-  if (result.error().code != ErrorCode::kNotFound) {
-    log::warning("a kept text is removed: {}", result.error().to_string());
-  }
-  drop(file);
+void KeptFolder::on_read(std::list<File>::iterator file, double took_s, const Result<void>& result) {
+  if (!result) return on_unreadable(file, result.error());
+  said_unreadable_ = false;
+  if (file->bytes >= kLeastTimedBytes && took_s > 0) read_rate_ = static_cast<double>(file->bytes) / took_s;
 }
 
 std::shared_future<void> KeptFolder::when_quiet() {

@@ -54,7 +54,8 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
   // Bytes that they take; 0 where there is no such folder.
   static std::uint64_t bytes_in(const std::filesystem::path& path);
 
-  // Reads what is there of a model. Files that cannot be used are named in the log and removed.
+  // Reads what is there of a model. Files that no node could use here are named in the log and removed; those that
+  // cannot be read now stay, and wait until the model is looked up again.
   void look_up(const std::shared_ptr<const KeptShape>& shape);
   bool has_looked_up(const Sha256& model) const { return looked_up_.contains(model); }
   // Those with a header, used last first. Good until the loop's thread goes on.
@@ -69,8 +70,8 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
   void write(std::shared_ptr<const KeptShape> shape, KeptHeader header, UsedAt used_at, FillPiece fill, Done done);
   // It is the last to go now.
   void use(const Sha256& model, const std::string& name);
-  // Hands a text's rows to `take` on the reading thread; a file that cannot be used goes. False where there is none, or
-  // its header was not read.
+  // Hands a text's rows to `take` on the reading thread, whose failure ends it; what is wrong with the file is treated
+  // as by look_up(). False where there is none, or its header was not read.
   bool read(const std::shared_ptr<const KeptShape>& shape, const std::string& name, TakePiece take, Done done);
   void forget(const Sha256& model);
 
@@ -91,7 +92,8 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
   void on_looked_up(const Sha256& model, std::vector<Found> found, std::optional<double> rate);
   void on_written(const std::atomic<Writing>* writing, const std::vector<std::string>& beginnings, double took_s,
                   const Result<void>& result);
-  void on_read(const Sha256& model, const std::string& name, double took_s, const Result<void>& result);
+  void on_read(std::list<File>::iterator file, double took_s, const Result<void>& result);
+  void on_unreadable(std::list<File>::iterator file, const Error& why);
   void make_room(std::uint64_t bytes);
   // Of those that are not being written.
   std::list<File>::iterator find(const Sha256& model, const std::string& name);
@@ -114,7 +116,8 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
   std::set<Sha256> looked_up_;
   std::optional<double> read_rate_;
   std::optional<double> write_rate_;
-  bool said_failure_ = false;
+  bool said_failure_ = false;        // to write
+  bool said_unreadable_ = false;     // since one was read well
   JobThread writing_{"kept-write"};  // these last: their jobs end before the rest
   JobThread reading_{"kept-read"};
 };

@@ -23,6 +23,23 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30U;
 
+// While it lives, no file can be opened.
+class NoMoreFiles {
+ public:
+  NoMoreFiles() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    struct rlimit none = before_;
+    none.rlim_cur = 0;
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoMoreFiles() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+  NoMoreFiles(const NoMoreFiles&) = delete;
+  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
+
+ private:
+  struct rlimit before_{};
+};
+
 class KeptTexts : public PrefixFixture {
  protected:
   void SetUp() override {
@@ -33,7 +50,13 @@ class KeptTexts : public PrefixFixture {
 
   // As a node that starts, and one that ends.
   void start(std::uint64_t most_bytes = kPlenty, double prefill_tokens_per_s = 0) {
+    open_folder(most_bytes);
+    look_up(prefill_tokens_per_s);
+  }
+  void open_folder(std::uint64_t most_bytes = kPlenty) {
     folder_ = KeptFolder::open(path_, most_bytes, [&](net::Task task) { loop_->post(std::move(task)); }).value();
+  }
+  void look_up(double prefill_tokens_per_s = 0) {
     cache_ = std::make_shared<PrefixCache>(
         *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s));
     settle();
@@ -325,6 +348,48 @@ TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
   settle();
   EXPECT_TRUE(fs::is_empty(path_) || files().empty());
   EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, AFileThatCannotBeReadForNowStays) {
+  for (const std::uint32_t seed : {0U, 7U}) keep(text(100, seed));
+  stop();
+  open_folder();
+  testing::internal::CaptureStderr();
+  {
+    const NoMoreFiles none;
+    look_up();
+  }
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 0U) << "it was not looked at";
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(log.contains("cannot be read for now")) << log;
+  EXPECT_EQ(log.find("cannot be read"), log.rfind("cannot be read")) << "said once: " << log;
+  EXPECT_EQ(files().size(), 2U);
+  stop();
+  start();
+  std::shared_ptr<const ReadingBack> reading;
+  {
+    const NoMoreFiles none;
+    reading = read_back(text(101));
+    settle();
+  }
+  EXPECT_TRUE(reading->ended);
+  EXPECT_EQ(files().size(), 2U);
+  EXPECT_EQ(take_from_disk(text(101, 7))->held().tokens, 100U);
+  EXPECT_EQ(folder_->bytes(), 2 * size_of_one());
+  stop();
+  start();
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 100U);
+}
+
+TEST_F(KeptTexts, AFileStaysThoughItsRowsCouldNotBeTaken) {
+  keep(text(100));
+  stop();
+  start();
+  const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+  const auto take_nothing = [](const KeptPiece&, ByteSpan) { return fail(ErrorCode::kCorrupt, "the device is ill"); };
+  ASSERT_TRUE(folder_->read(shape, folder_->texts_of(digest_).front()->name, take_nothing, [](const auto&) {}));
+  settle();
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 100U);
 }
 
 TEST_F(KeptTexts, OneThatIsWantedIsNotGivenUpForOneThatGoes) {
