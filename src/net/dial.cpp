@@ -100,7 +100,7 @@ void DialState::greet() {
 Error DialState::explain(Error error) const {
   const PeerCheck* check = stream_ ? &stream_->check() : nullptr;
   if (check != nullptr && check->seen && !check->accepted) {
-    error = {ErrorCode::kRefused,
+    error = {ErrorCode::kInvalidArgument,
              std::format("another machine answered: its key is {}, but {} was expected", check->seen->to_string(),
                          peer_.fingerprint.to_string()),
              {}};
