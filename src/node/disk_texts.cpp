@@ -28,11 +28,17 @@ DiskTexts::DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine,
   folder_->look_up(shape_);
 }
 
-bool DiskTexts::has(const KeptText& text) const {
+const KeptFolder::File* DiskTexts::file_with(const KeptText& text) const {
   const auto length = static_cast<std::uint32_t>(text.tokens.size());
-  return std::ranges::any_of(folder_->texts_of(shape_->model), [&](const KeptFolder::File* file) {
-    return begins(text, file->header->text) && last_position_to_continue(*file->header, length) == length;
-  });
+  for (const KeptFolder::File* file : folder_->texts_of(shape_->model)) {
+    const KeptHeader& header = *file->header;
+    if (begins(text, header.text) && last_position_to_continue(header, length) == length) return file;
+  }
+  return nullptr;
+}
+
+void DiskTexts::use(const KeptText& text) {
+  if (const KeptFolder::File* file = file_with(text)) folder_->use(shape_->model, file->name);
 }
 
 std::optional<KeptHeader> DiskTexts::header_to_write(const Held& held) const {

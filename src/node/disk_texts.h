@@ -45,7 +45,9 @@ class DiskTexts {
   // Whether what there is was looked through.
   bool is_ready() const { return folder_->has_looked_up(shape_->model); }
   // Whether nothing would be lost with the text.
-  bool has(const KeptText& text) const;
+  bool has(const KeptText& text) const { return file_with(text) != nullptr; }
+  // It is used now, and its file, where it has one, is the last to go.
+  void use(const KeptText& text);
 
   using Done = std::move_only_function<void(const Result<void>&)>;
   // A text that is in memory.
@@ -75,6 +77,8 @@ class DiskTexts {
   std::shared_future<void> when_quiet() { return folder_->when_quiet(); }
 
  private:
+  // The one that has all of the text; null where there is none.
+  const KeptFolder::File* file_with(const KeptText& text) const;
   // Nothing where the text cannot be written.
   std::optional<KeptHeader> header_to_write(const Held& held) const;
 

@@ -1,7 +1,6 @@
 #include "node/kept_folder.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -337,6 +336,11 @@ void KeptFolder::use(const Sha256& model, const std::string& name) {
   // It stays the first also where the clock was set back.
   file->used_at = std::max(UsedAt::clock::now(), files_.front().used_at);
   files_.splice(files_.begin(), files_, file);
+  // So that the order survives this process.
+  writing_.submit([path = path_of(model, name), used_at = file->used_at] {
+    std::error_code gone;
+    std::filesystem::last_write_time(path, used_at, gone);
+  });
 }
 
 void KeptFolder::on_unreadable(std::list<File>::iterator file, const Error& why) {
@@ -368,8 +372,6 @@ bool KeptFolder::read(const std::shared_ptr<const KeptShape>& shape, const std::
     });
     take = nullptr;
     const double took_s = seconds(now() - began);
-    // So that the order survives this process.
-    if (result) ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
     post([header = std::move(header), model, name, took_s, is_taken, result,
           done = std::move(done)](KeptFolder& self) mutable {
       const auto read = self.find(model, name);

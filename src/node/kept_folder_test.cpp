@@ -180,6 +180,36 @@ TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
   EXPECT_EQ(fs::last_write_time(first), written);
 }
 
+TEST_F(KeptTexts, OneWhoseFileHasGoneIsWrittenAgain) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  cache_->write_ahead();
+  settle();
+  ASSERT_EQ(files().size(), 1U);
+  // As another model's texts do that were used later.
+  folder_->forget(digest_);
+  stop();
+  EXPECT_EQ(files().size(), 3U);
+  start();
+  for (const std::uint32_t seed : {1U, 2U, 3U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, WhatIsUsedInMemoryIsUsedOnDisk) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start();
+  auto first = take_from_disk(text(201, 1));
+  ASSERT_EQ(first->held().tokens, 200U);
+  cache_->keep(std::move(first), {text(200, 1), all(), {}, 0});
+  for (const std::uint32_t seed : {2U, 3U}) ASSERT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U);
+  // Its file is the one that was read first; from here on nothing is read.
+  ASSERT_EQ(take(text(201, 1))->held().tokens, 200U);
+  settle();
+  stop();
+  start(one);
+  EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U) << "it stayed";
+}
+
 TEST_F(KeptTexts, AreTakenAlsoWhileTheyAreBeingWritten) {
   keep(text(900, 1));
   const auto prompt = joined(text(900, 1), text(20, 3));
@@ -210,6 +240,7 @@ TEST_F(KeptTexts, WhatWasReadBackIsNotWrittenAgain) {
   start();
   auto workspace = take_from_disk(text(101));
   cache_->keep(std::move(workspace), {text(100), all(), {}, 0});
+  settle();
   const auto used = fs::last_write_time(files().front());
   EXPECT_GE(used, written);
   stop();

@@ -66,6 +66,7 @@ PrefixCache::Room PrefixCache::take(const PrefixNeed& need, const Common& common
   }
   if (best == entries_.end()) return fresh(need.tokens, nullptr);
 
+  if (disk_ != nullptr) disk_->use(best->text);
   const bool same_shape = best->text.origin.shape == need.origin.shape;
   const HeldTokens held{prefix, same_shape ? std::min(best->text.exact_tokens, prefix) : 0};
   // Another conversation with the same beginning: that one goes on, too.
@@ -160,11 +161,6 @@ void PrefixCache::use(std::list<Entry>::iterator entry) {
   entries_.splice(entries_.begin(), entries_, entry);
 }
 
-bool PrefixCache::on_disk(Entry& entry) const {
-  if (entry.on_disk == OnDisk::kNo && disk_->has(entry.text)) entry.on_disk = OnDisk::kYes;
-  return entry.on_disk == OnDisk::kYes;
-}
-
 std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need, std::span<const Token> prompt,
                                                           std::shared_ptr<const void> use) {
   auto reading = std::make_shared<ReadingBack>();
@@ -203,8 +199,11 @@ void PrefixCache::write_ahead() {
   Entry* next = nullptr;
   for (Entry& entry : entries_) {
     if (!entry.idle() || !entry.trimmed) continue;
-    if (on_disk(entry)) cells += entry.workspace->sequence().capacity();
-    if (entry.on_disk == OnDisk::kNo) next = &entry;
+    if (on_disk(entry)) {
+      cells += entry.workspace->sequence().capacity();
+    } else if (!entry.cannot_be_written) {
+      next = &entry;
+    }
   }
   if (next == nullptr || cells >= engine_.options().context_tokens / 2) return;
   next->writing = ++writings_;
@@ -212,14 +211,14 @@ void PrefixCache::write_ahead() {
       disk_->write(next->held(), [weak = weak_from_this(), writing = next->writing](const Result<void>& written) {
         if (const auto self = weak.lock()) self->on_written(writing, written);
       });
-  if (next->lent == nullptr) next->on_disk = OnDisk::kCannotBe;
+  if (next->lent == nullptr) next->cannot_be_written = true;
 }
 
 void PrefixCache::on_written(std::uint64_t writing, const Result<void>& written) {
   const auto entry = std::ranges::find(entries_, writing, &Entry::writing);
   if (entry == entries_.end()) return;
   entry->lent.reset();
-  entry->on_disk = written ? OnDisk::kYes : OnDisk::kCannotBe;
+  if (!written) entry->cannot_be_written = true;
 }
 
 std::shared_future<void> PrefixCache::write_all() {

@@ -63,13 +63,12 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   std::shared_future<void> write_all();
 
  private:
-  enum class OnDisk { kNo, kYes, kCannotBe };
   struct Entry {
     KeptText text;
     std::shared_ptr<Workspace> workspace;
     KeptFolder::UsedAt used_at = KeptFolder::UsedAt::clock::now();
     bool trimmed = false;
-    OnDisk on_disk = OnDisk::kNo;
+    bool cannot_be_written = false;            // ahead of its going
     std::uint64_t writing = 0;                 // the number of its writing
     std::unique_ptr<LentRows> lent = nullptr;  // while it is being written; last: it ends before the rest
     // Else a pass or a connection still uses it.
@@ -92,7 +91,7 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   bool give_up_oldest(const Entry* spared);
   void trim();
   void use(std::list<Entry>::iterator entry);
-  bool on_disk(Entry& entry) const;
+  bool on_disk(const Entry& entry) const { return disk_ != nullptr && disk_->has(entry.text); }
   void on_written(std::uint64_t writing, const Result<void>& written);
 
   engine::Engine& engine_;
