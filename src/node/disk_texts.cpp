@@ -1,6 +1,8 @@
 #include "node/disk_texts.h"
 
 #include <algorithm>
+#include <chrono>
+#include <limits>
 #include <utility>
 
 namespace baton::node {
@@ -11,12 +13,21 @@ namespace {
 constexpr std::uint64_t kMostCopiedAtOnce = 64U << 20U;
 // Of copies that wait for the disk.
 constexpr std::uint64_t kMostCopied = 256U << 20U;
+// A disk that has to spin up first takes some seconds for the smallest text.
+constexpr double kLeastPatience_s = 5;
+// Half of what an answer waits for room, and all behind it with it.
+constexpr double kMostPatience_s = 60;
+
+Duration patience_for(double computing_s) {
+  const double patience_s = std::clamp(2 * computing_s, kLeastPatience_s, kMostPatience_s);
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(patience_s));
+}
 
 }  // namespace
 
-LentRows::~LentRows() {
+std::shared_ptr<Workspace> LentRows::end() {
   const std::lock_guard lock(shared_->mutex);
-  shared_->workspace.reset();
+  return std::move(shared_->workspace);
 }
 
 DiskTexts::DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine, const Sha256& model,
@@ -104,22 +115,28 @@ std::optional<DiskTexts::Find> DiskTexts::find(const std::function<std::uint32_t
     most = tokens;
   }
   if (best == nullptr) return std::nullopt;
-  if (const auto rate = folder_->read_rate(); rate && prefill_tokens_per_s_ > 0) {
+  double computing_s = std::numeric_limits<double>::infinity();
+  if (prefill_tokens_per_s_ > 0) computing_s = (most - held) / prefill_tokens_per_s_;
+  if (const auto rate = folder_->read_rate()) {
     const double reading_s = static_cast<double>(best->bytes) / *rate;
-    const double computing_s = (most - held) / prefill_tokens_per_s_;
-    if (reading_s >= computing_s) return std::nullopt;
+    if (reading_s >= std::min(computing_s, kMostPatience_s)) return std::nullopt;
   }
-  Find found{.name = best->name, .header = *best->header, .tokens = most};
+  Find found{.name = best->name, .header = *best->header, .tokens = most, .patience = patience_for(computing_s)};
   // Before anything else is written, for which the last used would have to go.
   folder_->use(shape_->model, found.name);
   return found;
 }
 
-bool DiskTexts::read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done) {
-  TakePiece take = [workspace, &engine = engine_, tokens = found.tokens](const KeptPiece& piece, ByteSpan bytes) {
-    return copy_to(engine, *workspace, tokens, piece, bytes);
+std::unique_ptr<LentRows> DiskTexts::read(const Find& found, std::shared_ptr<Workspace> workspace, Done done) {
+  auto lent = std::make_unique<LentRows>(std::move(workspace));
+  TakePiece take = [rows = lent->shared(), &engine = engine_, tokens = found.tokens](const KeptPiece& piece,
+                                                                                     ByteSpan bytes) -> Result<void> {
+    const std::lock_guard lock(rows->mutex);
+    if (rows->workspace == nullptr) return fail(ErrorCode::kCancelled, "nobody waits for the text");
+    return copy_to(engine, *rows->workspace, tokens, piece, bytes);
   };
-  return folder_->read(shape_, found.name, std::move(take), std::move(done));
+  if (!folder_->read(shape_, found.name, std::move(take), std::move(done))) return nullptr;
+  return lent;
 }
 
 }  // namespace baton::node

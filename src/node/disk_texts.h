@@ -14,14 +14,14 @@
 
 namespace baton::node {
 
-// Rows that are lent to the writing thread, until this is destroyed: then nobody reads there any more. Ending it waits
-// for one piece of a layer to be copied at most.
+// Rows that are lent to a thread which writes them to disk or reads them back, until this is destroyed: then nobody
+// touches them any more. Ending it waits for one piece of a layer to be copied at most, and never for the disk.
 class LentRows {
  public:
   explicit LentRows(std::shared_ptr<Workspace> workspace) : shared_(std::make_shared<Shared>()) {
     shared_->workspace = std::move(workspace);
   }
-  ~LentRows();
+  ~LentRows() { end(); }
   LentRows(const LentRows&) = delete;
   LentRows& operator=(const LentRows&) = delete;
 
@@ -30,6 +30,8 @@ class LentRows {
     std::shared_ptr<Workspace> workspace;  // null once it is over
   };
   const std::shared_ptr<Shared>& shared() const { return shared_; }
+  // Gives back what was lent.
+  std::shared_ptr<Workspace> end();
 
  private:
   std::shared_ptr<Shared> shared_;
@@ -67,12 +69,14 @@ class DiskTexts {
     std::string name;
     KeptHeader header;
     std::uint32_t tokens = 0;  // of its text, the first, that are wanted
+    Duration patience{};       // after which computing them would have been better by far
   };
   // The text with the longest beginning that is wanted, if that has more than `held` tokens and reading it back is
   // faster than computing what it has more.
   std::optional<Find> find(const std::function<std::uint32_t(const KeptHeader&)>& wanted, std::uint32_t held);
-  // Reads those tokens into the workspace, which nobody else uses. False where the file has gone meanwhile.
-  bool read(const Find& found, const std::shared_ptr<Workspace>& workspace, Done done);
+  // Reads those tokens into the workspace, which nobody else uses, while it is lent. Null where the file has gone
+  // meanwhile.
+  std::unique_ptr<LentRows> read(const Find& found, std::shared_ptr<Workspace> workspace, Done done);
 
   std::shared_future<void> when_quiet() { return folder_->when_quiet(); }
 

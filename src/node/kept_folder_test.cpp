@@ -86,7 +86,19 @@ class KeptTexts : public PrefixFixture {
     return take(prompt);
   }
   std::shared_ptr<const ReadingBack> read_back(const std::vector<Token>& prompt) {
-    return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr);
+    return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr, now());
+  }
+
+  // A text on its way from disk, which waits at its first piece, and all others behind it.
+  std::promise<void> begin_reading() {
+    const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+    std::promise<void> go_on;
+    TakePiece take = [may_go_on = go_on.get_future().share()](const KeptPiece&, ByteSpan) {
+      may_go_on.wait();
+      return Result<void>();
+    };
+    EXPECT_TRUE(folder_->read(shape, folder_->texts_of(digest_).front()->name, std::move(take), [](const auto&) {}));
+    return go_on;
   }
 
   // A text on its way to disk, which waits at its first piece.
@@ -379,6 +391,59 @@ TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
   settle();
   EXPECT_TRUE(fs::is_empty(path_) || files().empty());
   EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, OneThatIsNotReadInTimeIsGivenUpThoughTheDiskHangs) {
+  keep(text(900));
+  stop();
+  start();
+  auto disk = begin_reading();
+  const auto use = std::make_shared<char>();
+  const auto reading = cache_->read_back(need(901), text(901), use, now());
+  ASSERT_FALSE(reading->ended);
+  EXPECT_EQ(engine_->free_cells(), 0U);
+  const auto until = cache_->end_late_readings(now());
+  ASSERT_TRUE(until);
+  EXPECT_LE(*until - now(), std::chrono::minutes(1)) << "an answer waits twice as long for room";
+  EXPECT_FALSE(reading->ended);
+  EXPECT_FALSE(cache_->end_late_readings(*until));
+  EXPECT_TRUE(reading->ended);
+  EXPECT_EQ(use.use_count(), 1);
+  EXPECT_EQ(engine_->free_cells(), 4 * kBlock) << "there is room to compute it";
+  EXPECT_TRUE(read_back(text(901))->ended) << "nobody else waits for that disk";
+  disk.set_value();
+  settle();
+  EXPECT_EQ(cache_->cells(), 0U) << "it came too late";
+  EXPECT_EQ(take_from_disk(text(901))->held().tokens, 900U) << "now the disk reads again";
+}
+
+TEST_F(KeptTexts, OneThatNobodyWaitsForAnyMoreIsNotRead) {
+  keep(text(900));
+  stop();
+  start();
+  auto disk = begin_reading();
+  auto reading = read_back(text(901));
+  ASSERT_FALSE(reading->ended);
+  reading.reset();
+  EXPECT_EQ(engine_->free_cells(), 4 * kBlock);
+  disk.set_value();
+  settle();
+  EXPECT_EQ(cache_->cells(), 0U);
+  EXPECT_EQ(take_from_disk(text(901))->held().tokens, 900U) << "the file is as good as before";
+}
+
+TEST_F(KeptTexts, NothingIsReadIntoAnEngineThatGoes) {
+  keep(text(900));
+  stop();
+  start();
+  auto disk = begin_reading();
+  const auto reading = read_back(text(901));
+  ASSERT_FALSE(reading->ended);
+  cache_.reset();
+  EXPECT_TRUE(reading->ended);
+  EXPECT_EQ(engine_->free_cells(), 4 * kBlock);
+  disk.set_value();
+  settle();
 }
 
 TEST_F(KeptTexts, AFileThatCannotBeReadForNowStays) {

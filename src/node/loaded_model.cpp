@@ -18,7 +18,7 @@ constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
 }  // namespace
 
 LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
-    : parts_(std::move(parts)), fingerprint_(std::move(given.fingerprint)) {
+    : parts_(std::move(parts)), fingerprint_(std::move(given.fingerprint)), late_readings_(given.loop) {
   engine::Executor& executor = *parts_.executor;
   scheduler_ = engine::BatchScheduler::create(
       executor, [&loop = given.loop](net::Task task) { loop.post(std::move(task)); }, given.surroundings.now);
@@ -71,8 +71,16 @@ bool LoadedModel::is_reading_back(const RequestOptions& options, std::shared_ptr
                   .origin = origin_of(open)};
   need.exactly = options.determinism == handoff::Determinism::kDeterministic;
   if (need.exactly) need.grid = options.chunk_tokens;
-  reading = prefix_cache_->read_back(need, options.prompt, hold());
+  reading = prefix_cache_->read_back(need, options.prompt, hold(), host_->surroundings.now());
+  if (!reading->ended) end_late_readings();
   return !reading->ended;
+}
+
+void LoadedModel::end_late_readings() {
+  if (prefix_cache_ == nullptr) return;
+  if (const auto next = prefix_cache_->end_late_readings(host_->surroundings.now())) {
+    late_readings_.start(*next, [this] { end_late_readings(); });
+  }
 }
 
 void LoadedModel::end_all_work(const Error& error) {

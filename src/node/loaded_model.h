@@ -78,7 +78,8 @@ class LoadedModel {
   // How many tokens of a prompt this node still has from an earlier request, and need not read again.
   std::uint32_t kept_tokens(std::span<const Token> prompt) const;
   // Whether the request had better wait: its prompt begins like a text on disk, which is being read back. Ask again
-  // with the same `reading`, null at first; what was read back waits as any kept text does.
+  // with the same `reading`, null at first; what was read back waits as any kept text does. It takes no longer than
+  // about twice what computing it would, and is given up once nobody holds `reading`.
   bool is_reading_back(const RequestOptions& options, std::shared_ptr<const ReadingBack>& reading);
   // Brings kept texts to disk that would go next. Call it now and then.
   void write_ahead();
@@ -119,6 +120,7 @@ class LoadedModel {
  private:
   Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
   void forget_ended_requests();
+  void end_late_readings();
   // This node's session of a request, its own or a peer's; null where there is none yet.
   Result<std::shared_ptr<Session>> known_session(const handoff::Id& request);
   Result<void> check_taken() const;
@@ -128,6 +130,7 @@ class LoadedModel {
   std::shared_ptr<engine::BatchScheduler> scheduler_;
   std::shared_ptr<PrefixCache> prefix_cache_;  // null where nothing is kept
   std::unique_ptr<SessionHost> host_;
+  net::Timer late_readings_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
   std::vector<std::weak_ptr<Guesser>> guessers_;                                       // likewise

@@ -1,6 +1,9 @@
 #include "node/prefix_cache.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/log.h"
 
 namespace baton::node {
 
@@ -162,7 +165,7 @@ void PrefixCache::use(std::list<Entry>::iterator entry) {
 }
 
 std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need, std::span<const Token> prompt,
-                                                          std::shared_ptr<const void> use) {
+                                                          std::shared_ptr<const void> use, TimePoint time) {
   auto reading = std::make_shared<ReadingBack>();
   reading->ended = true;
   const auto before_last = prompt.first(prompt.size() - 1);
@@ -173,7 +176,7 @@ std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need
     const std::uint32_t position = last_position_to_continue(header, common / need.grid * need.grid);
     return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
   };
-  const auto found = disk_ ? disk_->find(wanted, longest_usable(need, before_last)) : std::nullopt;
+  const auto found = disk_ && !reads_late_ ? disk_->find(wanted, longest_usable(need, before_last)) : std::nullopt;
   if (!found || !check_room(need.tokens)) return reading;
   auto workspace = fresh(need.tokens, nullptr);
   if (!workspace) return reading;
@@ -181,14 +184,52 @@ std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need
   KeptText text = found->header.text;
   text.tokens.resize(found->tokens);
   text.exact_tokens = std::min(text.exact_tokens, found->tokens);
-  reading->ended = !disk_->read(*found, *workspace,
-                                [weak = weak_from_this(), reading, workspace = *workspace, text = std::move(text),
-                                 use = std::move(use)](const Result<void>& read) mutable {
-                                  reading->ended = true;
-                                  const auto self = weak.lock();
-                                  if (self && read) self->keep(std::move(workspace), std::move(text));
-                                });
+  reading->rows = disk_->read(*found, *std::move(workspace),
+                              [weak = weak_from_this(), waited_for = std::weak_ptr(reading),
+                               text = std::move(text)](const Result<void>& read) mutable {
+                                const auto self = weak.lock();
+                                if (!self) return;
+                                self->reads_late_ = false;
+                                const auto still_waited_for = waited_for.lock();
+                                if (!still_waited_for || still_waited_for->ended) return;
+                                self->on_read(*still_waited_for, std::move(text), read);
+                              });
+  reading->ended = reading->rows == nullptr;
+  if (reading->ended) return reading;
+  reading->until = time + found->patience;
+  reading->use = std::move(use);
+  std::erase_if(readings_, [](const auto& other) { return other.expired(); });
+  readings_.push_back(reading);
   return reading;
+}
+
+void PrefixCache::on_read(ReadingBack& reading, KeptText text, const Result<void>& read) {
+  auto workspace = reading.rows->end();
+  reading = {.ended = true};
+  if (read) keep(std::move(workspace), std::move(text));
+}
+
+void PrefixCache::end_readings(TimePoint time) {
+  for (const auto& weak : readings_) {
+    const auto reading = weak.lock();
+    if (reading && reading->until <= time) *reading = {.ended = true};
+  }
+}
+
+std::optional<TimePoint> PrefixCache::end_late_readings(TimePoint time) {
+  std::optional<TimePoint> next;
+  for (const auto& weak : readings_) {
+    const auto reading = weak.lock();
+    if (!reading || reading->ended) continue;
+    if (reading->until > time) {
+      next = std::min(next.value_or(reading->until), reading->until);
+      continue;
+    }
+    reads_late_ = true;
+    log::warning("a kept text was not read back from disk in time, and is computed again");
+  }
+  end_readings(time);
+  return next;
 }
 
 void PrefixCache::write_ahead() {
@@ -223,6 +264,7 @@ void PrefixCache::on_written(std::uint64_t writing, const Result<void>& written)
 
 std::shared_future<void> PrefixCache::write_all() {
   if (disk_ == nullptr) return {};
+  end_readings(TimePoint::max());
   // What was used last has the first right to the room on disk.
   for (Entry& entry : entries_) {
     entry.lent.reset();

@@ -7,6 +7,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,9 +19,13 @@
 
 namespace baton::node {
 
-// A text that is being read back from disk, or was.
+// A text that is being read back from disk, or was. Whoever waits for it holds it: once nobody does, it is given up.
 struct ReadingBack {
   bool ended = false;
+  // Of one that has not ended: when it is given up, what it reads into, and what is held meanwhile.
+  TimePoint until = {};
+  std::unique_ptr<LentRows> rows = nullptr;
+  std::shared_ptr<const void> use = nullptr;
 };
 
 // Lives on the loop's thread. The engine must outlive it.
@@ -29,6 +34,9 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Without `disk`, what has to go is gone.
   explicit PrefixCache(engine::Engine& engine, std::unique_ptr<DiskTexts> disk = nullptr)
       : engine_(engine), disk_(std::move(disk)) {}
+  ~PrefixCache() { end_readings(TimePoint::max()); }
+  PrefixCache(const PrefixCache&) = delete;
+  PrefixCache& operator=(const PrefixCache&) = delete;
 
   // Room, and in it the longest beginning of the prompt that is kept (Workspace::held()), but for its last token.
   // kNoCapacity where there is no room, though every kept text went whose cells are not in use.
@@ -51,10 +59,13 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Whether it is known by now what is on disk.
   bool knows_disk() const { return disk_ == nullptr || disk_->is_ready(); }
   // Where a text on disk has a longer beginning of the prompt than any here, and reading that is faster than computing
-  // it: reads it back, to be taken when that has ended. `use` is held meanwhile. Where nothing is to be read it has
-  // ended already.
+  // it: reads it back, to be taken when that has ended. `use` is held meanwhile, and the time is now. Where nothing is
+  // to be read it has ended already.
   std::shared_ptr<const ReadingBack> read_back(const PrefixNeed& need, std::span<const Token> prompt,
-                                               std::shared_ptr<const void> use);
+                                               std::shared_ptr<const void> use, TimePoint time);
+  // Gives up what should have been read by that time; until that shows that it was given up, nothing more is read. When
+  // to call it again, if something is still being read.
+  std::optional<TimePoint> end_late_readings(TimePoint time);
   // Writes the text that would go next to disk, unless half of all cells could be had without losing anything. Call it
   // now and then.
   void write_ahead();
@@ -93,11 +104,16 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   void use(std::list<Entry>::iterator entry);
   bool on_disk(const Entry& entry) const { return disk_ != nullptr && disk_->has(entry.text); }
   void on_written(std::uint64_t writing, const Result<void>& written);
+  void on_read(ReadingBack& reading, KeptText text, const Result<void>& read);
+  // Those whose time is over by then.
+  void end_readings(TimePoint time);
 
   engine::Engine& engine_;
   const std::unique_ptr<DiskTexts> disk_;
   std::list<Entry> entries_;    // used last first
   std::uint64_t writings_ = 0;  // so far
+  std::vector<std::weak_ptr<ReadingBack>> readings_;
+  bool reads_late_ = false;  // what was given up as late is not over on the reading thread
 };
 
 // What decides the last bits of rows that a node computes for a peer.
