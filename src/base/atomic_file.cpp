@@ -135,12 +135,17 @@ Result<void> AtomicFile::write(ByteSpan part) {
   return {};
 }
 
+Result<void> AtomicFile::sync() {
+  if (!temporary_.empty() && ::fsync(descriptor_) != 0) return system_error("write", path_);
+  return {};
+}
+
 Result<void> AtomicFile::commit() {
   if (temporary_.empty()) {
     ::close(std::exchange(descriptor_, -1));
     return {};
   }
-  if (::fsync(descriptor_) != 0) return system_error("write", path_);
+  TRY(sync());
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename into place", path_);
   ::close(std::exchange(descriptor_, -1));
   return {};

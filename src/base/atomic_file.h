@@ -24,6 +24,8 @@ class AtomicFile {
   // Takes the room on disk at once where the file system can, so that a full disk shows before the work begins.
   Result<void> reserve(std::uint64_t bytes);
   Result<void> write(ByteSpan part);
+  // What was written so far reaches the disk now, so that commit() has little left to wait for.
+  Result<void> sync();
   // Syncs to disk and renames into place.
   Result<void> commit();
 

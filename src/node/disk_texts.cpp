@@ -30,6 +30,11 @@ std::shared_ptr<Workspace> LentRows::end() {
   return std::move(shared_->workspace);
 }
 
+void LastWrites::wait() {
+  if (done_.valid()) done_.wait_until(until_);
+  rows_.clear();
+}
+
 DiskTexts::DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine, const Sha256& model,
                      double prefill_tokens_per_s)
     : folder_(std::move(folder)),
@@ -92,16 +97,6 @@ void DiskTexts::write_copy(const Held& held) {
   };
   folder_->write(shape_, *std::move(header), held.used_at, std::move(fill),
                  [copied_bytes = copied_bytes_, size](const Result<void>&) { *copied_bytes -= size; });
-}
-
-void DiskTexts::write_last(const Held& held) {
-  auto header = header_to_write(held);
-  if (!header) return;
-  FillPiece fill = [workspace = held.workspace, &engine = engine_, header = *header](const KeptPiece& piece,
-                                                                                     std::span<std::byte> bytes) {
-    return copy_from(engine, *workspace, header, piece, bytes);
-  };
-  folder_->write(shape_, *std::move(header), held.used_at, std::move(fill), [](const Result<void>&) {});
 }
 
 std::optional<DiskTexts::Find> DiskTexts::find(const std::function<std::uint32_t(const KeptHeader&)>& wanted,

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "engine/engine.h"
 #include "node/kept_folder.h"
@@ -37,7 +39,30 @@ class LentRows {
   std::shared_ptr<Shared> shared_;
 };
 
-// Lives on the loop's thread. The engine must outlive it, and the jobs that it has asked for (when_quiet()).
+// Kept texts on their way to disk, which nobody will use any more. Whoever destroys it waits for that, but for no
+// longer than until then: what has not been written is given up, and its rows are not touched any more. Any thread.
+class LastWrites {
+ public:
+  LastWrites() = default;
+  LastWrites(std::shared_future<void> done, std::vector<std::unique_ptr<LentRows>> rows, TimePoint until)
+      : done_(std::move(done)), rows_(std::move(rows)), until_(until) {}
+  LastWrites(LastWrites&&) noexcept = default;
+  LastWrites& operator=(LastWrites&& other) noexcept {
+    std::swap(done_, other.done_);
+    std::swap(rows_, other.rows_);
+    std::swap(until_, other.until_);
+    return *this;
+  }
+  ~LastWrites() { wait(); }
+  void wait();
+
+ private:
+  std::shared_future<void> done_;
+  std::vector<std::unique_ptr<LentRows>> rows_;
+  TimePoint until_{};
+};
+
+// Lives on the loop's thread. The engine must outlive it.
 class DiskTexts {
  public:
   // Without a rate everything is worth reading.
@@ -62,8 +87,6 @@ class DiskTexts {
   std::unique_ptr<LentRows> write(const Held& held, Done done);
   // Copies the rows at once, for a workspace that goes; nothing happens where they are too many for that.
   void write_copy(const Held& held);
-  // Writes a text whose workspace nobody will use any more.
-  void write_last(const Held& held);
 
   struct Find {
     std::string name;

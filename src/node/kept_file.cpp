@@ -27,6 +27,8 @@ constexpr std::uint32_t kKeptVersion = 1;
 constexpr std::string_view kKeptEnding = ".kept";
 constexpr std::size_t kKeptNameDigits = 32;
 constexpr unsigned kKeptMode = 0600;
+// Whoever gives a writing up waits for no more than this to reach the disk, and its dirty pages crowd out nothing.
+constexpr std::size_t kSyncedBytes = 256U << 20U;
 constexpr std::size_t kChecksumBytes = sizeof(std::uint64_t);
 // Magic, version, bytes of the header, bytes of the file.
 constexpr std::size_t kPreludeBytes = 8 + 4 + 4 + 8;
@@ -365,11 +367,16 @@ Result<void> write_kept_file(const std::filesystem::path& path, const KeptShape&
   TRY(file.write(encode_header(shape, header, bytes)));
   Checksum sum;
   Bytes buffer;
+  std::size_t unsynced_bytes = 0;
   TRY(for_each_piece(shape, header, [&](const KeptPiece& piece) -> Result<void> {
     buffer.resize(piece.bytes());
     TRY(fill(piece, buffer));
     sum.update(buffer);
-    return file.write(buffer);
+    TRY(file.write(buffer));
+    unsynced_bytes += buffer.size();
+    if (unsynced_bytes < kSyncedBytes) return {};
+    unsynced_bytes = 0;
+    return file.sync();
   }));
   const std::uint64_t value = sum.value();
   TRY(file.write(std::as_bytes(std::span(&value, 1))));

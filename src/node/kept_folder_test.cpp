@@ -63,7 +63,7 @@ class KeptTexts : public PrefixFixture {
     EXPECT_TRUE(cache_->knows_disk());
   }
   void stop() {
-    if (cache_) cache_->write_all().wait();
+    if (cache_) cache_->write_all(now() + std::chrono::minutes(1)).wait();
     cache_.reset();
     folder_.reset();
   }
@@ -190,6 +190,18 @@ TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
   settle();
   EXPECT_EQ(files().size(), 2U);
   EXPECT_EQ(fs::last_write_time(first), written);
+}
+
+TEST_F(KeptTexts, WhatIsNotWrittenInTimeIsGivenUpThoughTheDiskHangs) {
+  for (const std::uint32_t seed : {1U, 2U}) keep(text(200, seed));
+  const SlowWriting disk = begin_writing(text(200, 9), KeptFolder::UsedAt::clock::now());
+  LastWrites last = cache_->write_all(now() + std::chrono::milliseconds(20));
+  EXPECT_LT(engine_->free_cells(), 4 * kBlock);
+  last.wait();
+  EXPECT_EQ(engine_->free_cells(), 4 * kBlock) << "nobody reads there any more";
+  disk.go_on->set_value();
+  settle();
+  EXPECT_EQ(files().size(), 1U) << "the one that was under way";
 }
 
 TEST_F(KeptTexts, OneWhoseFileHasGoneIsWrittenAgain) {
@@ -370,7 +382,6 @@ TEST_F(KeptTexts, AreReadOnlyWhereThatIsFasterThanComputing) {
     EXPECT_EQ(folder_->read_rate().has_value(), size_of_one() >= (1U << 20U));
     const bool computes = folder_->read_rate() && tokens_per_s > 1;
     EXPECT_EQ(take_from_disk(text(901))->held().tokens, computes ? 0U : 900U) << tokens_per_s;
-    cache_->write_all().wait();
     stop();
   }
 }

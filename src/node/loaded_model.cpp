@@ -38,18 +38,22 @@ LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
 
 LoadedModel::~LoadedModel() {
   end_all_work({ErrorCode::kUnavailable, "the node is shutting down", {}});
-  scheduler_->close();
-  if (prefix_cache_ != nullptr) LastWrites(prefix_cache_->write_all()).wait();
-  prefix_cache_.reset();
+  begin_last_writes(now() + kLastWritesTime);
+  parts_.last_writes.wait();
   // Passes under way still use the rest of this.
   parts_.executor.reset();
 }
 
 ModelParts LoadedModel::take_apart() {
-  scheduler_->close();
-  if (prefix_cache_ != nullptr) parts_.last_writes = LastWrites(prefix_cache_->write_all());
-  prefix_cache_.reset();
+  begin_last_writes(now() + kLastWritesTime);
   return std::move(parts_);
+}
+
+void LoadedModel::begin_last_writes(TimePoint until) {
+  scheduler_->close();
+  if (prefix_cache_ == nullptr) return;
+  parts_.last_writes = prefix_cache_->write_all(until);
+  prefix_cache_.reset();
 }
 
 void LoadedModel::write_ahead() {

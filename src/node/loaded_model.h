@@ -2,7 +2,7 @@
 // have opened here. Made by Node::add(), and lives on the loop's thread; the executor computes on its own.
 #pragma once
 
-#include <future>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -19,24 +19,9 @@ namespace baton::node {
 
 enum class KeptPrefixes { kNone, kUntilRoomIsNeeded };
 
-// Kept texts on their way to disk. Whoever destroys it waits for that.
-class LastWrites {
- public:
-  LastWrites() = default;
-  explicit LastWrites(std::shared_future<void> done) : done_(std::move(done)) {}
-  LastWrites(LastWrites&& other) noexcept : done_(std::exchange(other.done_, {})) {}
-  LastWrites& operator=(LastWrites&& other) noexcept {
-    std::swap(done_, other.done_);
-    return *this;
-  }
-  ~LastWrites() { wait(); }
-  void wait() const {
-    if (done_.valid()) done_.wait();
-  }
-
- private:
-  std::shared_future<void> done_;
-};
+// Of the texts that are written when a model is unloaded or its node ends, whichever models it has: service managers
+// wait no longer for the whole process (systemd 90 s).
+inline constexpr Duration kLastWritesTime = std::chrono::seconds(60);
 
 // What a loaded model is made of, and what is left of it.
 struct ModelParts {
@@ -116,6 +101,8 @@ class LoadedModel {
   void end_work_with(const std::string& fingerprint, const Error& error);
   // Of one that is not used, whose end this is.
   ModelParts take_apart();
+  // Nobody asks anything of it any more: what it keeps begins to go to disk, and its end waits for that until then.
+  void begin_last_writes(TimePoint until);
 
  private:
   Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);

@@ -262,16 +262,18 @@ void PrefixCache::on_written(std::uint64_t writing, const Result<void>& written)
   if (!written) entry->cannot_be_written = true;
 }
 
-std::shared_future<void> PrefixCache::write_all() {
+LastWrites PrefixCache::write_all(TimePoint until) {
   if (disk_ == nullptr) return {};
   end_readings(TimePoint::max());
   // What was used last has the first right to the room on disk.
+  std::vector<std::unique_ptr<LentRows>> rows;
   for (Entry& entry : entries_) {
     entry.lent.reset();
-    if (entry.idle() && !on_disk(entry)) disk_->write_last(entry.held());
+    if (!entry.idle() || on_disk(entry)) continue;
+    if (auto lent = disk_->write(entry.held(), [](const Result<void>&) {})) rows.push_back(std::move(lent));
   }
   entries_.clear();
-  return disk_->when_quiet();
+  return {disk_->when_quiet(), std::move(rows), until};
 }
 
 std::uint32_t PrefixCache::cells() {

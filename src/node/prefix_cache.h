@@ -69,9 +69,9 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Writes the text that would go next to disk, unless half of all cells could be had without losing anything. Call it
   // now and then.
   void write_ahead();
-  // Forgets all texts, and writes those that are not on disk yet, what was used last first, but for what a pass or a
-  // connection still uses. The engine must be there until that is over.
-  std::shared_future<void> write_all();
+  // Forgets all texts, and writes those that are not on disk yet, what was used last first and as far as it comes by
+  // that time, but for what a pass or a connection still uses. The engine must be there until that is over.
+  LastWrites write_all(TimePoint until);
 
  private:
   struct Entry {
