@@ -177,8 +177,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   bool keeps_too_much() const { return workspace_->kept_bytes() > host_.kept_bytes; }
   void pump();
   void submit(const std::shared_ptr<Pass>& pass);
-  // From one sign of life of a pass to the next.
-  model::Cost piece_cost(const Pass& pass) const;
+  // From a pass's beginning to its first sign of life.
+  model::Cost first_piece_cost(const Pass& pass) const;
   void on_pass_begun(Phase phase, const model::Cost& piece, TimePoint at);
   // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
   struct Leaving {
@@ -187,7 +187,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
-  void on_layer_done(Chunk chunk, const model::Cost& piece, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
+  void on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(const Pass& pass, const Result<void>& result,
                     const std::optional<engine::EmulationReport>& emulation);
 
