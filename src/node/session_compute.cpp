@@ -105,11 +105,16 @@ model::Cost Session::first_piece_cost(const Pass& pass) const {
                                        : step_cost(engine, pass.chunk, pass.layers);
 }
 
+Duration Session::expected(Phase phase, const model::Cost& piece) const {
+  const bool is_first = phase == Phase::kPrefill ? chunks_done_ == 0 : stepped_.empty();
+  return pace(phase).expected(piece, is_first ? PassPace::Weights::kMayBeCold : PassPace::Weights::kInMemory);
+}
+
 // Only now does it count as computing: a pass that waits behind others' is not stalled.
 void Session::on_pass_begun(Phase phase, const model::Cost& piece, TimePoint at) {
   computing_ = true;
   last_sign_ = at;
-  expected_ = (phase == Phase::kPrefill ? prefill_pace_ : decode_pace_).expected(piece);
+  expected_ = expected(phase, piece);
   report_progress();
 }
 
@@ -118,8 +123,8 @@ void Session::on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> le
   if (!leaving) return fail_with(leaving.error());
   ++work_counter_;
   const engine::Engine& engine = host_.executor.engine();
-  prefill_pace_.note(chunk_layer_cost(engine, chunk, layer), at - last_sign_);
-  expected_ = prefill_pace_.expected(cost_behind_layer(engine, chunk, stage(Phase::kPrefill)->layers, layer));
+  pace(Phase::kPrefill).note(chunk_layer_cost(engine, chunk, layer), at - last_sign_);
+  expected_ = expected(Phase::kPrefill, cost_behind_layer(engine, chunk, stage(Phase::kPrefill)->layers, layer));
   last_sign_ = at;
   times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
   const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
@@ -148,7 +153,7 @@ void Session::on_pass_done(const Pass& pass, const Result<void>& result,
   }
   if (!prefill) {
     ++work_counter_;
-    decode_pace_.note(pass.piece, host_.surroundings.now() - last_sign_);
+    pace(Phase::kDecode).note(pass.piece, host_.surroundings.now() - last_sign_);
     stepped_.insert(stepped_.end(), pass.tokens.begin(), pass.tokens.end());
   }
   if (const plan::Stage* next = plan::stage_after(stages(pass.phase), self_)) {
