@@ -72,8 +72,8 @@ PrefixCache::Room PrefixCache::take(const PrefixNeed& need, const Common& common
   if (disk_ != nullptr) disk_->use(best->text);
   const bool same_shape = best->text.origin.shape == need.origin.shape;
   const HeldTokens held{prefix, same_shape ? std::min(best->text.exact_tokens, prefix) : 0};
-  // Another conversation with the same beginning: that one goes on, too.
-  if (prefix < best->text.tokens.size() / 2) {
+  // Another conversation with the same beginning: that one goes on, too, if there is room beside it.
+  if (prefix < best->text.tokens.size() / 2 && has_room_beside(*best, need.tokens)) {
     use(best);
     auto copied = copy(*best, held, need.tokens);
     if (copied) return copied;
@@ -96,6 +96,10 @@ Result<void> PrefixCache::check_room(std::uint32_t tokens) {
   if (engine_.free_cells() + cells() >= tokens) return {};
   TRY(engine_.reserve(tokens));
   return {};
+}
+
+bool PrefixCache::has_room_beside(const Entry& entry, std::uint32_t tokens) {
+  return engine_.free_cells() + cells() - entry.workspace->sequence().capacity() >= tokens;
 }
 
 PrefixCache::Room PrefixCache::fresh(std::uint32_t tokens, const Entry* spared) {

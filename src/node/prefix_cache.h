@@ -92,6 +92,8 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
 
   Room take(const PrefixNeed& need, const Common& common);
   Result<void> check_room(std::uint32_t tokens);
+  // Whether so many tokens have room without giving up that text.
+  bool has_room_beside(const Entry& entry, std::uint32_t tokens);
   std::uint32_t usable(const PrefixNeed& need, const Entry& entry, std::uint32_t common) const;
   std::uint32_t longest_usable(const PrefixNeed& need, std::span<const Token> tokens) const;
   Room fresh(std::uint32_t tokens, const Entry* spared);
