@@ -9,8 +9,6 @@ namespace baton::node {
 
 namespace {
 
-// Copied on the loop's thread in some ten milliseconds; a piece of somebody's prefill takes longer.
-constexpr std::uint64_t kMostCopiedAtOnce = 64U << 20U;
 // Of copies that wait for the disk.
 constexpr std::uint64_t kMostCopied = 256U << 20U;
 // A disk that has to spin up first takes some seconds for the smallest text.
@@ -36,11 +34,12 @@ void LastWrites::wait() {
 }
 
 DiskTexts::DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine, const Sha256& model,
-                     double prefill_tokens_per_s)
+                     double prefill_tokens_per_s, std::uint64_t most_copied_at_once)
     : folder_(std::move(folder)),
       engine_(engine),
       shape_(std::make_shared<const KeptShape>(KeptShape::of(engine, model))),
-      prefill_tokens_per_s_(prefill_tokens_per_s) {
+      prefill_tokens_per_s_(prefill_tokens_per_s),
+      most_copied_at_once_(most_copied_at_once) {
   folder_->look_up(shape_);
 }
 
@@ -80,7 +79,7 @@ std::unique_ptr<LentRows> DiskTexts::write(const Held& held, Done done) {
 void DiskTexts::write_copy(const Held& held) {
   auto header = header_to_write(held);
   const std::uint64_t size = header ? kept_file_bytes(*shape_, *header) : 0;
-  if (!header || size > kMostCopiedAtOnce || *copied_bytes_ + size > kMostCopied) return;
+  if (!header || copied_at_once_ + size > most_copied_at_once_ || *copied_bytes_ + size > kMostCopied) return;
   const auto copied = std::make_shared<Bytes>();
   copied->reserve(size);
   const auto done = for_each_piece(*shape_, *header, [&](const KeptPiece& piece) -> Result<void> {
@@ -89,6 +88,7 @@ void DiskTexts::write_copy(const Held& held) {
     return copy_from(engine_, *held.workspace, *header, piece, std::span(*copied).subspan(before));
   });
   if (!done) return;
+  copied_at_once_ += size;
   *copied_bytes_ += size;
   FillPiece fill = [copied, next = std::size_t{0}](const KeptPiece& piece, std::span<std::byte> bytes) mutable {
     std::ranges::copy(std::span(*copied).subspan(next, piece.bytes()), bytes.begin());

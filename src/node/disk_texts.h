@@ -65,9 +65,12 @@ class LastWrites {
 // Lives on the loop's thread. The engine must outlive it.
 class DiskTexts {
  public:
+  // Copied on the loop's thread for one request, in some ten milliseconds; a piece of somebody's prefill takes longer.
+  static constexpr std::uint64_t kMostCopiedAtOnce = 64U << 20U;
+
   // Without a rate everything is worth reading.
   DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine, const Sha256& model,
-            double prefill_tokens_per_s);
+            double prefill_tokens_per_s, std::uint64_t most_copied_at_once = kMostCopiedAtOnce);
 
   // Whether what there is was looked through.
   bool is_ready() const { return folder_->has_looked_up(shape_->model); }
@@ -85,8 +88,11 @@ class DiskTexts {
   };
   // Writes a text while its rows are lent; null where it cannot be, or all room is taken by what was used after it.
   std::unique_ptr<LentRows> write(const Held& held, Done done);
-  // Copies the rows at once, for a workspace that goes; nothing happens where they are too many for that.
+  // Copies the rows at once, for a workspace that goes; nothing happens where they are too many for that, or were since
+  // the last call of begin_copies().
   void write_copy(const Held& held);
+  // A request comes, for which texts may have to go.
+  void begin_copies() { copied_at_once_ = 0; }
 
   struct Find {
     std::string name;
@@ -113,6 +119,8 @@ class DiskTexts {
   engine::Engine& engine_;
   const std::shared_ptr<const KeptShape> shape_;
   const double prefill_tokens_per_s_;
+  const std::uint64_t most_copied_at_once_;
+  std::uint64_t copied_at_once_ = 0;
   // Of copies that wait for the disk; their writing may outlive this.
   std::shared_ptr<std::uint64_t> copied_bytes_ = std::make_shared<std::uint64_t>(0);
 };

@@ -58,7 +58,7 @@ class KeptTexts : public PrefixFixture {
   }
   void look_up(double prefill_tokens_per_s = 0) {
     cache_ = std::make_shared<PrefixCache>(
-        *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s));
+        *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s, most_copied_at_once_));
     settle();
     EXPECT_TRUE(cache_->knows_disk());
   }
@@ -133,6 +133,7 @@ class KeptTexts : public PrefixFixture {
   const TemporaryFolder temporary_ = TemporaryFolder::create("baton-test").value();
   const fs::path path_ = KeptFolder::path_in(temporary_.path());
   const Sha256 digest_ = sha256(as_byte_span("model"));
+  std::uint64_t most_copied_at_once_ = DiskTexts::kMostCopiedAtOnce;
   std::unique_ptr<net::EventLoop> loop_ = net::EventLoop::create().value();
   std::shared_ptr<KeptFolder> folder_;
   std::shared_ptr<PrefixCache> cache_;
@@ -168,6 +169,22 @@ TEST_F(KeptTexts, GoToDiskWhenTheirCellsAreNeeded) {
   settle();
   EXPECT_EQ(files().size(), 2U) << "the two that were used longest ago";
   EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U);
+}
+
+TEST_F(KeptTexts, NoMoreIsCopiedForOneRequestThanDelaysOthersALittle) {
+  keep(text(200, 1));
+  stop();
+  most_copied_at_once_ = size_of_one() + size_of_one() / 2;
+  start();
+  for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
+  auto live = take(text(2 * kBlock, 9));
+  settle();
+  EXPECT_EQ(files().size(), 2U) << "one of the two that went";
+  live.reset();
+  // The next request may do so again.
+  live = take(text(4 * kBlock, 9));
+  settle();
+  EXPECT_EQ(files().size(), 3U);
 }
 
 TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {

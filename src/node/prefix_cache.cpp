@@ -93,6 +93,7 @@ Result<std::shared_ptr<Workspace>> PrefixCache::reserve(std::uint32_t tokens) {
 
 // Where all of the kept texts would not be enough, none is given up.
 Result<void> PrefixCache::check_room(std::uint32_t tokens) {
+  if (disk_ != nullptr) disk_->begin_copies();
   if (engine_.free_cells() + cells() >= tokens) return {};
   TRY(engine_.reserve(tokens));
   return {};
