@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <format>
+#include <system_error>
 #include <utility>
 
 #include "base/clock.h"
@@ -30,26 +31,37 @@ struct ListedFile {
   std::filesystem::file_time_type used_at;
 };
 
+// As far as the folder can be read, which is in the log; one that is not there has none.
+void for_each_entry(const std::filesystem::path& folder,
+                    const std::function<void(const std::filesystem::directory_entry&)>& visit) {
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  // Not by a range: its step throws.
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) visit(*entry);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    log::warning("{}: its kept texts cannot be listed: {}", folder.string(), error.message());
+  }
+}
+
 // Files of ours alone, by their folders' and their own names; `on_part` gets those that are half written.
 std::vector<ListedFile> list_kept_files(const std::filesystem::path& folder,
                                         const std::function<void(const std::filesystem::path&)>& on_part) {
   std::vector<ListedFile> files;
-  std::error_code error;
-  for (const auto& of_model : std::filesystem::directory_iterator(folder, error)) {
+  for_each_entry(folder, [&](const auto& of_model) {
     const auto digest = Sha256::parse(of_model.path().filename().string());
     std::error_code unknown;
-    if (!digest || !std::filesystem::is_directory(of_model.symlink_status(unknown))) continue;
-    for (const auto& entry : std::filesystem::directory_iterator(of_model.path(), unknown)) {
+    if (!digest || !std::filesystem::is_directory(of_model.symlink_status(unknown))) return;
+    for_each_entry(of_model.path(), [&](const auto& entry) {
       const std::string name = entry.path().filename().string();
       std::error_code gone;
-      if (!std::filesystem::is_regular_file(entry.symlink_status(gone))) continue;
+      if (!std::filesystem::is_regular_file(entry.symlink_status(gone))) return;
       if (is_part_of_kept_file(name)) on_part(entry.path());
-      if (!is_kept_file_name(name)) continue;
+      if (!is_kept_file_name(name)) return;
       ListedFile file{.path = entry.path(), .model = *digest, .bytes = entry.file_size(gone), .used_at = {}};
       if (!gone) file.used_at = entry.last_write_time(gone);
       if (!gone) files.push_back(std::move(file));
-    }
-  }
+    });
+  });
   return files;
 }
 

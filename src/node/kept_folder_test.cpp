@@ -63,7 +63,7 @@ class KeptTexts : public PrefixFixture {
     EXPECT_TRUE(cache_->knows_disk());
   }
   void stop() {
-    if (cache_) cache_->write_all(now() + std::chrono::minutes(1)).wait();
+    if (cache_ != nullptr) cache_->write_all(now() + std::chrono::minutes(1)).wait();
     cache_.reset();
     folder_.reset();
   }
@@ -503,6 +503,19 @@ TEST_F(KeptTexts, AFileThatCannotBeReadForNowStays) {
   stop();
   start();
   EXPECT_EQ(take_from_disk(text(101))->held().tokens, 100U);
+}
+
+TEST_F(KeptTexts, AFolderThatCannotBeListedIsInTheLog) {
+  keep(text(100));
+  stop();
+  testing::internal::CaptureStderr();
+  {
+    const NoMoreFiles none;
+    open_folder();
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(log.contains("cannot be listed: Too many open files")) << log;
+  EXPECT_EQ(files().size(), 1U);
 }
 
 TEST_F(KeptTexts, AFileStaysThoughItsRowsCouldNotBeTaken) {
