@@ -70,11 +70,9 @@ bool LoadedModel::is_reading_back(const RequestOptions& options, std::shared_ptr
   open.chunk_tokens = options.chunk_tokens;
   open.codec = options.codec;
   open.hidden = options.hidden;
-  PrefixNeed need{.tokens = static_cast<std::uint32_t>(options.prompt.size()) + options.max_new_tokens,
-                  .layers = {0, host_->widths.layers()},
-                  .origin = origin_of(open)};
-  need.exactly = options.determinism == handoff::Determinism::kDeterministic;
-  if (need.exactly) need.grid = options.chunk_tokens;
+  open.determinism = options.determinism;
+  const PrefixNeed need = prefix_need(open, static_cast<std::uint32_t>(options.prompt.size()) + options.max_new_tokens,
+                                      {0, host_->widths.layers()});
   reading = prefix_cache_->read_back(need, options.prompt, hold(), host_->surroundings.now());
   if (!reading->ended) end_late_readings();
   return !reading->ended;
