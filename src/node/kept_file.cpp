@@ -154,8 +154,8 @@ class KeptFileReader {
     if (!file.is_open()) return system_error("open", path);
     struct stat status{};
     if (::fstat(file.number(), &status) != 0) return system_error("inspect", path);
-    if (!S_ISREG(status.st_mode)) return unusable("it is no file");
-    return KeptFileReader(std::move(file), static_cast<std::uint64_t>(status.st_size));
+    if (!S_ISREG(status.st_mode)) return fail(ErrorCode::kCorrupt, "it is no file", path.string());
+    return KeptFileReader(path, std::move(file), static_cast<std::uint64_t>(status.st_size));
   }
 
   std::uint64_t size() const { return size_; }
@@ -164,15 +164,17 @@ class KeptFileReader {
     while (!into.empty()) {
       const ssize_t count = ::read(file_.number(), into.data(), into.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return system_error("read");
-      if (count == 0) return unusable("it ends too early");
+      if (count < 0) return system_error("read", path_);
+      if (count == 0) return fail(ErrorCode::kCorrupt, "it ends too early", path_.string());
       into = into.subspan(static_cast<std::size_t>(count));
     }
     return {};
   }
 
  private:
-  KeptFileReader(Descriptor file, std::uint64_t size) : file_(std::move(file)), size_(size) {}
+  KeptFileReader(std::filesystem::path path, Descriptor file, std::uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  std::filesystem::path path_;  // for errors
   Descriptor file_;
   std::uint64_t size_;
 };
@@ -419,9 +421,8 @@ Result<KeptHeader> parse_kept_header(const KeptShape& shape, ByteSpan bytes, std
 }
 
 Result<KeptHeader> read_kept_header(const std::filesystem::path& path, const KeptShape& shape) {
-  auto file = KeptFileReader::open(path);
-  if (!file) return in_file(path, std::unexpected(file.error()));
-  return in_file(path, read_header(*file, shape));
+  KeptFileReader file = TRY(KeptFileReader::open(path));
+  return in_file(path, read_header(file, shape));
 }
 
 Result<void> read_kept_rows(const std::filesystem::path& path, const KeptShape& shape, const KeptHeader& header,

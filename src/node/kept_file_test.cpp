@@ -93,6 +93,14 @@ class KeptFile : public testing::Test {
   std::shared_ptr<Workspace> workspace_;
 };
 
+TEST_F(KeptFile, WhatIsWrongIsSaidWithTheFilesName) {
+  const std::filesystem::path folder = file_.parent_path() / "a-folder.kept";
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  const auto take = [](const KeptPiece&, ByteSpan) { return Result<void>(); };
+  EXPECT_EQ(read_kept_header(folder, shape_).error().to_string(), folder.string() + ": it is no file");
+  EXPECT_EQ(read_kept_rows(folder, shape_, header_, take).error().to_string(), folder.string() + ": it is no file");
+}
+
 TEST_F(KeptFile, GivesBackWhatWasWritten) {
   // Rows of everything; of windows; states; latent rows.
   for (const std::string model :
