@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -16,6 +17,9 @@ namespace baton {
 // with the path.
 class AtomicFile {
  public:
+  // Whether a file of that name is what some process writes to, or was, in place of a neighbour called `name`.
+  static bool is_temporary_of(std::string_view name, std::string_view temporary);
+
   static Result<AtomicFile> create(const std::filesystem::path& path, unsigned mode = 0644);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;

@@ -322,9 +322,8 @@ bool is_kept_file_name(std::string_view name) {
 }
 
 bool is_part_of_kept_file(std::string_view name) {
-  const std::size_t length = kKeptNameDigits + kKeptEnding.size();
-  return name.size() > length && is_kept_file_name(name.substr(0, length)) && name[length] == '.' &&
-         name.ends_with(".part");
+  const std::string_view whole = name.substr(0, kKeptNameDigits + kKeptEnding.size());
+  return is_kept_file_name(whole) && AtomicFile::is_temporary_of(whole, name);
 }
 
 Result<void> copy_from(engine::Engine& engine, Workspace& workspace, const KeptHeader& header, const KeptPiece& piece,

@@ -7,13 +7,26 @@
 
 namespace baton::node {
 
+namespace {
+
+// How much of what a text has in common with a prompt the request can go on behind; 0 for nothing. `last_position` is
+// the last one not above a limit from which the text's layers can go on.
+template <typename LastPosition>
+std::uint32_t usable_position(const PrefixNeed& need, const KeptText& text, std::uint32_t common,
+                              const LastPosition& last_position) {
+  if (need.exactly) common = std::min(common, text.exact_tokens);
+  const std::uint32_t position = last_position(common / need.grid * need.grid);
+  return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
+}
+
+}  // namespace
+
 std::string shape_of_chunks(std::uint32_t chunk_tokens) { return std::to_string(chunk_tokens); }
 
 std::uint32_t PrefixCache::usable(const PrefixNeed& need, const Entry& entry, std::uint32_t common) const {
-  if (need.exactly) common = std::min(common, entry.text.exact_tokens);
-  const std::uint32_t position =
-      entry.workspace->last_position_to_continue(need.layers, common / need.grid * need.grid);
-  return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
+  return usable_position(need, entry.text, common, [&](std::uint32_t limit) {
+    return entry.workspace->last_position_to_continue(need.layers, limit);
+  });
 }
 
 std::uint32_t PrefixCache::longest_usable(const PrefixNeed& need, std::span<const Token> tokens) const {
@@ -176,10 +189,9 @@ std::shared_ptr<const ReadingBack> PrefixCache::read_back(const PrefixNeed& need
   const auto before_last = prompt.first(prompt.size() - 1);
   const auto wanted = [&](const KeptHeader& header) -> std::uint32_t {
     if (!suits(need, header.text)) return 0;
-    std::uint32_t common = common_length(header.text.tokens, before_last);
-    if (need.exactly) common = std::min(common, header.text.exact_tokens);
-    const std::uint32_t position = last_position_to_continue(header, common / need.grid * need.grid);
-    return position % need.grid == 0 && position >= kLeastPrefixTokens ? position : 0;
+    const std::uint32_t common = common_length(header.text.tokens, before_last);
+    return usable_position(need, header.text, common,
+                           [&](std::uint32_t limit) { return last_position_to_continue(header, limit); });
   };
   const auto found = disk_ && !reads_late_ ? disk_->find(wanted, longest_usable(need, before_last)) : std::nullopt;
   if (!found || !check_room(need.tokens)) return reading;
