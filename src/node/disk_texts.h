@@ -107,7 +107,7 @@ class DiskTexts {
   // meanwhile.
   std::unique_ptr<LentRows> read(const Find& found, std::shared_ptr<Workspace> workspace, Done done);
 
-  std::shared_future<void> when_quiet() { return folder_->when_quiet(); }
+  std::shared_future<void> when_written() { return folder_->when_written(); }
 
  private:
   // The one that has all of the text; null where there is none.

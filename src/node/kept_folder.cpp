@@ -402,6 +402,12 @@ void KeptFolder::on_read(std::list<File>::iterator file, double took_s, const Re
   if (file->bytes >= kLeastTimedBytes && took_s > 0) read_rate_ = static_cast<double>(file->bytes) / took_s;
 }
 
+std::shared_future<void> KeptFolder::when_written() {
+  const auto written = std::make_shared<std::promise<void>>();
+  writing_.submit([written] { written->set_value(); });
+  return written->get_future().share();
+}
+
 std::shared_future<void> KeptFolder::when_quiet() {
   const auto quiet = std::make_shared<std::promise<void>>();
   // One thread after the other.

@@ -77,7 +77,9 @@ class KeptFolder : public std::enable_shared_from_this<KeptFolder> {
 
   // Bytes a second, as measured last; nothing before.
   std::optional<double> read_rate() const { return read_rate_ ? read_rate_ : write_rate_; }
-  // When all reading and writing that was asked for is over.
+  // When all writing that was asked for is over.
+  std::shared_future<void> when_written();
+  // And all reading, too.
   std::shared_future<void> when_quiet();
 
  private:

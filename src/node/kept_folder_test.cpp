@@ -221,6 +221,22 @@ TEST_F(KeptTexts, WhatIsNotWrittenInTimeIsGivenUpThoughTheDiskHangs) {
   EXPECT_EQ(files().size(), 1U) << "the one that was under way";
 }
 
+TEST_F(KeptTexts, TheEndDoesNotWaitForADiskThatDoesNotRead) {
+  keep(text(200, 1));
+  stop();
+  start();
+  auto disk = begin_reading();
+  const auto reading = read_back(text(201, 1));
+  keep(text(200, 2));
+  const TimePoint began = now();
+  cache_->write_all(began + std::chrono::minutes(1)).wait();
+  EXPECT_LT(now() - began, std::chrono::seconds(50));
+  EXPECT_TRUE(reading->ended);
+  EXPECT_EQ(files().size(), 2U);
+  disk.set_value();
+  settle();
+}
+
 TEST_F(KeptTexts, OneWhoseFileHasGoneIsWrittenAgain) {
   for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
   cache_->write_ahead();

@@ -290,7 +290,7 @@ LastWrites PrefixCache::write_all(TimePoint until) {
     if (auto lent = disk_->write(entry.held(), [](const Result<void>&) {})) rows.push_back(std::move(lent));
   }
   entries_.clear();
-  return {disk_->when_quiet(), std::move(rows), until};
+  return {disk_->when_written(), std::move(rows), until};
 }
 
 std::uint32_t PrefixCache::cells() {
