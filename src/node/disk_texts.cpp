@@ -37,7 +37,7 @@ DiskTexts::DiskTexts(std::shared_ptr<KeptFolder> folder, engine::Engine& engine,
                      double prefill_tokens_per_s, std::uint64_t most_copied_at_once)
     : folder_(std::move(folder)),
       engine_(engine),
-      shape_(std::make_shared<const KeptShape>(KeptShape::of(engine, model))),
+      shape_(std::make_shared<const KeptShape>(kept_shape(engine, model))),
       prefill_tokens_per_s_(prefill_tokens_per_s),
       most_copied_at_once_(most_copied_at_once) {
   folder_->look_up(shape_);

@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "node/kept_folder.h"
+#include "node/kept_rows.h"
 
 namespace baton::node {
 

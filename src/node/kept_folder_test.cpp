@@ -91,7 +91,7 @@ class KeptTexts : public PrefixFixture {
 
   // A text on its way from disk, which waits at its first piece, and all others behind it.
   std::promise<void> begin_reading() {
-    const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+    const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
     std::promise<void> go_on;
     TakePiece take = [may_go_on = go_on.get_future().share()](const KeptPiece&, ByteSpan) {
       may_go_on.wait();
@@ -108,7 +108,7 @@ class KeptTexts : public PrefixFixture {
     std::shared_ptr<std::optional<Result<void>>> result = std::make_shared<std::optional<Result<void>>>();
   };
   SlowWriting begin_writing(const std::vector<Token>& tokens, KeptFolder::UsedAt used_at) {
-    const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+    const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
     SlowWriting writing{.name = kept_file_name({tokens, all(), {}, 0})};
     FillPiece fill = [may_go_on = writing.go_on->get_future().share()](const KeptPiece&, std::span<std::byte>) {
       may_go_on.wait();
@@ -538,7 +538,7 @@ TEST_F(KeptTexts, AFileStaysThoughItsRowsCouldNotBeTaken) {
   keep(text(100));
   stop();
   start();
-  const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+  const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
   const auto take_nothing = [](const KeptPiece&, ByteSpan) { return fail(ErrorCode::kCorrupt, "the device is ill"); };
   ASSERT_TRUE(folder_->read(shape, folder_->texts_of(digest_).front()->name, take_nothing, [](const auto&) {}));
   settle();
@@ -656,7 +656,7 @@ TEST_F(KeptTexts, OneThatGoesWhileItIsReadIsReadToItsEnd) {
   keep(text(900));
   stop();
   start();
-  const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
+  const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
   std::promise<void> begun;
   std::promise<void> removed;
   std::size_t pieces = 0;
