@@ -5,23 +5,15 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <csignal>
 #include <fstream>
-#include <future>
-#include <optional>
-#include <thread>
 
-#include "base/temporary_folder.h"
-#include "net/event_loop.h"
-#include "node/prefix_fixture.h"
+#include "node/kept_texts_fixture.h"
 
 namespace baton::node {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30U;
 
 // While it lives, no file can be opened.
 class NoMoreFiles {
@@ -38,105 +30,6 @@ class NoMoreFiles {
 
  private:
   struct rlimit before_{};
-};
-
-class KeptTexts : public PrefixFixture {
- protected:
-  void SetUp() override {
-    make_engine("golden/llama-dense");
-    start();
-  }
-  void TearDown() override { stop(); }
-
-  // As a node that starts, and one that ends.
-  void start(std::uint64_t most_bytes = kPlenty, double prefill_tokens_per_s = 0) {
-    open_folder(most_bytes);
-    look_up(prefill_tokens_per_s);
-  }
-  void open_folder(std::uint64_t most_bytes = kPlenty) {
-    folder_ = KeptFolder::open(path_, most_bytes, [&](net::Task task) { loop_->post(std::move(task)); }).value();
-  }
-  void look_up(double prefill_tokens_per_s = 0) {
-    cache_ = std::make_shared<PrefixCache>(
-        *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s, most_copied_at_once_));
-    settle();
-    EXPECT_TRUE(cache_->knows_disk());
-  }
-  void stop() {
-    if (cache_ != nullptr) cache_->write_all(now() + std::chrono::minutes(1)).wait();
-    cache_.reset();
-    folder_.reset();
-  }
-  // Until nothing is read or written any more, and everybody knows.
-  void settle() {
-    folder_->when_quiet().wait();
-    loop_->post([&] { loop_->stop(); });
-    loop_->run();
-  }
-
-  void keep(const std::vector<Token>& tokens) { cache_->keep(workspace_of(tokens), {tokens, all(), {}, 0}); }
-  std::shared_ptr<Workspace> take(const std::vector<Token>& prompt) {
-    return cache_->take(need(static_cast<std::uint32_t>(prompt.size())), prompt).value();
-  }
-  // As a request does, that waits for what is read back.
-  std::shared_ptr<Workspace> take_from_disk(const std::vector<Token>& prompt) {
-    const auto reading = read_back(prompt);
-    settle();
-    EXPECT_TRUE(reading->ended);
-    return take(prompt);
-  }
-  std::shared_ptr<const ReadingBack> read_back(const std::vector<Token>& prompt) {
-    return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr, now());
-  }
-
-  // A text on its way from disk, which waits at its first piece, and all others behind it.
-  std::promise<void> begin_reading() {
-    const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
-    std::promise<void> go_on;
-    TakePiece take = [may_go_on = go_on.get_future().share()](const KeptPiece&, ByteSpan) {
-      may_go_on.wait();
-      return Result<void>();
-    };
-    EXPECT_TRUE(folder_->read(shape, folder_->texts_of(digest_).front()->name, std::move(take), [](const auto&) {}));
-    return go_on;
-  }
-
-  // A text on its way to disk, which waits at its first piece.
-  struct SlowWriting {
-    std::string name;
-    std::shared_ptr<std::promise<void>> go_on = std::make_shared<std::promise<void>>();
-    std::shared_ptr<std::optional<Result<void>>> result = std::make_shared<std::optional<Result<void>>>();
-  };
-  SlowWriting begin_writing(const std::vector<Token>& tokens, KeptFolder::UsedAt used_at) {
-    const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
-    SlowWriting writing{.name = kept_file_name({tokens, all(), {}, 0})};
-    FillPiece fill = [may_go_on = writing.go_on->get_future().share()](const KeptPiece&, std::span<std::byte>) {
-      may_go_on.wait();
-      return Result<void>();
-    };
-    KeptHeader header{.text = {tokens, all(), {}, 0}, .state_positions = {}};
-    folder_->write(shape, std::move(header), used_at, std::move(fill),
-                   [result = writing.result](const Result<void>& written) { *result = written; });
-    return writing;
-  }
-
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
-      if (entry.is_regular_file()) found.push_back(entry.path());
-    }
-    std::ranges::sort(found);
-    return found;
-  }
-  std::uint64_t size_of_one() const { return fs::file_size(files().front()); }
-
-  const TemporaryFolder temporary_ = TemporaryFolder::create("baton-test").value();
-  const fs::path path_ = KeptFolder::path_in(temporary_.path());
-  const Sha256 digest_ = sha256(as_byte_span("model"));
-  std::uint64_t most_copied_at_once_ = DiskTexts::kMostCopiedAtOnce;
-  std::unique_ptr<net::EventLoop> loop_ = net::EventLoop::create().value();
-  std::shared_ptr<KeptFolder> folder_;
-  std::shared_ptr<PrefixCache> cache_;
 };
 
 TEST_F(KeptTexts, AreFoundAgainByTheNextNode) {
@@ -207,34 +100,6 @@ TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
   settle();
   EXPECT_EQ(files().size(), 2U);
   EXPECT_EQ(fs::last_write_time(first), written);
-}
-
-TEST_F(KeptTexts, WhatIsNotWrittenInTimeIsGivenUpThoughTheDiskHangs) {
-  for (const std::uint32_t seed : {1U, 2U}) keep(text(200, seed));
-  const SlowWriting disk = begin_writing(text(200, 9), KeptFolder::UsedAt::clock::now());
-  LastWrites last = cache_->write_all(now() + std::chrono::milliseconds(20));
-  EXPECT_LT(engine_->free_cells(), 4 * kBlock);
-  last.wait();
-  EXPECT_EQ(engine_->free_cells(), 4 * kBlock) << "nobody reads there any more";
-  disk.go_on->set_value();
-  settle();
-  EXPECT_EQ(files().size(), 1U) << "the one that was under way";
-}
-
-TEST_F(KeptTexts, TheEndDoesNotWaitForADiskThatDoesNotRead) {
-  keep(text(200, 1));
-  stop();
-  start();
-  auto disk = begin_reading();
-  const auto reading = read_back(text(201, 1));
-  keep(text(200, 2));
-  const TimePoint began = now();
-  cache_->write_all(began + std::chrono::minutes(1)).wait();
-  EXPECT_LT(now() - began, std::chrono::seconds(50));
-  EXPECT_TRUE(reading->ended);
-  EXPECT_EQ(files().size(), 2U);
-  disk.set_value();
-  settle();
 }
 
 TEST_F(KeptTexts, OneWhoseFileHasGoneIsWrittenAgain) {
@@ -345,50 +210,6 @@ TEST_F(KeptTexts, TheOrderOfTheirUseOutlivesTheNode) {
   for (const std::uint32_t seed : {2U, 3U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
 }
 
-TEST_F(KeptTexts, OneThatIsBeingWrittenGoesForOneThatWasUsedAfterIt) {
-  keep(text(200, 1));
-  stop();
-  const std::uint64_t one = size_of_one();
-  start(one + one / 2);
-  const SlowWriting first = begin_writing(text(200, 2), KeptFolder::UsedAt::clock::now());
-  EXPECT_EQ(folder_->bytes(), one) << "the text that was there has gone for it";
-  const auto later = KeptFolder::UsedAt::clock::now();
-  EXPECT_FALSE(folder_->has_place_for(one, later - std::chrono::hours(1)));
-  ASSERT_TRUE(folder_->has_place_for(one, later));
-  const SlowWriting second = begin_writing(text(200, 3), later);
-  EXPECT_EQ(folder_->bytes(), one);
-  first.go_on->set_value();
-  second.go_on->set_value();
-  settle();
-  EXPECT_EQ((*first.result)->error().code, ErrorCode::kCancelled);
-  EXPECT_TRUE(**second.result);
-  ASSERT_EQ(files().size(), 1U);
-  EXPECT_EQ(files().front().filename().string(), second.name);
-  EXPECT_EQ(folder_->bytes(), one);
-}
-
-TEST_F(KeptTexts, ATextIsListedOnceThoughItIsWrittenTwiceAtOnce) {
-  const SlowWriting first = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
-  const SlowWriting second = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
-  first.go_on->set_value();
-  second.go_on->set_value();
-  settle();
-  EXPECT_TRUE(**second.result);
-  EXPECT_EQ(folder_->texts_of(digest_).size(), 1U);
-  EXPECT_EQ(folder_->bytes(), size_of_one());
-  folder_->forget(digest_);
-  EXPECT_EQ(folder_->bytes(), 0U);
-}
-
-TEST_F(KeptTexts, OneOfARemovedModelIsNotWrittenToItsEnd) {
-  const SlowWriting writing = begin_writing(text(200), KeptFolder::UsedAt::clock::now());
-  folder_->forget(digest_);
-  writing.go_on->set_value();
-  settle();
-  EXPECT_TRUE(files().empty());
-  EXPECT_EQ(folder_->bytes(), 0U);
-}
-
 TEST_F(KeptTexts, AFolderThatIsTooFullAtTheStartIsMadeSmaller) {
   for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
   stop();
@@ -435,59 +256,6 @@ TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
   settle();
   EXPECT_TRUE(fs::is_empty(path_) || files().empty());
   EXPECT_EQ(folder_->bytes(), 0U);
-}
-
-TEST_F(KeptTexts, OneThatIsNotReadInTimeIsGivenUpThoughTheDiskHangs) {
-  keep(text(900));
-  stop();
-  start();
-  auto disk = begin_reading();
-  const auto use = std::make_shared<char>();
-  const auto reading = cache_->read_back(need(901), text(901), use, now());
-  ASSERT_FALSE(reading->ended);
-  EXPECT_EQ(engine_->free_cells(), 0U);
-  const auto until = cache_->end_late_readings(now());
-  ASSERT_TRUE(until);
-  EXPECT_LE(*until - now(), std::chrono::minutes(1)) << "an answer waits twice as long for room";
-  EXPECT_FALSE(reading->ended);
-  EXPECT_FALSE(cache_->end_late_readings(*until));
-  EXPECT_TRUE(reading->ended);
-  EXPECT_EQ(use.use_count(), 1);
-  EXPECT_EQ(engine_->free_cells(), 4 * kBlock) << "there is room to compute it";
-  EXPECT_TRUE(read_back(text(901))->ended) << "nobody else waits for that disk";
-  disk.set_value();
-  settle();
-  EXPECT_EQ(cache_->cells(), 0U) << "it came too late";
-  EXPECT_EQ(take_from_disk(text(901))->held().tokens, 900U) << "now the disk reads again";
-}
-
-TEST_F(KeptTexts, OneThatNobodyWaitsForAnyMoreIsNotRead) {
-  keep(text(900));
-  stop();
-  start();
-  auto disk = begin_reading();
-  auto reading = read_back(text(901));
-  ASSERT_FALSE(reading->ended);
-  reading.reset();
-  EXPECT_EQ(engine_->free_cells(), 4 * kBlock);
-  disk.set_value();
-  settle();
-  EXPECT_EQ(cache_->cells(), 0U);
-  EXPECT_EQ(take_from_disk(text(901))->held().tokens, 900U) << "the file is as good as before";
-}
-
-TEST_F(KeptTexts, NothingIsReadIntoAnEngineThatGoes) {
-  keep(text(900));
-  stop();
-  start();
-  auto disk = begin_reading();
-  const auto reading = read_back(text(901));
-  ASSERT_FALSE(reading->ended);
-  cache_.reset();
-  EXPECT_TRUE(reading->ended);
-  EXPECT_EQ(engine_->free_cells(), 4 * kBlock);
-  disk.set_value();
-  settle();
 }
 
 TEST_F(KeptTexts, AFileThatCannotBeReadForNowStays) {
@@ -650,34 +418,6 @@ TEST_F(KeptTexts, AFullDiskCostsNothingElse) {
   EXPECT_EQ(log.find("cannot be written"), log.rfind("cannot be written")) << "said once: " << log;
   EXPECT_EQ(files().size(), 1U) << "nothing half-written, and what was there is";
   EXPECT_EQ(folder_->bytes(), one);
-}
-
-TEST_F(KeptTexts, OneThatGoesWhileItIsReadIsReadToItsEnd) {
-  keep(text(900));
-  stop();
-  start();
-  const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
-  std::promise<void> begun;
-  std::promise<void> removed;
-  std::size_t pieces = 0;
-  std::optional<Result<void>> result;
-  folder_->read(
-      shape, folder_->texts_of(digest_).front()->name,
-      [&, gone = removed.get_future().share()](const KeptPiece&, ByteSpan) -> Result<void> {
-        if (pieces++ == 0) begun.set_value();
-        gone.wait();
-        return {};
-      },
-      [&](const Result<void>& read) { result = read; });
-  begun.get_future().wait();
-  folder_->forget(digest_);
-  while (!files().empty()) std::this_thread::yield();
-  removed.set_value();
-  settle();
-  ASSERT_TRUE(result);
-  EXPECT_TRUE(*result) << result->error().to_string();
-  EXPECT_GT(pieces, 1U);
-  EXPECT_EQ(folder_->bytes(), 0U);
 }
 
 }  // namespace
