@@ -27,16 +27,6 @@ std::string temporary_name(const std::string& name, unsigned serial) {
   return std::format("{}.{}.{}{}", name, ::getpid(), serial, kTemporaryEnding);
 }
 
-// Whether temporary_name() may have made it from `name`, in some process.
-bool is_temporary_of(std::string_view name, std::string_view temporary) {
-  if (!temporary.starts_with(name) || !temporary.ends_with(kTemporaryEnding)) return false;
-  temporary.remove_prefix(name.size());
-  if (temporary.size() <= kTemporaryEnding.size()) return false;
-  temporary.remove_suffix(kTemporaryEnding.size());
-  const bool is_numbers = temporary.find_first_not_of(".0123456789") == std::string_view::npos;
-  return is_numbers && temporary.front() == '.' && std::ranges::count(temporary, '.') == 2;
-}
-
 // A writer holds a lock on its neighbour until it ends, however it does: what nobody has locked was left by one that
 // was killed. Where the file system has no locks, it stays.
 void remove_left_behind(const std::filesystem::path& path) {
@@ -45,7 +35,7 @@ void remove_left_behind(const std::filesystem::path& path) {
   std::error_code unknown;
   for (auto entry = std::filesystem::directory_iterator(folder, unknown);
        !unknown && entry != std::filesystem::directory_iterator(); entry.increment(unknown)) {
-    if (!is_temporary_of(name, entry->path().filename().string())) continue;
+    if (!AtomicFile::is_temporary_of(name, entry->path().filename().string())) continue;
     const int descriptor = ::open(entry->path().c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (descriptor < 0) continue;
     if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
@@ -67,6 +57,15 @@ int create_locked(const std::filesystem::path& path, unsigned mode) {
 }
 
 }  // namespace
+
+bool AtomicFile::is_temporary_of(std::string_view name, std::string_view temporary) {
+  if (!temporary.starts_with(name) || !temporary.ends_with(kTemporaryEnding)) return false;
+  temporary.remove_prefix(name.size());
+  if (temporary.size() <= kTemporaryEnding.size()) return false;
+  temporary.remove_suffix(kTemporaryEnding.size());
+  const bool is_numbers = temporary.find_first_not_of(".0123456789") == std::string_view::npos;
+  return is_numbers && temporary.front() == '.' && std::ranges::count(temporary, '.') == 2;
+}
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, unsigned mode) {
   std::error_code unknown;
@@ -135,12 +134,17 @@ Result<void> AtomicFile::write(ByteSpan part) {
   return {};
 }
 
+Result<void> AtomicFile::sync() {
+  if (!temporary_.empty() && ::fsync(descriptor_) != 0) return system_error("write", path_);
+  return {};
+}
+
 Result<void> AtomicFile::commit() {
   if (temporary_.empty()) {
     ::close(std::exchange(descriptor_, -1));
     return {};
   }
-  if (::fsync(descriptor_) != 0) return system_error("write", path_);
+  TRY(sync());
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename into place", path_);
   ::close(std::exchange(descriptor_, -1));
   return {};

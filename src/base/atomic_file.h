@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -16,6 +17,9 @@ namespace baton {
 // with the path.
 class AtomicFile {
  public:
+  // Whether a file of that name is what some process writes to, or was, in place of a neighbour called `name`.
+  static bool is_temporary_of(std::string_view name, std::string_view temporary);
+
   static Result<AtomicFile> create(const std::filesystem::path& path, unsigned mode = 0644);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
@@ -24,6 +28,8 @@ class AtomicFile {
   // Takes the room on disk at once where the file system can, so that a full disk shows before the work begins.
   Result<void> reserve(std::uint64_t bytes);
   Result<void> write(ByteSpan part);
+  // What was written so far reaches the disk now, so that commit() has little left to wait for.
+  Result<void> sync();
   // Syncs to disk and renames into place.
   Result<void> commit();
 

@@ -39,6 +39,7 @@ class DialState : public std::enable_shared_from_this<DialState> {
   Transport::OnDialled on_dialled_;  // null once called or cancelled
   Socket socket_;
   Timer deadline_;
+  Lookup lookup_;
   std::vector<Address> addresses_;
   std::size_t next_address_ = 0;
   std::string last_problem_ = "it has no address";
@@ -59,7 +60,7 @@ void DialState::begin(TimePoint deadline) {
 }
 
 void DialState::resolve() {
-  look_up(parts_.loop, peer_.endpoint, [weak = weak_from_this()](Result<std::vector<Address>> found) {
+  lookup_ = look_up(parts_.loop, peer_.endpoint, [weak = weak_from_this()](Result<std::vector<Address>> found) {
     const auto self = weak.lock();
     if (!self || !self->on_dialled_) return;
     if (!found) return self->conclude(std::unexpected(std::move(found).error()));
@@ -99,7 +100,7 @@ void DialState::greet() {
 Error DialState::explain(Error error) const {
   const PeerCheck* check = stream_ ? &stream_->check() : nullptr;
   if (check != nullptr && check->seen && !check->accepted) {
-    error = {ErrorCode::kRefused,
+    error = {ErrorCode::kInvalidArgument,
              std::format("another machine answered: its key is {}, but {} was expected", check->seen->to_string(),
                          peer_.fingerprint.to_string()),
              {}};
@@ -127,6 +128,7 @@ void DialState::conclude(Result<std::shared_ptr<TlsStream>> outcome) {
 void DialState::cancel() {
   on_dialled_ = nullptr;
   deadline_.cancel();
+  lookup_.reset();
   handshake_.reset();
   stream_.reset();
   if (parts_.loop->ended) return;

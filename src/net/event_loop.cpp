@@ -12,6 +12,7 @@
 namespace baton::net {
 
 void EventLoop::Impl::post(Task task) {
+  const std::scoped_lock lock(ending);
   // After the loop's end a task could only wait for ever, perhaps keeping alive what keeps this alive.
   if (ended) return;
   boost::asio::post(context, std::move(task));
@@ -28,7 +29,10 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 EventLoop::EventLoop(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 EventLoop::~EventLoop() {
-  impl_->ended = true;
+  {
+    const std::scoped_lock lock(impl_->ending);
+    impl_->ended = true;
+  }
   impl_->work.reset();
   impl_->context.shutdown();
   for (const auto& resident : std::exchange(impl_->residents, {})) resident->abandon();

@@ -5,6 +5,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -33,6 +34,7 @@ struct EventLoop::Impl : std::enable_shared_from_this<EventLoop::Impl> {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
   std::atomic<std::thread::id> runner;
   std::atomic<bool> ended = false;
+  std::mutex ending;  // between a post of another thread and the loop's end
 
   std::set<std::shared_ptr<Resident>> residents;
 

@@ -22,7 +22,7 @@ constexpr std::size_t kMostLookups = 32;
 struct Waiting {
   std::weak_ptr<EventLoop::Impl> loop;
   std::uint16_t port = 0;
-  std::shared_ptr<OnAddresses> done;
+  std::weak_ptr<OnAddresses> done;  // gone with whoever asked
 };
 
 struct Lookups {
@@ -59,7 +59,9 @@ void tell(const Waiting& waiting, Result<std::vector<Address>> addresses) {
     for (Address& address : *addresses) address.port(waiting.port);
   }
   if (const LoopHandle loop = waiting.loop.lock()) {
-    loop->post([done = waiting.done, addresses = std::move(addresses)]() mutable { (*done)(std::move(addresses)); });
+    loop->post([asked = waiting.done, addresses = std::move(addresses)]() mutable {
+      if (const Lookup done = asked.lock()) (*done)(std::move(addresses));
+    });
   }
 }
 
@@ -75,16 +77,20 @@ void look_up_and_tell(const std::string& name) {
 
 }  // namespace
 
-void look_up(const LoopHandle& loop, const Endpoint& endpoint, OnAddresses done) {
-  const Waiting waiting{loop, endpoint.port, std::make_shared<OnAddresses>(std::move(done))};
+Lookup look_up(const LoopHandle& loop, const Endpoint& endpoint, OnAddresses done) {
+  auto lookup = std::make_shared<OnAddresses>(std::move(done));
+  const Waiting waiting{loop, endpoint.port, lookup};
   const std::scoped_lock lock(lookups().mutex);
   auto& by_name = lookups().by_name;
   if (const auto found = by_name.find(endpoint.host); found != by_name.end()) {
+    // Who dials again and again while a name server is silent waits once.
+    std::erase_if(found->second, [](const Waiting& other) { return other.done.expired() || other.loop.expired(); });
     found->second.push_back(waiting);
-    return;
+    return lookup;
   }
   if (by_name.size() == kMostLookups) {
-    return tell(waiting, fail(ErrorCode::kNoCapacity, "too many host names are being looked up"));
+    tell(waiting, fail(ErrorCode::kNoCapacity, "too many host names are being looked up"));
+    return lookup;
   }
   try {
     by_name[endpoint.host].push_back(waiting);
@@ -93,6 +99,13 @@ void look_up(const LoopHandle& loop, const Endpoint& endpoint, OnAddresses done)
     by_name.erase(endpoint.host);
     tell(waiting, fail(ErrorCode::kNoCapacity, std::format("cannot look up the host: {}", error.what())));
   }
+  return lookup;
+}
+
+std::size_t waiting_for(const std::string& host) {
+  const std::scoped_lock lock(lookups().mutex);
+  const auto found = lookups().by_name.find(host);
+  return found == lookups().by_name.end() ? 0 : found->second.size();
 }
 
 }  // namespace baton::net

@@ -3,7 +3,9 @@
 // loop's end.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,8 +17,13 @@ namespace baton::net {
 
 using OnAddresses = std::move_only_function<void(Result<std::vector<Address>>)>;
 
-// Calls back on the loop, never from inside this call, unless the loop has ended by then. Who asks for a name that is
-// being looked up waits for the same answer. Errors: kNotFound; kNoCapacity where too many names are being looked up.
-void look_up(const LoopHandle& loop, const Endpoint& endpoint, OnAddresses done);
+// Calls back on the loop, never from inside this call, for as long as what it returns is held and the loop has not
+// ended; `done` goes with what it returns. Who asks for a name that is being looked up waits for the same answer.
+// Errors: kNotFound; kNoCapacity where too many names are being looked up.
+using Lookup = std::shared_ptr<OnAddresses>;
+[[nodiscard]] Lookup look_up(const LoopHandle& loop, const Endpoint& endpoint, OnAddresses done);
+
+// For tests: how many wait for that name, whether they still want it or not.
+std::size_t waiting_for(const std::string& host);
 
 }  // namespace baton::net

@@ -57,8 +57,9 @@ class Transport {
                                                    OnAccept on_accept) = 0;
 
   // Calls back once, on the loop's thread: with a connection whose peer has proved to hold the key of that fingerprint
-  // and has accepted ours, or with kRefused (it did not, or someone else answered), kUnavailable (nobody there),
-  // kTimeout, kNotFound (no such host name), kUnsupported (it does not speak that protocol).
+  // and has accepted ours, or with kRefused (it did not accept ours, and nothing else), kInvalidArgument (a machine
+  // with another key answered), kUnavailable (nobody there), kTimeout, kNotFound (no such host name), kUnsupported (it
+  // does not speak that protocol).
   [[nodiscard]] virtual std::unique_ptr<Dial> dial(const PeerAddress& peer, Protocol protocol, TimePoint deadline,
                                                    OnDialled on_dialled) = 0;
   [[nodiscard]] std::unique_ptr<Dial> dial(const PeerAddress& peer, TimePoint deadline, OnDialled on_dialled) {

@@ -409,7 +409,7 @@ TEST(Dial, RefusesAPeerWithAnotherKeyAndNamesBoth) {
   peer.fingerprint = left.identity.fingerprint();
   const auto connection = left.dial(peer);
   ASSERT_FALSE(connection);
-  EXPECT_EQ(connection.error().code, ErrorCode::kRefused);
+  EXPECT_EQ(connection.error().code, ErrorCode::kInvalidArgument);
   EXPECT_NE(connection.error().message.find(right.identity.fingerprint().to_string()), std::string::npos);
   EXPECT_NE(connection.error().message.find(left.identity.fingerprint().to_string()), std::string::npos);
   EXPECT_TRUE(right.accepted.empty());

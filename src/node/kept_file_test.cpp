@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/temporary_folder.h"
 #include "engine/test_model.h"
+#include "node/kept_rows.h"
 
 namespace baton::node {
 namespace {
@@ -29,7 +30,7 @@ class KeptFile : public testing::Test {
     options.max_chunk_tokens = 128;
     options.sequences = 3;
     engine_ = engine::test::make_engine(engine::test::reference_model(model), options);
-    shape_ = KeptShape::of(*engine_, sha256(as_byte_span(model)));
+    shape_ = kept_shape(*engine_, sha256(as_byte_span(model)));
     workspace_ = make_workspace();
     KeptText text{.tokens = engine::test::some_tokens(*engine_, tokens),
                   .layers = {0, engine_->shape().layer_count},
@@ -92,6 +93,14 @@ class KeptFile : public testing::Test {
   KeptHeader header_;
   std::shared_ptr<Workspace> workspace_;
 };
+
+TEST_F(KeptFile, WhatIsWrongIsSaidWithTheFilesName) {
+  const std::filesystem::path folder = file_.parent_path() / "a-folder.kept";
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  const auto take = [](const KeptPiece&, ByteSpan) { return Result<void>(); };
+  EXPECT_EQ(read_kept_header(folder, shape_).error().to_string(), folder.string() + ": it is no file");
+  EXPECT_EQ(read_kept_rows(folder, shape_, header_, take).error().to_string(), folder.string() + ": it is no file");
+}
 
 TEST_F(KeptFile, GivesBackWhatWasWritten) {
   // Rows of everything; of windows; states; latent rows.

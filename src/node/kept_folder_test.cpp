@@ -5,83 +5,31 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <csignal>
 #include <fstream>
-#include <future>
-#include <optional>
-#include <thread>
 
-#include "base/temporary_folder.h"
-#include "net/event_loop.h"
-#include "node/prefix_fixture.h"
+#include "node/kept_texts_fixture.h"
 
 namespace baton::node {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30U;
+// While it lives, no file can be opened.
+class NoMoreFiles {
+ public:
+  NoMoreFiles() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    struct rlimit none = before_;
+    none.rlim_cur = 0;
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoMoreFiles() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+  NoMoreFiles(const NoMoreFiles&) = delete;
+  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
 
-class KeptTexts : public PrefixFixture {
- protected:
-  void SetUp() override {
-    make_engine("golden/llama-dense");
-    start();
-  }
-  void TearDown() override { stop(); }
-
-  // As a node that starts, and one that ends.
-  void start(std::uint64_t most_bytes = kPlenty, double prefill_tokens_per_s = 0) {
-    folder_ = KeptFolder::open(path_, most_bytes, [&](net::Task task) { loop_->post(std::move(task)); }).value();
-    cache_ = std::make_shared<PrefixCache>(
-        *engine_, std::make_unique<DiskTexts>(folder_, *engine_, digest_, prefill_tokens_per_s));
-    settle();
-    EXPECT_TRUE(cache_->knows_disk());
-  }
-  void stop() {
-    if (cache_) cache_->write_all().wait();
-    cache_.reset();
-    folder_.reset();
-  }
-  // Until nothing is read or written any more, and everybody knows.
-  void settle() {
-    folder_->when_quiet().wait();
-    loop_->post([&] { loop_->stop(); });
-    loop_->run();
-  }
-
-  void keep(const std::vector<Token>& tokens) { cache_->keep(workspace_of(tokens), {tokens, all(), {}, 0}); }
-  std::shared_ptr<Workspace> take(const std::vector<Token>& prompt) {
-    return cache_->take(need(static_cast<std::uint32_t>(prompt.size())), prompt).value();
-  }
-  // As a request does, that waits for what is read back.
-  std::shared_ptr<Workspace> take_from_disk(const std::vector<Token>& prompt) {
-    const auto reading = read_back(prompt);
-    settle();
-    EXPECT_TRUE(reading->ended);
-    return take(prompt);
-  }
-  std::shared_ptr<const ReadingBack> read_back(const std::vector<Token>& prompt) {
-    return cache_->read_back(need(static_cast<std::uint32_t>(prompt.size())), prompt, nullptr);
-  }
-
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
-      if (entry.is_regular_file()) found.push_back(entry.path());
-    }
-    std::ranges::sort(found);
-    return found;
-  }
-  std::uint64_t size_of_one() const { return fs::file_size(files().front()); }
-
-  const TemporaryFolder temporary_ = TemporaryFolder::create("baton-test").value();
-  const fs::path path_ = KeptFolder::path_in(temporary_.path());
-  const Sha256 digest_ = sha256(as_byte_span("model"));
-  std::unique_ptr<net::EventLoop> loop_ = net::EventLoop::create().value();
-  std::shared_ptr<KeptFolder> folder_;
-  std::shared_ptr<PrefixCache> cache_;
+ private:
+  struct rlimit before_{};
 };
 
 TEST_F(KeptTexts, AreFoundAgainByTheNextNode) {
@@ -116,6 +64,22 @@ TEST_F(KeptTexts, GoToDiskWhenTheirCellsAreNeeded) {
   EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U);
 }
 
+TEST_F(KeptTexts, NoMoreIsCopiedForOneRequestThanDelaysOthersALittle) {
+  keep(text(200, 1));
+  stop();
+  most_copied_at_once_ = size_of_one() + size_of_one() / 2;
+  start();
+  for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
+  auto live = take(text(2 * kBlock, 9));
+  settle();
+  EXPECT_EQ(files().size(), 2U) << "one of the two that went";
+  live.reset();
+  // The next request may do so again.
+  live = take(text(4 * kBlock, 9));
+  settle();
+  EXPECT_EQ(files().size(), 3U);
+}
+
 TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
   keep(text(200, 1));
   keep(text(200, 2));
@@ -136,6 +100,36 @@ TEST_F(KeptTexts, AreWrittenAheadWhileLittleIsFree) {
   settle();
   EXPECT_EQ(files().size(), 2U);
   EXPECT_EQ(fs::last_write_time(first), written);
+}
+
+TEST_F(KeptTexts, OneWhoseFileHasGoneIsWrittenAgain) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  cache_->write_ahead();
+  settle();
+  ASSERT_EQ(files().size(), 1U);
+  // As another model's texts do that were used later.
+  folder_->forget(digest_);
+  stop();
+  EXPECT_EQ(files().size(), 3U);
+  start();
+  for (const std::uint32_t seed : {1U, 2U, 3U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, WhatIsUsedInMemoryIsUsedOnDisk) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start();
+  auto first = take_from_disk(text(201, 1));
+  ASSERT_EQ(first->held().tokens, 200U);
+  cache_->keep(std::move(first), {text(200, 1), all(), {}, 0});
+  for (const std::uint32_t seed : {2U, 3U}) ASSERT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U);
+  // Its file is the one that was read first; from here on nothing is read.
+  ASSERT_EQ(take(text(201, 1))->held().tokens, 200U);
+  settle();
+  stop();
+  start(one);
+  EXPECT_EQ(take_from_disk(text(201, 1))->held().tokens, 200U) << "it stayed";
 }
 
 TEST_F(KeptTexts, AreTakenAlsoWhileTheyAreBeingWritten) {
@@ -168,6 +162,7 @@ TEST_F(KeptTexts, WhatWasReadBackIsNotWrittenAgain) {
   start();
   auto workspace = take_from_disk(text(101));
   cache_->keep(std::move(workspace), {text(100), all(), {}, 0});
+  settle();
   const auto used = fs::last_write_time(files().front());
   EXPECT_GE(used, written);
   stop();
@@ -191,6 +186,28 @@ TEST_F(KeptTexts, WhatWasUsedLongestAgoGoesWhenTheSizeIsReached) {
   EXPECT_LE(folder_->bytes(), 3 * one + one / 2);
   EXPECT_TRUE(read_back(text(201, 2))->ended) << "that one went";
   for (const std::uint32_t seed : {1U, 3U, 4U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, OnlyWhatWasUsedLastIsWrittenWhereThereIsNoRoomForMore) {
+  keep(text(200, 1));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(2 * one + one / 2);
+  for (const std::uint32_t seed : {2U, 3U, 4U}) keep(text(200, seed));
+  stop();
+  EXPECT_EQ(files().size(), 2U) << "no more than there is room for, not even for a moment";
+  start(2 * one + one / 2);
+  for (const std::uint32_t seed : {1U, 2U}) EXPECT_TRUE(read_back(text(201, seed))->ended) << seed;
+  for (const std::uint32_t seed : {3U, 4U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
+}
+
+TEST_F(KeptTexts, TheOrderOfTheirUseOutlivesTheNode) {
+  for (const std::uint32_t seed : {1U, 2U, 3U}) keep(text(200, seed));
+  stop();
+  const std::uint64_t one = size_of_one();
+  start(2 * one + one / 2);
+  EXPECT_TRUE(read_back(text(201, 1))->ended) << "what was used longest ago went";
+  for (const std::uint32_t seed : {2U, 3U}) EXPECT_EQ(take_from_disk(text(201, seed))->held().tokens, 200U) << seed;
 }
 
 TEST_F(KeptTexts, AFolderThatIsTooFullAtTheStartIsMadeSmaller) {
@@ -219,7 +236,6 @@ TEST_F(KeptTexts, AreReadOnlyWhereThatIsFasterThanComputing) {
     EXPECT_EQ(folder_->read_rate().has_value(), size_of_one() >= (1U << 20U));
     const bool computes = folder_->read_rate() && tokens_per_s > 1;
     EXPECT_EQ(take_from_disk(text(901))->held().tokens, computes ? 0U : 900U) << tokens_per_s;
-    cache_->write_all().wait();
     stop();
   }
 }
@@ -240,6 +256,61 @@ TEST_F(KeptTexts, ABrokenFileIsRemovedAndTheTextComputed) {
   settle();
   EXPECT_TRUE(fs::is_empty(path_) || files().empty());
   EXPECT_EQ(folder_->bytes(), 0U);
+}
+
+TEST_F(KeptTexts, AFileThatCannotBeReadForNowStays) {
+  for (const std::uint32_t seed : {0U, 7U}) keep(text(100, seed));
+  stop();
+  open_folder();
+  testing::internal::CaptureStderr();
+  {
+    const NoMoreFiles none;
+    look_up();
+  }
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 0U) << "it was not looked at";
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(log.contains("cannot be read for now")) << log;
+  EXPECT_EQ(log.find("cannot be read"), log.rfind("cannot be read")) << "said once: " << log;
+  EXPECT_EQ(files().size(), 2U);
+  stop();
+  start();
+  std::shared_ptr<const ReadingBack> reading;
+  {
+    const NoMoreFiles none;
+    reading = read_back(text(101));
+    settle();
+  }
+  EXPECT_TRUE(reading->ended);
+  EXPECT_EQ(files().size(), 2U);
+  EXPECT_EQ(take_from_disk(text(101, 7))->held().tokens, 100U);
+  EXPECT_EQ(folder_->bytes(), 2 * size_of_one());
+  stop();
+  start();
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 100U);
+}
+
+TEST_F(KeptTexts, AFolderThatCannotBeListedIsInTheLog) {
+  keep(text(100));
+  stop();
+  testing::internal::CaptureStderr();
+  {
+    const NoMoreFiles none;
+    open_folder();
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(log.contains("cannot be listed: Too many open files")) << log;
+  EXPECT_EQ(files().size(), 1U);
+}
+
+TEST_F(KeptTexts, AFileStaysThoughItsRowsCouldNotBeTaken) {
+  keep(text(100));
+  stop();
+  start();
+  const auto shape = std::make_shared<const KeptShape>(kept_shape(*engine_, digest_));
+  const auto take_nothing = [](const KeptPiece&, ByteSpan) { return fail(ErrorCode::kCorrupt, "the device is ill"); };
+  ASSERT_TRUE(folder_->read(shape, folder_->texts_of(digest_).front()->name, take_nothing, [](const auto&) {}));
+  settle();
+  EXPECT_EQ(take_from_disk(text(101))->held().tokens, 100U);
 }
 
 TEST_F(KeptTexts, OneThatIsWantedIsNotGivenUpForOneThatGoes) {
@@ -347,34 +418,6 @@ TEST_F(KeptTexts, AFullDiskCostsNothingElse) {
   EXPECT_EQ(log.find("cannot be written"), log.rfind("cannot be written")) << "said once: " << log;
   EXPECT_EQ(files().size(), 1U) << "nothing half-written, and what was there is";
   EXPECT_EQ(folder_->bytes(), one);
-}
-
-TEST_F(KeptTexts, OneThatGoesWhileItIsReadIsReadToItsEnd) {
-  keep(text(900));
-  stop();
-  start();
-  const auto shape = std::make_shared<const KeptShape>(KeptShape::of(*engine_, digest_));
-  std::promise<void> begun;
-  std::promise<void> removed;
-  std::size_t pieces = 0;
-  std::optional<Result<void>> result;
-  folder_->read(
-      shape, folder_->texts_of(digest_).front()->name,
-      [&, gone = removed.get_future().share()](const KeptPiece&, ByteSpan) -> Result<void> {
-        if (pieces++ == 0) begun.set_value();
-        gone.wait();
-        return {};
-      },
-      [&](const Result<void>& read) { result = read; });
-  begun.get_future().wait();
-  folder_->forget(digest_);
-  while (!files().empty()) std::this_thread::yield();
-  removed.set_value();
-  settle();
-  ASSERT_TRUE(result);
-  EXPECT_TRUE(*result) << result->error().to_string();
-  EXPECT_GT(pieces, 1U);
-  EXPECT_EQ(folder_->bytes(), 0U);
 }
 
 }  // namespace

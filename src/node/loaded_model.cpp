@@ -18,7 +18,7 @@ constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
 }  // namespace
 
 LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
-    : parts_(std::move(parts)), fingerprint_(std::move(given.fingerprint)) {
+    : parts_(std::move(parts)), fingerprint_(std::move(given.fingerprint)), late_readings_(given.loop) {
   engine::Executor& executor = *parts_.executor;
   scheduler_ = engine::BatchScheduler::create(
       executor, [&loop = given.loop](net::Task task) { loop.post(std::move(task)); }, given.surroundings.now);
@@ -38,18 +38,22 @@ LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
 
 LoadedModel::~LoadedModel() {
   end_all_work({ErrorCode::kUnavailable, "the node is shutting down", {}});
-  scheduler_->close();
-  if (prefix_cache_ != nullptr) LastWrites(prefix_cache_->write_all()).wait();
-  prefix_cache_.reset();
+  begin_last_writes(now() + kLastWritesTime);
+  parts_.last_writes.wait();
   // Passes under way still use the rest of this.
   parts_.executor.reset();
 }
 
 ModelParts LoadedModel::take_apart() {
-  scheduler_->close();
-  if (prefix_cache_ != nullptr) parts_.last_writes = LastWrites(prefix_cache_->write_all());
-  prefix_cache_.reset();
+  begin_last_writes(now() + kLastWritesTime);
   return std::move(parts_);
+}
+
+void LoadedModel::begin_last_writes(TimePoint until) {
+  scheduler_->close();
+  if (prefix_cache_ == nullptr) return;
+  parts_.last_writes = prefix_cache_->write_all(until);
+  prefix_cache_.reset();
 }
 
 void LoadedModel::write_ahead() {
@@ -66,13 +70,19 @@ bool LoadedModel::is_reading_back(const RequestOptions& options, std::shared_ptr
   open.chunk_tokens = options.chunk_tokens;
   open.codec = options.codec;
   open.hidden = options.hidden;
-  PrefixNeed need{.tokens = static_cast<std::uint32_t>(options.prompt.size()) + options.max_new_tokens,
-                  .layers = {0, host_->widths.layers()},
-                  .origin = origin_of(open)};
-  need.exactly = options.determinism == handoff::Determinism::kDeterministic;
-  if (need.exactly) need.grid = options.chunk_tokens;
-  reading = prefix_cache_->read_back(need, options.prompt, hold());
+  open.determinism = options.determinism;
+  const PrefixNeed need = prefix_need(open, static_cast<std::uint32_t>(options.prompt.size()) + options.max_new_tokens,
+                                      {0, host_->widths.layers()});
+  reading = prefix_cache_->read_back(need, options.prompt, hold(), host_->surroundings.now());
+  if (!reading->ended) end_late_readings();
   return !reading->ended;
+}
+
+void LoadedModel::end_late_readings() {
+  if (prefix_cache_ == nullptr) return;
+  if (const auto next = prefix_cache_->end_late_readings(host_->surroundings.now())) {
+    late_readings_.start(*next, [this] { end_late_readings(); });
+  }
 }
 
 void LoadedModel::end_all_work(const Error& error) {

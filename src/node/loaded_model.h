@@ -2,7 +2,7 @@
 // have opened here. Made by Node::add(), and lives on the loop's thread; the executor computes on its own.
 #pragma once
 
-#include <future>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -19,24 +19,9 @@ namespace baton::node {
 
 enum class KeptPrefixes { kNone, kUntilRoomIsNeeded };
 
-// Kept texts on their way to disk. Whoever destroys it waits for that.
-class LastWrites {
- public:
-  LastWrites() = default;
-  explicit LastWrites(std::shared_future<void> done) : done_(std::move(done)) {}
-  LastWrites(LastWrites&& other) noexcept : done_(std::exchange(other.done_, {})) {}
-  LastWrites& operator=(LastWrites&& other) noexcept {
-    std::swap(done_, other.done_);
-    return *this;
-  }
-  ~LastWrites() { wait(); }
-  void wait() const {
-    if (done_.valid()) done_.wait();
-  }
-
- private:
-  std::shared_future<void> done_;
-};
+// Of the texts that are written when a model is unloaded or its node ends, whichever models it has: service managers
+// wait no longer for the whole process (systemd 90 s).
+inline constexpr Duration kLastWritesTime = std::chrono::seconds(60);
 
 // What a loaded model is made of, and what is left of it.
 struct ModelParts {
@@ -78,7 +63,8 @@ class LoadedModel {
   // How many tokens of a prompt this node still has from an earlier request, and need not read again.
   std::uint32_t kept_tokens(std::span<const Token> prompt) const;
   // Whether the request had better wait: its prompt begins like a text on disk, which is being read back. Ask again
-  // with the same `reading`, null at first; what was read back waits as any kept text does.
+  // with the same `reading`, null at first; what was read back waits as any kept text does. It takes no longer than
+  // about twice what computing it would, and is given up once nobody holds `reading`.
   bool is_reading_back(const RequestOptions& options, std::shared_ptr<const ReadingBack>& reading);
   // Brings kept texts to disk that would go next. Call it now and then.
   void write_ahead();
@@ -115,10 +101,13 @@ class LoadedModel {
   void end_work_with(const std::string& fingerprint, const Error& error);
   // Of one that is not used, whose end this is.
   ModelParts take_apart();
+  // Nobody asks anything of it any more: what it keeps begins to go to disk, and its end waits for that until then.
+  void begin_last_writes(TimePoint until);
 
  private:
   Result<std::shared_ptr<Workspace>> workspace_for(const handoff::Open& open, std::uint32_t tokens);
   void forget_ended_requests();
+  void end_late_readings();
   // This node's session of a request, its own or a peer's; null where there is none yet.
   Result<std::shared_ptr<Session>> known_session(const handoff::Id& request);
   Result<void> check_taken() const;
@@ -128,6 +117,7 @@ class LoadedModel {
   std::shared_ptr<engine::BatchScheduler> scheduler_;
   std::shared_ptr<PrefixCache> prefix_cache_;  // null where nothing is kept
   std::unique_ptr<SessionHost> host_;
+  net::Timer late_readings_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
   std::vector<std::weak_ptr<Guesser>> guessers_;                                       // likewise

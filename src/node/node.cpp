@@ -39,7 +39,12 @@ Node::Node(net::EventLoop& loop, const net::Identity& identity, NodeOptions opti
       transport_(options_.transport),
       quiet_timer_(loop) {}
 
-Node::~Node() { end_all_work(); }
+Node::~Node() {
+  end_all_work();
+  // All at once, as they share the time.
+  const TimePoint until = now() + kLastWritesTime;
+  for (const auto& model : models_) model->begin_last_writes(until);
+}
 
 LoadedModel& Node::add(ModelParts parts) {
   assert(!std::ranges::contains(models_, parts.digest, [](const auto& model) { return model->digest(); }));

@@ -10,6 +10,9 @@ namespace {
 // One core of an old machine without vector instructions for the model's type, its memory shared with others.
 constexpr double kSlowFlopsPerSecond = 10e9;
 constexpr double kSlowBytesPerSecond = 2e9;
+// A piece that was slow for once, such as on a machine that was swapping, counts half of it after 700 more: some tens
+// of chunks.
+constexpr double kRemembered = 0.999;
 
 double slow_machine_s(const model::Cost& cost) {
   return cost.flops / kSlowFlopsPerSecond + cost.bytes / kSlowBytesPerSecond;
@@ -17,14 +20,16 @@ double slow_machine_s(const model::Cost& cost) {
 
 }  // namespace
 
-Duration PassPace::expected(const model::Cost& cost) const {
-  const double seconds = slow_machine_s(cost) * (slowness_ == 0 ? 1 : slowness_);
+Duration PassPace::expected(const model::Cost& cost, Weights weights) const {
+  double seconds = slow_machine_s(cost) * (slowness_ == 0 ? 1 : slowness_);
+  // Four times this is waited for (handoff::Receiver): so a disk of 500 MB/s is no stall.
+  if (weights == Weights::kMayBeCold) seconds = std::max(seconds, cost.bytes / kSlowBytesPerSecond);
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
 void PassPace::note(const model::Cost& cost, Duration took) {
   const double slow_s = slow_machine_s(cost);
-  if (slow_s > 0) slowness_ = std::max(slowness_, std::chrono::duration<double>(took).count() / slow_s);
+  if (slow_s > 0) slowness_ = std::max(slowness_ * kRemembered, std::chrono::duration<double>(took).count() / slow_s);
 }
 
 }  // namespace baton::node

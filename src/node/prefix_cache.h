@@ -7,6 +7,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,9 +19,13 @@
 
 namespace baton::node {
 
-// A text that is being read back from disk, or was.
+// A text that is being read back from disk, or was. Whoever waits for it holds it: once nobody does, it is given up.
 struct ReadingBack {
   bool ended = false;
+  // Of one that has not ended: when it is given up, what it reads into, and what is held meanwhile.
+  TimePoint until = {};
+  std::unique_ptr<LentRows> rows = nullptr;
+  std::shared_ptr<const void> use = nullptr;
 };
 
 // Lives on the loop's thread. The engine must outlive it.
@@ -29,6 +34,9 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Without `disk`, what has to go is gone.
   explicit PrefixCache(engine::Engine& engine, std::unique_ptr<DiskTexts> disk = nullptr)
       : engine_(engine), disk_(std::move(disk)) {}
+  ~PrefixCache() { end_readings(TimePoint::max()); }
+  PrefixCache(const PrefixCache&) = delete;
+  PrefixCache& operator=(const PrefixCache&) = delete;
 
   // Room, and in it the longest beginning of the prompt that is kept (Workspace::held()), but for its last token.
   // kNoCapacity where there is no room, though every kept text went whose cells are not in use.
@@ -51,28 +59,32 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   // Whether it is known by now what is on disk.
   bool knows_disk() const { return disk_ == nullptr || disk_->is_ready(); }
   // Where a text on disk has a longer beginning of the prompt than any here, and reading that is faster than computing
-  // it: reads it back, to be taken when that has ended. `use` is held meanwhile. Where nothing is to be read it has
-  // ended already.
+  // it: reads it back, to be taken when that has ended. `use` is held meanwhile, and the time is now. Where nothing is
+  // to be read it has ended already.
   std::shared_ptr<const ReadingBack> read_back(const PrefixNeed& need, std::span<const Token> prompt,
-                                               std::shared_ptr<const void> use);
+                                               std::shared_ptr<const void> use, TimePoint time);
+  // Gives up what should have been read by that time; until that shows that it was given up, nothing more is read. When
+  // to call it again, if something is still being read.
+  std::optional<TimePoint> end_late_readings(TimePoint time);
   // Writes the text that would go next to disk, unless half of all cells could be had without losing anything. Call it
   // now and then.
   void write_ahead();
-  // Forgets all texts, and writes those that are not on disk yet, but for what a pass or a connection still uses. The
-  // engine must be there until that is over.
-  std::shared_future<void> write_all();
+  // Forgets all texts, and writes those that are not on disk yet, what was used last first and as far as it comes by
+  // that time, but for what a pass or a connection still uses. The engine must be there until that is over.
+  LastWrites write_all(TimePoint until);
 
  private:
-  enum class OnDisk { kNo, kYes, kCannotBe };
   struct Entry {
     KeptText text;
     std::shared_ptr<Workspace> workspace;
+    KeptFolder::UsedAt used_at = KeptFolder::UsedAt::clock::now();
     bool trimmed = false;
-    OnDisk on_disk = OnDisk::kNo;
+    bool cannot_be_written = false;            // ahead of its going
     std::uint64_t writing = 0;                 // the number of its writing
     std::unique_ptr<LentRows> lent = nullptr;  // while it is being written; last: it ends before the rest
     // Else a pass or a connection still uses it.
     bool idle() const { return workspace.use_count() == (lent ? 2 : 1); }
+    DiskTexts::Held held() const { return {text, workspace, used_at}; }
   };
   using Room = Result<std::shared_ptr<Workspace>>;
   // Tokens at the beginning of a text that are wanted.
@@ -80,6 +92,8 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
 
   Room take(const PrefixNeed& need, const Common& common);
   Result<void> check_room(std::uint32_t tokens);
+  // Whether so many tokens have room without giving up that text.
+  bool has_room_beside(const Entry& entry, std::uint32_t tokens);
   std::uint32_t usable(const PrefixNeed& need, const Entry& entry, std::uint32_t common) const;
   std::uint32_t longest_usable(const PrefixNeed& need, std::span<const Token> tokens) const;
   Room fresh(std::uint32_t tokens, const Entry* spared);
@@ -89,13 +103,19 @@ class PrefixCache : public std::enable_shared_from_this<PrefixCache> {
   Room with_room(const std::function<Room()>& attempt, const Entry* spared);
   bool give_up_oldest(const Entry* spared);
   void trim();
-  bool on_disk(Entry& entry) const;
+  void use(std::list<Entry>::iterator entry);
+  bool on_disk(const Entry& entry) const { return disk_ != nullptr && disk_->has(entry.text); }
   void on_written(std::uint64_t writing, const Result<void>& written);
+  void on_read(ReadingBack& reading, KeptText text, const Result<void>& read);
+  // Those whose time is over by then.
+  void end_readings(TimePoint time);
 
   engine::Engine& engine_;
   const std::unique_ptr<DiskTexts> disk_;
   std::list<Entry> entries_;    // used last first
   std::uint64_t writings_ = 0;  // so far
+  std::vector<std::weak_ptr<ReadingBack>> readings_;
+  bool reads_late_ = false;  // what was given up as late is not over on the reading thread
 };
 
 // What decides the last bits of rows that a node computes for a peer.

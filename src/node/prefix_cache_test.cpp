@@ -111,6 +111,15 @@ TEST_F(PrefixCacheTest, AConversationWithTheSameBeginningStays) {
   EXPECT_EQ(held(text(210)), 200U);
 }
 
+TEST_F(PrefixCacheTest, NoOtherGoesForACopyThatFindsNoRoomAllTheSame) {
+  keep(text(2 * kBlock, 1));
+  keep(text(200, 2));
+  // Beside the first there are two blocks, and this takes three.
+  const auto prompt = joined(text(64, 1), text(2 * kBlock, 3));
+  EXPECT_EQ(held(prompt), 64U) << "moved, as it cannot be copied";
+  EXPECT_EQ(cache_->common_tokens(need(1), text(200, 2)), 200U) << "and there is room beside it";
+}
+
 TEST_F(PrefixCacheTest, NoTextIsKeptBesideOneThatBeginsWithIt) {
   keep(text(100));
   keep(text(200));

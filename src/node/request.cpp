@@ -99,14 +99,13 @@ Result<void> Request::take_workspace(handoff::Open& open) {
     if (does_all_elsewhere(open.plan)) hope_for_prefix(open);
     return {};
   }
-  origin_ = origin_of(open);
-  PrefixNeed need{.tokens = tokens, .layers = {0, host_.widths.layers()}, .origin = origin_};
-  need.exactly = options_.determinism == handoff::Determinism::kDeterministic;
+  PrefixNeed need = prefix_need(open, tokens, {0, host_.widths.layers()});
+  origin_ = need.origin;
   const bool flows = open.plan.nodes.size() > 1;
   if (flows && !need.exactly) {
     open.chunk_tokens = chunk_for_rest(open.chunk_tokens, prompt_size() - cache->common_tokens(need, options_.prompt));
+    need.grid = open.chunk_tokens;
   }
-  if (flows || need.exactly) need.grid = open.chunk_tokens;
   workspace_ = TRY(cache->take(need, options_.prompt));
   cached_tokens_ = workspace_->held().tokens;
   if (cached_tokens_ == 0) open.chunk_tokens = options_.chunk_tokens;

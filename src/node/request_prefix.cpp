@@ -24,6 +24,13 @@ std::uint32_t most_prefix_tokens(const handoff::Open& open) {
   return (open.prompt_tokens - 1) / open.chunk_tokens * open.chunk_tokens;
 }
 
+PrefixNeed prefix_need(const handoff::Open& open, std::uint32_t tokens, LayerRange layers) {
+  PrefixNeed need{.tokens = tokens, .layers = layers, .origin = origin_of(open)};
+  need.exactly = open.determinism == handoff::Determinism::kDeterministic;
+  if (open.plan.nodes.size() > 1 || need.exactly) need.grid = open.chunk_tokens;
+  return need;
+}
+
 PrefixOrigin origin_of(const handoff::Open& open) {
   const std::string formats = std::format("{} {}", dtype_name(open.codec), dtype_name(open.hidden));
   const bool exact =

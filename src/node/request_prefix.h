@@ -19,6 +19,10 @@ bool does_all_elsewhere(const plan::Plan& plan);
 // Of the prompt, the last border of its grid but for its last token: what another node may hold of it.
 std::uint32_t most_prefix_tokens(const handoff::Open& open);
 
+// What a request that may do so asks of this node's kept texts: room for so many tokens in all of its layers. Who moves
+// rows to other nodes, or wants the same bits again, begins on the grid of chunks.
+PrefixNeed prefix_need(const handoff::Open& open, std::uint32_t tokens, LayerRange layers);
+
 // Of the rows that a request which may do so leaves in this node's cache.
 PrefixOrigin origin_of(const handoff::Open& open);
 

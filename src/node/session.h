@@ -53,6 +53,9 @@ struct SessionHost {
   std::weak_ptr<PrefixCache> prefix_cache = {};
   // Held by every session and request: by nobody else where none is left.
   std::shared_ptr<const void> use = std::make_shared<char>();
+  // What earlier requests have shown, so that the next one's first layer is not waited for as on a slow machine.
+  PassPace prefill_pace = {};
+  PassPace decode_pace = {};
 };
 
 // Told to the coordinator only; on the loop's thread.
@@ -178,8 +181,10 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   void pump();
   void cut_next_chunk();
   void submit(const std::shared_ptr<Pass>& pass);
-  // From one sign of life of a pass to the next.
-  model::Cost piece_cost(const Pass& pass) const;
+  // From a pass's beginning to its first sign of life.
+  model::Cost first_piece_cost(const Pass& pass) const;
+  PassPace& pace(Phase phase) const { return phase == Phase::kPrefill ? host_.prefill_pace : host_.decode_pace; }
+  Duration expected(Phase phase, const model::Cost& piece) const;
   void on_pass_begun(Phase phase, const model::Cost& piece, TimePoint at);
   // What a layer keeps and must leave, but will not stay in the cache: copied between two layers.
   struct Leaving {
@@ -188,7 +193,7 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
     std::optional<Workspace::CopiedRows> rows;  // nothing where they can be read later
   };
   Result<Leaving> copy_what_leaves(const Pass& pass, std::uint32_t layer) const;
-  void on_layer_done(Chunk chunk, const model::Cost& piece, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
+  void on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at);
   void on_pass_done(const Pass& pass, const Result<void>& result,
                     const std::optional<engine::EmulationReport>& emulation);
 
@@ -264,8 +269,6 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
   std::map<plan::NodeIndex, handoff::TransferStats> ended_transfers_;                 // by their senders
 
   std::uint64_t work_counter_ = 0;
-  PassPace prefill_pace_;
-  PassPace decode_pace_;
   Duration expected_{};    // until the counter moves
   TimePoint last_sign_{};  // of the pass that computes
   SessionTimes times_;

@@ -1,7 +1,7 @@
 // A session's forward passes: what is submitted when, and what follows from each.
 #include <algorithm>
-#include <array>
 
+#include "node/pass_cost.h"
 #include "node/request_prefix.h"
 #include "node/session.h"
 #include "node/session_pass.h"
@@ -94,7 +94,7 @@ void Session::submit(const std::shared_ptr<Pass>& pass) {
   pass->span.sequence = &workspace_->sequence();
   pass->span.first_position = pass->chunk.first_position;
   pass->span.token_count = pass->chunk.tokens;
-  pass->piece = piece_cost(*pass);
+  pass->piece = first_piece_cost(*pass);
   host_.scheduler.submit(pass);
 }
 
@@ -115,34 +115,32 @@ Result<Session::Leaving> Session::copy_what_leaves(const Pass& pass, std::uint32
   return leaving;
 }
 
-model::Cost Session::piece_cost(const Pass& pass) const {
+model::Cost Session::first_piece_cost(const Pass& pass) const {
   const engine::Engine& engine = host_.executor.engine();
-  const std::array runs{model::TokenRun{pass.chunk.first_position, pass.chunk.tokens}};
-  const auto of_layer = [&](std::uint32_t layer) {
-    const engine::KvLayout& rows = engine.kv_layout(layer);
-    return model::layer_cost(engine.shape(), layer, runs, rows.k_row_bytes + rows.v_row_bytes);
-  };
-  if (pass.phase == Phase::kPrefill) return of_layer(pass.layers.begin);
-  model::Cost step = pass.layers.end == layers_ ? model::head_cost(engine.shape(), pass.chunk.tokens) : model::Cost{};
-  for (std::uint32_t layer = pass.layers.begin; layer < pass.layers.end; ++layer) step += of_layer(layer);
-  return step;
+  return pass.phase == Phase::kPrefill ? chunk_layer_cost(engine, pass.chunk, pass.layers.begin)
+                                       : step_cost(engine, pass.chunk, pass.layers);
+}
+
+Duration Session::expected(Phase phase, const model::Cost& piece) const {
+  const bool is_first = phase == Phase::kPrefill ? chunks_done_ == 0 : stepped_.empty();
+  return pace(phase).expected(piece, is_first ? PassPace::Weights::kMayBeCold : PassPace::Weights::kInMemory);
 }
 
 // Only now does it count as computing: a pass that waits behind others' is not stalled.
 void Session::on_pass_begun(Phase phase, const model::Cost& piece, TimePoint at) {
   computing_ = true;
   last_sign_ = at;
-  expected_ = (phase == Phase::kPrefill ? prefill_pace_ : decode_pace_).expected(piece);
+  expected_ = expected(phase, piece);
   report_progress();
 }
 
-void Session::on_layer_done(Chunk chunk, const model::Cost& piece, std::uint32_t layer, Result<Leaving> leaving,
-                            TimePoint at) {
+void Session::on_layer_done(Chunk chunk, std::uint32_t layer, Result<Leaving> leaving, TimePoint at) {
   if (ended_) return;
   if (!leaving) return fail_with(leaving.error());
   ++work_counter_;
-  prefill_pace_.note(piece, at - last_sign_);
-  expected_ = prefill_pace_.expected(piece);
+  const engine::Engine& engine = host_.executor.engine();
+  pace(Phase::kPrefill).note(chunk_layer_cost(engine, chunk, layer), at - last_sign_);
+  expected_ = expected(Phase::kPrefill, cost_behind_layer(engine, chunk, stage(Phase::kPrefill)->layers, layer));
   last_sign_ = at;
   times_.last_prefill_compute = std::max(times_.last_prefill_compute.value_or(at), at);
   const plan::NodeIndex to = plan::stage_with(open_.plan.decode, layer)->node;
@@ -171,7 +169,7 @@ void Session::on_pass_done(const Pass& pass, const Result<void>& result,
   }
   if (!prefill) {
     ++work_counter_;
-    decode_pace_.note(pass.piece, host_.surroundings.now() - last_sign_);
+    pace(Phase::kDecode).note(pass.piece, host_.surroundings.now() - last_sign_);
     stepped_.insert(stepped_.end(), pass.tokens.begin(), pass.tokens.end());
   }
   if (const plan::Stage* next = plan::stage_after(stages(pass.phase), self_)) {

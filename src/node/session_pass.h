@@ -20,7 +20,7 @@ class Session::Pass : public engine::ScheduledPass {
   const Phase phase;
   Chunk chunk;
   bool last_of_prefill = false;
-  model::Cost piece;  // from one sign of life to the next
+  model::Cost piece;  // to its first sign of life
 
   bool cancelled() const override { return session_->cancelled_.load(std::memory_order_relaxed); }
   void on_begun() override {
@@ -32,10 +32,9 @@ class Session::Pass : public engine::ScheduledPass {
   void on_layer_done(std::uint32_t layer) override {
     if (phase != Phase::kPrefill) return;
     SessionHost& host = session_->host_;
-    host.loop.post([session = session_, chunk = chunk, piece = piece, layer,
-                    leaving = session_->copy_what_leaves(*this, layer), at = host.surroundings.now()]() mutable {
-      session->on_layer_done(chunk, piece, layer, std::move(leaving), at);
-    });
+    host.loop.post(
+        [session = session_, chunk = chunk, layer, leaving = session_->copy_what_leaves(*this, layer),
+         at = host.surroundings.now()]() mutable { session->on_layer_done(chunk, layer, std::move(leaving), at); });
   }
   void on_done(const Result<void>& result, const std::optional<engine::EmulationReport>& emulation) override {
     session_->on_pass_done(*this, result, emulation);

@@ -22,8 +22,8 @@ std::string place_of(const plan::NodeRef& peer) {
 // Why `own`, a node that the coordinator asked, cannot reach another: whoever reads it sits at a third machine.
 std::string why_unreachable(const plan::NodeRef& own, const plan::NodeRef& peer, const Error& error) {
   const std::string cannot = std::format("{} cannot reach {}: ", own.name, place_of(peer));
-  // Where the refusal names this node's own key, and no other that was expected.
-  if (error.code != ErrorCode::kRefused || !error.message.contains(own.fingerprint)) return cannot + error.message;
+  // What the dialling says of a refusal is for whoever sits at this node.
+  if (error.code != ErrorCode::kRefused) return cannot + error.message;
   return cannot +
          std::format("{0} does not trust {1}; start {0} with --trust {2} too", peer.name, own.name, own.fingerprint);
 }
