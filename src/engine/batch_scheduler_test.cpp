@@ -301,7 +301,7 @@ TEST_F(Scheduling, WantsSmallerChunksWhileSomebodySteps) {
   Sequence stream = test::reserve(engine(), 20);
   Sequence reader = test::reserve(engine(), kChunkTokens);
   const auto prompt = chunk(reader, 0, tokens, "prompt");
-  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + plan::kLeastPiece / 4; };
+  prompt->after_layer = [&](std::uint32_t) { time_ = time_.load() + plan::kMostPiece / 4; };
   scheduler_->submit(prompt);
   ASSERT_TRUE(inbox_.run_until([&] { return ended(prompt); }));
   EXPECT_EQ(scheduler_->chunk_now(2048), 2048U) << "nobody waits";

@@ -132,7 +132,8 @@ class FrameByFrame {
       step_s += device.layer_overhead_s + cold(device, rows);
       chunk_s += device.layer_overhead_s + cold(device, model::layer_cost(shape_, layer, {&run, 1}, kv_bytes()));
     }
-    return 1 + step_s / std::max(std::clamp(step_s / 2, 0.025, 0.05), chunk_s / shape_.layer_count);
+    return 1 + step_s / std::max(std::clamp(std::max(0.07 - step_s, 0.6 * step_s), 0.025, 0.05),
+                                 chunk_s / shape_.layer_count);
   }
 
   // Frames that leave the stage; read_s becomes the end of its last chunk.
