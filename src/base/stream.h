@@ -12,7 +12,8 @@ namespace baton {
 void open_standard_input();
 
 // All that is left of a pipe, a socket, a file or a device, up to its end, also where reading does not block; nothing
-// of what else it may be, such as a folder. It stays open. kNoCapacity for more than 1 GiB; kIo. Errors call it `name`.
+// of what else it may be, such as a folder. Waits for as long as the other end is open, as whoever types may take their
+// time. It stays open. kNoCapacity for more than 1 GiB; kIo. Errors call it `name`.
 Result<std::string> read_to_end(int descriptor, const std::string& name);
 
 }  // namespace baton

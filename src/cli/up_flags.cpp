@@ -243,7 +243,7 @@ void ApiFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command.add_flag(
       "--deterministic", deterministic,
-      "After a node's failure, recompute in the shapes that first made an answer: slower, and the same text");
+      "Read a prompt in the same chunks beside others' answers and after a node's failure: slower, and the same text");
 }
 
 void UpFlags::add_to(CLI::App& command) {

@@ -121,8 +121,12 @@ void Joining::on_dialled(const net::Endpoint& endpoint, FoundBy found_by,
     problem_ = dialled.error();
     if (problem_->code == ErrorCode::kRefused) {
       problem_ = {ErrorCode::kRefused,
-                  "the token was not taken: it was used or has expired, or another machine answers there; make a new "
-                  "one with 'baton token'",
+                  "the token was not taken: it was used or has expired; make a new one with 'baton token'",
+                  endpoint.to_string()};
+    }
+    if (problem_->code == ErrorCode::kInvalidArgument) {
+      problem_ = {ErrorCode::kRefused,
+                  "another machine answers there than the one that made the token; make a new one with 'baton token'",
                   endpoint.to_string()};
     }
     // One that answers may still come.

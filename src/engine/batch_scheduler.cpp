@@ -255,8 +255,8 @@ std::uint32_t BatchScheduler::chunk_now(std::uint32_t tokens) const {
   const auto fit = std::max<std::int64_t>(plan::piece_time(step_time_) / row_time_, kLeastChunkTokens);
   if (tokens <= fit) return tokens;
   // Parts of like size: a small rest would take almost as long as a whole one.
-  const std::int64_t parts = (tokens + fit - 1) / fit;
-  return static_cast<std::uint32_t>(std::max<std::int64_t>((tokens + parts - 1) / parts, kLeastChunkTokens));
+  const std::int64_t parts = std::clamp<std::int64_t>((tokens + fit - 1) / fit, 1, tokens / kLeastChunkTokens);
+  return static_cast<std::uint32_t>((tokens + parts - 1) / parts);
 }
 
 void BatchScheduler::put_first_who_is_due_first() {

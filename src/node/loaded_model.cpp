@@ -14,11 +14,16 @@ namespace baton::node {
 namespace {
 
 constexpr auto kMaxLeaseLifetime = std::chrono::hours(24);
+// So long requests wait until it is known what is kept on disk.
+constexpr auto kLookingTime = std::chrono::seconds(10);
 
 }  // namespace
 
 LoadedModel::LoadedModel(ModelParts parts, ModelSurroundings given)
-    : parts_(std::move(parts)), fingerprint_(std::move(given.fingerprint)), late_readings_(given.loop) {
+    : parts_(std::move(parts)),
+      fingerprint_(std::move(given.fingerprint)),
+      late_readings_(given.loop),
+      began_(given.surroundings.now()) {
   engine::Executor& executor = *parts_.executor;
   scheduler_ = engine::BatchScheduler::create(
       executor, [&loop = given.loop](net::Task task) { loop.post(std::move(task)); }, given.surroundings.now);
@@ -63,7 +68,8 @@ void LoadedModel::write_ahead() {
 bool LoadedModel::is_reading_back(const RequestOptions& options, std::shared_ptr<const ReadingBack>& reading) {
   if (prefix_cache_ == nullptr || !may_go_on_behind_a_prefix(options.plan)) return false;
   if (reading != nullptr) return !reading->ended;
-  if (!prefix_cache_->knows_disk()) return true;
+  // A disk that hangs keeps nobody waiting: as if nothing were there.
+  if (!prefix_cache_->knows_disk() && host_->surroundings.now() - began_ < kLookingTime) return true;
   handoff::Open open;
   open.plan = options.plan;
   open.plan.nodes.front() = {std::string(plan::kLocalName), "", fingerprint_};

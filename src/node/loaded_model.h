@@ -118,6 +118,7 @@ class LoadedModel {
   std::shared_ptr<PrefixCache> prefix_cache_;  // null where nothing is kept
   std::unique_ptr<SessionHost> host_;
   net::Timer late_readings_;
+  const TimePoint began_;
   std::vector<std::shared_ptr<Request>> requests_;  // of this node's own, that have not ended
   std::unordered_map<handoff::Id, std::weak_ptr<Session>, handoff::IdHash> sessions_;  // that peers have opened here
   std::vector<std::weak_ptr<Guesser>> guessers_;                                       // likewise

@@ -13,6 +13,8 @@ constexpr double kSlowBytesPerSecond = 2e9;
 // A piece that was slow for once, such as on a machine that was swapping, counts half of it after 700 more: some tens
 // of chunks.
 constexpr double kRemembered = 0.999;
+// By how much one piece may raise it: a stop of a minute, for once, tells nothing of the next piece.
+constexpr double kMostGrowth = 4;
 
 double slow_machine_s(const model::Cost& cost) {
   return cost.flops / kSlowFlopsPerSecond + cost.bytes / kSlowBytesPerSecond;
@@ -29,7 +31,9 @@ Duration PassPace::expected(const model::Cost& cost, Weights weights) const {
 
 void PassPace::note(const model::Cost& cost, Duration took) {
   const double slow_s = slow_machine_s(cost);
-  if (slow_s > 0) slowness_ = std::max(slowness_ * kRemembered, std::chrono::duration<double>(took).count() / slow_s);
+  if (slow_s <= 0) return;
+  const double now = std::chrono::duration<double>(took).count() / slow_s;
+  slowness_ = slowness_ == 0 ? now : std::clamp(now, slowness_ * kRemembered, slowness_ * kMostGrowth);
 }
 
 }  // namespace baton::node

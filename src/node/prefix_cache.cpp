@@ -179,6 +179,7 @@ void PrefixCache::keep(std::shared_ptr<Workspace> workspace, KeptText text) {
 
 void PrefixCache::use(std::list<Entry>::iterator entry) {
   entry->used_at = KeptFolder::UsedAt::clock::now();
+  entry->cannot_be_written = false;  // others may have been used longer ago now
   entries_.splice(entries_.begin(), entries_, entry);
 }
 

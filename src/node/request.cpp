@@ -132,7 +132,8 @@ void Request::leave_workspace() {
   std::uint32_t computed = computed_tokens_;
   if (computed == 0 && session_) computed = session_->held_position();
   const std::uint32_t in_prompt = std::min(computed, prompt_size());
-  const bool as_planned = recoveries_.empty() && session_ && session_->open().chunk_tokens == options_.chunk_tokens;
+  const bool as_planned =
+      recoveries_.empty() && session_ && !session_->was_cut() && session_->open().chunk_tokens == options_.chunk_tokens;
   const HeldTokens held = workspace->held();
   KeptText text{.tokens = sequence_,
                 .layers = {0, host_.widths.layers()},

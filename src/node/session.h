@@ -115,6 +115,8 @@ class Session : public TransferOwner, public std::enable_shared_from_this<Sessio
 
   const handoff::Open& open() const { return open_; }
   plan::NodeIndex self() const { return self_; }
+  // Whether it read the prompt in smaller chunks than the request's.
+  bool was_cut() const { return cut_; }
   // After it failed or was stopped: all layers were in this node's cache up to here, a border of the chunk grid or the
   // prompt's end, as far as other nodes sent them (Workspace::can_continue_at tells whether the cache still has what a
   // window needs); 0 where some are elsewhere.

@@ -45,10 +45,11 @@ void Session::pump() {
   if (!begun_ || ended_) return;
   while (next_chunk_ < chunks_.size() && !ended_ && in_flight_ < kPassesInFlight) {
     const plan::Stage& here = *stage(Phase::kPrefill);
+    const std::uint32_t position = chunks_[next_chunk_].first_position;
+    if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
+    if (keeps_too_much() || !has_input(here, position)) break;
     cut_next_chunk();
     const Chunk chunk = chunks_[next_chunk_];
-    if (here.layers.end < layers_ && unacknowledged_hidden_ + in_flight_ >= kChunksAhead) break;
-    if (keeps_too_much() || !has_input(here, chunk.first_position)) break;
     auto pass = std::make_shared<Pass>(shared_from_this(), Phase::kPrefill);
     pass->layers = here.layers;
     pass->prompt_came = begun_at_;

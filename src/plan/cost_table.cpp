@@ -126,9 +126,8 @@ DecodeTable::DecodeTable(const Cluster& cluster, const model::ModelShape& shape,
       sums[layer + 1] = sums[layer] + seconds[index];
     }
   }
-  const model::Cost head = model::head_cost(shape, 1);
   for (const Device& device : cluster.devices) {
-    head_.push_back(steps_ * roofline(device, head, 0));
+    head_.push_back(steps_ * roofline(device, model::head_cost(shape, 1 + device.streams), 0));
     pass_overhead_.push_back(device.pass_overhead_s);
   }
 }

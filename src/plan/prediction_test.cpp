@@ -187,7 +187,7 @@ class FrameByFrame {
     double cold_s = 0;
     for (int step = 0; step < static_cast<int>(request_.output_tokens) - 1; ++step) {
       const model::TokenRun run{request_.prompt_tokens + static_cast<std::uint64_t>(step), 1};
-      cold_s += device.pass_overhead_s + cold(device, model::head_cost(shape_, 1));
+      cold_s += device.pass_overhead_s + cold(device, model::head_cost(shape_, 1 + device.streams));
       for (std::uint32_t layer = 0; layer < shape_.layer_count; ++layer) {
         model::Cost cost = model::layer_cost(shape_, layer, {&run, 1}, kv_bytes());
         if (device.streams > 0) {

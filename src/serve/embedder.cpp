@@ -116,7 +116,7 @@ Embedder::Embedder(net::EventLoop& loop, node::PooledModel& model, EmbedderLimit
 
 Embedder::~Embedder() {
   if (text_) text_->cancel();
-  while (!jobs_.empty()) end_front(fail(ErrorCode::kCancelled, "the model is not served here any more"));
+  while (!jobs_.empty()) end_front(fail(ErrorCode::kUnavailable, "the model is not served here any more"));
 }
 
 void Embedder::start(Id id, EmbedRequest request, Done done) {

@@ -46,7 +46,7 @@ TEST_F(EmbedderOfOneModel, TellsEverybodyThatItEnds) {
   EXPECT_TRUE(heard_.empty());
   embedder.reset();
   ASSERT_EQ(heard_.size(), 2);
-  for (const auto& made : heard_) EXPECT_EQ(made.error().code, ErrorCode::kCancelled);
+  for (const auto& made : heard_) EXPECT_EQ(made.error().code, ErrorCode::kUnavailable);
 }
 
 }  // namespace

@@ -293,7 +293,7 @@ Generator::Generator(net::EventLoop& loop, node::PooledModel& model, const text:
 
 Generator::~Generator() {
   *alive_ = false;
-  const Error error{ErrorCode::kCancelled, "the server is shutting down", {}};
+  const Error error{ErrorCode::kUnavailable, "the server is shutting down", {}};
   end_waiting(error);
   for (const auto& answer : running_) answer->end(std::unexpected(error));
 }

@@ -26,7 +26,7 @@ void TaskWorker::close() {
 Result<void> TaskWorker::submit(const std::string& client, Task task) {
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) return fail(ErrorCode::kCancelled, "the server is shutting down");
+    if (closed_) return fail(ErrorCode::kUnavailable, "the server is shutting down");
     const std::size_t waiting = queue_.size();
     if (!queue_.push(client, {std::move(task), now_()})) {
       return fail(ErrorCode::kNoCapacity, std::format("{} requests wait to be read already: come back later", waiting));
