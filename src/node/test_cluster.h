@@ -45,6 +45,7 @@ class Cluster : public testing::Test {
   struct NodeSpec {
     std::string name;
     std::uint32_t context_tokens = 512;
+    std::uint32_t max_chunk_tokens = kChunk;
     std::optional<LayerRange> layers = std::nullopt;
     engine::CacheType cache = engine::CacheType::kF16;
     Sha256 digest = {};
@@ -62,7 +63,7 @@ class Cluster : public testing::Test {
     options.device = "CPU";
     options.threads = 1;
     options.context_tokens = spec.context_tokens;
-    options.max_chunk_tokens = kChunk;
+    options.max_chunk_tokens = spec.max_chunk_tokens;
     options.cache_type = spec.cache;
     options.layers = spec.layers;
     options.emulation = spec.emulation;
