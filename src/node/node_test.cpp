@@ -217,7 +217,7 @@ TEST_F(Cluster, SaysClearlyThatAPeerHasAnotherKey) {
   peers_[1].fingerprint = std::string(64, 'a');
   const auto done = finish(local, request(plan_text("A:0-6", "local:0-6")));
   ASSERT_FALSE(*done->report);
-  EXPECT_EQ(done->report->error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(done->report->error().code, ErrorCode::kRefused);
 }
 
 // A peer that greets with versions of a later time.

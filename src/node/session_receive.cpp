@@ -95,7 +95,9 @@ Session::Blame Session::blame_for(const IncomingTransfer& transfer, const handof
 void Session::on_unreachable(IncomingTransfer& transfer, const Error& error) {
   // A machine that is switched off may have no name, and another may have its address meanwhile: it is away, no more.
   const bool away = transfer.was_connected || error.code == ErrorCode::kNotFound;
-  const ErrorCode code = away ? ErrorCode::kUnavailable : error.code;
+  // Another key than was expected is told apart from no trust by its code; it is refused all the same.
+  const bool another = error.code == ErrorCode::kInvalidArgument;
+  const ErrorCode code = away ? ErrorCode::kUnavailable : another ? ErrorCode::kRefused : error.code;
   const plan::NodeIndex peer = transfer.machine.open().sender;
   if (self_ == plan::kCoordinator) return fail_with({code, error.message, place_of(transfer.peer)}, peer);
   fail_with({code, why_unreachable(open_.plan.nodes[self_], transfer.peer, error), {}}, peer);

@@ -66,6 +66,7 @@ Result<void> add_call(Fields& item, std::vector<ChatMessage>& messages) {
   call.name = TRY(item.required_text("name"));
   call.arguments_json = TRY(item.required_text("arguments"));
   if (call.arguments_json.empty()) call.arguments_json = "{}";
+  item.allow({"parsed_arguments"});  // what OpenAI's clients read of `arguments`, and send back
   ChatMessage* turn = open_turn(messages);
   if (turn == nullptr) turn = &messages.emplace_back(ChatMessage{.role = Role::kAssistant});
   turn->tool_calls.push_back(std::move(call));

@@ -281,7 +281,10 @@ class Tools(Forms):
                       if event["type"] == "response.function_call_arguments.delta" and event["item_id"] == item["id"]]
             self.assertEqual("".join(deltas), item["arguments"])
             jsonschema.validate(json.loads(item["arguments"]), WEATHER)
-        history = [{"role": "user", "content": "What is the weather?"}, *answer["output"],
+        # Clients that have read the arguments send back what they read.
+        read = [{**item, "parsed_arguments": json.loads(item["arguments"])} if item["type"] == "function_call" else item
+                for item in answer["output"]]
+        history = [{"role": "user", "content": "What is the weather?"}, *read,
                    {"type": "function_call_output", "call_id": calls[0]["call_id"], "output": "rain"}]
         status, _, answer = self.server.post("/v1/responses", input=history, tools=tools, temperature=2, max_output_tokens=50)
         self.assertEqual(status, 200, answer)
