@@ -10,8 +10,8 @@
 // for those two chunks.
 //
 // Of the chunks that wait, that one comes first whose prompt would have been read first had it begun alone when it
-// came: so a short prompt does not wait for a long one, and a long one for no more than the short ones that came within
-// its own time. Steps come in the order in which they were asked for.
+// came: so a short prompt passes a long one that has not had its own time yet, and a long one waits for no more than
+// the short ones that came within that time. Steps come in the order in which they were asked for.
 #pragma once
 
 #include <chrono>

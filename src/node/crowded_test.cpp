@@ -18,7 +18,7 @@ class Crowded : public test::Cluster {
     return add_node({.name = "local",
                      .context_tokens = 1024,
                      .max_chunk_tokens = kWholeChunk,
-                     .emulation = engine::EmulatedDevice{.teraflops = 0.0002, .gigabytes_per_second = 1},
+                     .emulation = engine::EmulatedDevice{.teraflops = 0.0008, .gigabytes_per_second = 1},
                      .kept_prefixes = KeptPrefixes::kUntilRoomIsNeeded});
   }
   RequestOptions prompt_of(std::uint32_t tokens, Determinism determinism) const {

@@ -39,7 +39,7 @@ class Embedder : public std::enable_shared_from_this<Embedder> {
 
   static std::shared_ptr<Embedder> create(net::EventLoop& loop, node::PooledModel& model, EmbedderLimits limits,
                                           Metrics& metrics);
-  // Ends every request with kCancelled.
+  // Ends every request with kUnavailable.
   ~Embedder();
 
   // Calls back on the loop's thread: kNoCapacity, at once, where too many wait, or later where a text found no room in

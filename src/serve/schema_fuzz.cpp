@@ -1,11 +1,10 @@
-// Schemas that anyone may send: compiled, and walked by what follows them in the input. A walk never leads where no end
-// is in reach.
+// Schemas that anyone may send: compiled, and walked by what follows them in the input.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
 #include "serve/json_schema.h"
+#include "text/language_walk.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace baton::serve;
@@ -18,23 +17,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   JsonLanguage json(language);
   const auto start = json.values(*schema, "schema");
   if (!start || !language.close(*start)) return 0;
-  ByteLanguage::Node state = *start;
-  if (border != std::string_view::npos) {
-    for (const char byte : input.substr(border + 1)) {
-      const ByteLanguage::Node after = language.next(state, static_cast<std::uint8_t>(byte));
-      if (after != ByteLanguage::kNothing) state = after;
-    }
-  }
-  // A shortest way on is found byte by byte, and what it has written is JSON.
-  for (std::uint32_t steps = 0; steps < 4096 && !language.accepts(state) && !language.exhausted(); ++steps) {
-    ByteLanguage::Node best = ByteLanguage::kNothing;
-    for (int byte = 0; byte < 256; ++byte) {
-      const ByteLanguage::Node after = language.next(state, static_cast<std::uint8_t>(byte));
-      if (language.shortest(after) < language.shortest(best)) best = after;
-    }
-    if (language.exhausted()) return 0;
-    if (language.shortest(best) != language.shortest(state) - 1) std::abort();
-    state = best;
-  }
+  baton::text::walk_to_an_end(language, *start, border == std::string_view::npos ? "" : input.substr(border + 1));
   return 0;
 }
